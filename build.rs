@@ -1,0 +1,20 @@
+//! Compiles `proto/` with protox, so that no protoc is needed, and keeps the
+//! descriptors for gRPC reflection.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(["envoy/service/auth/v3/external_auth.proto"], ["proto"])?;
+
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(
+        out.join("descriptors.bin"),
+        prost::Message::encode_to_vec(&descriptors),
+    )?;
+    prost_build::Config::new()
+        .enable_type_names()
+        .include_file("proto.rs")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Where a request carries its token.
+
+use std::borrow::Cow;
+
+use super::{
+    cookie,
+    input::{CheckInput, Single},
+    origin::{self, Origin},
+    reason::Reason,
+};
+use crate::token::Refusal;
+
+/// The longest credential, in bytes.
+const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
+
+/// On which requests the query may carry the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryOn {
+    /// On WebSocket upgrades, where a browser can set no header.
+    Websocket,
+    /// On every request.
+    Always,
+    /// On none.
+    Never,
+}
+
+/// How the credential goes on to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// As it came.
+    AsIs,
+    /// As `Authorization: Bearer`, wherever it came from.
+    AuthorizationHeader,
+    /// Not at all.
+    None,
+}
+
+/// Where a token is looked for, and what becomes of it.
+#[derive(Clone, Debug)]
+pub struct CredentialSettings {
+    /// The query parameter, as it is written without an encoding.
+    pub query_parameter: String,
+    /// When the query is looked at.
+    pub query_on: QueryOn,
+    /// The cookie, where one is accepted.
+    pub cookie: Option<String>,
+    /// Further origins whose pages may use the cookie.
+    pub cookie_origins: Vec<Origin>,
+    /// How the credential goes on.
+    pub forward: Forward,
+}
+
+impl CredentialSettings {
+    /// The token that the request carries.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NoCredential`], [`Reason::AmbiguousCredential`],
+    /// [`Reason::CredentialTooLarge`], [`Reason::CrossSiteCookie`], or
+    /// [`Refusal::Malformed`] for one that is no text.
+    pub(super) fn find<'a>(&self, input: &CheckInput<'a>) -> Result<Cow<'a, str>, Reason> {
+        let header = bearer(input)?;
+        let query = self.in_query(input)?;
+        let explicit = match (header, query) {
+            (Some(header), Some(query)) if header != query => {
+                return Err(Reason::AmbiguousCredential);
+            }
+            (header, query) => header.or(query),
+        };
+        let token = match explicit {
+            Some(token) => token,
+            None => self.in_cookie(input)?.ok_or(Reason::NoCredential)?,
+        };
+        if token.len() > MAX_CREDENTIAL_BYTES {
+            return Err(Reason::CredentialTooLarge);
+        }
+        match token {
+            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
+            Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),
+        }
+        .ok_or(Reason::Token(Refusal::Malformed))
+    }
+
+    fn in_query<'a>(&self, input: &CheckInput<'a>) -> Result<Option<Cow<'a, [u8]>>, Reason> {
+        let (_, Some(query)) = input.path_and_query() else { return Ok(None) };
+        let mut found = None;
+        for (name, value) in query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        {
+            let is_plain = name == self.query_parameter;
+            if !is_plain && decode(name) != self.query_parameter.as_bytes() {
+                continue;
+            }
+            // A gateway removes the parameter by its plain name alone, so
+            // another spelling would go on to the upstream.
+            if !is_plain && self.forward != Forward::AsIs {
+                return Err(Reason::AmbiguousCredential);
+            }
+            let expected = match self.query_on {
+                QueryOn::Always => true,
+                QueryOn::Websocket => input.is_websocket(),
+                QueryOn::Never => false,
+            };
+            if expected && found.replace(decode(value)).is_some() {
+                return Err(Reason::AmbiguousCredential);
+            }
+        }
+        Ok(found)
+    }
+
+    fn in_cookie<'a>(&self, input: &CheckInput<'a>) -> Result<Option<Cow<'a, [u8]>>, Reason> {
+        let Some(name) = &self.cookie else { return Ok(None) };
+        let lines = input.headers.cookies().ok_or(Reason::AmbiguousCredential)?;
+        let Some(token) = cookie::find(&lines, name).map_err(|_| Reason::AmbiguousCredential)?
+        else {
+            return Ok(None);
+        };
+        let only_reads = matches!(input.method, "GET" | "HEAD" | "OPTIONS");
+        let upgrades = input.is_websocket() || input.headers.contains("upgrade");
+        if (!only_reads || upgrades) && !origin::may_use_cookie(input, &self.cookie_origins) {
+            return Err(Reason::CrossSiteCookie);
+        }
+        Ok(Some(Cow::Borrowed(token)))
+    }
+}
+
+/// The token of `Authorization: Bearer`; none under another scheme.
+fn bearer<'a>(input: &CheckInput<'a>) -> Result<Option<Cow<'a, [u8]>>, Reason> {
+    let value = match input.headers.single("authorization") {
+        Single::Absent => return Ok(None),
+        Single::Repeated => return Err(Reason::AmbiguousCredential),
+        Single::One(value) => value.trim_ascii(),
+    };
+    // A header that came twice arrives joined by a comma, which never stands
+    // in a bearer token (RFC 6750, section 2.1).
+    let mut parts = value.split(|&byte| byte == b',').map(token_of_bearer);
+    let first = parts.next().flatten();
+    let more = value.contains(&b',');
+    match first {
+        Some(_) if more => Err(Reason::AmbiguousCredential),
+        Some(token) => Ok(Some(Cow::Borrowed(token))),
+        None if parts.any(|token| token.is_some()) => Err(Reason::AmbiguousCredential),
+        None => Ok(None),
+    }
+}
+
+/// What follows the scheme, when that is Bearer in any case.
+fn token_of_bearer(value: &[u8]) -> Option<&[u8]> {
+    let value = value.trim_ascii();
+    let (scheme, rest) = value.split_at_checked("bearer".len()).unwrap_or((value, b""));
+    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer")
+        && rest.first().is_none_or(u8::is_ascii_whitespace);
+    is_bearer.then(|| rest.trim_ascii())
+}
+
+/// Decodes a part of a query (`application/x-www-form-urlencoded`).
+fn decode(text: &str) -> Cow<'_, [u8]> {
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        return Cow::Owned(percent_encoding::percent_decode_str(&spaced).collect());
+    }
+    percent_encoding::percent_decode_str(text).into()
+}

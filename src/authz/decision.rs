@@ -1,0 +1,171 @@
+//! What was decided, and all that a transport needs to say so.
+
+use std::{borrow::Cow, fmt};
+
+use super::reason::Reason;
+use crate::{
+    error_body::{ErrorBody, ErrorKind},
+    token::Claims,
+};
+
+/// The answer to a [`CheckInput`](super::CheckInput).
+#[derive(Debug)]
+pub struct Decision<'a> {
+    /// The rule that decided, when the request came as far as a rule.
+    pub rule: Option<&'a str>,
+    /// Who it was, when a good token told. Also on a denial for the role.
+    pub principal: Option<Principal<'a>>,
+    /// The shadow rules that would have denied.
+    pub shadow: Vec<&'a str>,
+    /// May they?
+    pub verdict: Verdict<'a>,
+}
+
+impl Decision<'_> {
+    /// A denial that no rule had a part in.
+    #[must_use]
+    pub fn deny(reason: Reason) -> Self {
+        Self {
+            rule: None,
+            principal: None,
+            shadow: Vec::new(),
+            verdict: Verdict::Deny(Denial { reason, location: None }),
+        }
+    }
+
+    /// Whether the request may go on.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        matches!(self.verdict, Verdict::Allow(_))
+    }
+
+    /// `allow` or `deny`, as logs, metrics and metadata spell it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        if self.is_allowed() { "allow" } else { "deny" }
+    }
+
+    /// The reason of a denial.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        match &self.verdict {
+            Verdict::Allow(_) => None,
+            Verdict::Deny(denial) => Some(denial.reason),
+        }
+    }
+}
+
+/// A user, as a good token tells.
+#[derive(Clone, Debug)]
+pub struct Principal<'a> {
+    /// The token's claims.
+    pub claims: Claims,
+    /// The name of the role in the claims.
+    pub role: &'a str,
+}
+
+/// Allowed or denied.
+#[derive(Debug)]
+pub enum Verdict<'a> {
+    /// The request may go on, changed like this.
+    Allow(Grant<'a>),
+    /// It may not.
+    Deny(Denial),
+}
+
+/// What is changed about a request on its way upstream.
+#[derive(Default)]
+pub struct Grant<'a> {
+    /// Headers to set, over any that the client sent.
+    pub set: Vec<(&'a str, String)>,
+    /// Headers to take off; none of those that are set.
+    pub remove: Vec<Cow<'a, str>>,
+    /// A query parameter to take off.
+    pub remove_query: Option<&'a str>,
+}
+
+/// Names alone: a value may be the credential.
+impl fmt::Debug for Grant<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("set", &self.set.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("remove", &self.remove)
+            .field("remove_query", &self.remove_query)
+            .finish()
+    }
+}
+
+/// Why a request may not go on, and where its browser is sent instead.
+#[derive(Debug)]
+pub struct Denial {
+    /// The one reason.
+    pub reason: Reason,
+    /// The sign-in page, for a browser that has yet to sign in.
+    pub location: Option<String>,
+}
+
+impl Denial {
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        if self.location.is_some() { 302 } else { self.reason.status() }
+    }
+
+    /// The headers of the answer.
+    #[must_use]
+    pub fn headers(&self) -> Vec<(&'static str, Cow<'_, str>)> {
+        let mut headers = vec![
+            ("content-type", Cow::Borrowed("application/json")),
+            ("cache-control", Cow::Borrowed("no-store")),
+        ];
+        if let Some(location) = &self.location {
+            headers.push(("location", Cow::Borrowed(location)));
+        } else if let Some(challenge) = self.challenge() {
+            headers.push(("www-authenticate", Cow::Borrowed(challenge)));
+        }
+        headers
+    }
+
+    /// The challenge of a 401 (RFC 6750, section 3), which never says more
+    /// than `invalid_token`.
+    fn challenge(&self) -> Option<&'static str> {
+        match self.reason {
+            Reason::NoCredential => Some(r#"Bearer realm="portcullis""#),
+            Reason::Token(_) => Some(
+                r#"Bearer realm="portcullis", error="invalid_token", error_description="The access token is malformed, expired, revoked or not valid here""#,
+            ),
+            _ => None,
+        }
+    }
+
+    /// The body of the answer.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let (kind, message, param) = match self.reason {
+            Reason::BadHost => (ErrorKind::InvalidRequestError, "The host is not valid", Some("host")),
+            Reason::BadPath => (ErrorKind::InvalidRequestError, "The path is not valid", Some("path")),
+            Reason::BadHeader => {
+                (ErrorKind::InvalidRequestError, "A header is not valid", Some("connection"))
+            }
+            Reason::AmbiguousCredential => {
+                (ErrorKind::InvalidRequestError, "More than one credential was sent", None)
+            }
+            Reason::CredentialTooLarge => {
+                (ErrorKind::InvalidRequestError, "The credential is too long", None)
+            }
+            Reason::NoCredential => (ErrorKind::AuthError, "Authentication is required", None),
+            Reason::Token(_) => (ErrorKind::AuthError, "Invalid or expired token", None),
+            Reason::NoRule
+            | Reason::RuleDenies
+            | Reason::Method
+            | Reason::CrossSiteCookie
+            | Reason::Role
+            | Reason::NoHttpAttributes => (ErrorKind::AuthError, "Access denied", None),
+            Reason::NotReady => {
+                (ErrorKind::UnavailableError, "Authorization is not available yet", None)
+            }
+            Reason::Internal => (ErrorKind::InternalError, "Authorization failed", None),
+        };
+        ErrorBody { message, kind, param, code: self.status() }.to_json()
+    }
+}

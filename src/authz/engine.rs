@@ -1,0 +1,193 @@
+//! The decision: synchronous, without any input or output, the same for every
+//! transport.
+
+use super::{
+    CheckInput, CredentialSettings, Decision, Forward, Grant, IdentitySettings, Policy, Principal,
+    Reason, Verdict,
+    cookie,
+    decision::Denial,
+    host::NormalHost,
+    path::{NormalPath, PathAllow},
+    policy::Found,
+    rule::Access,
+    sign_in::SignIn,
+};
+use crate::{
+    clock::Timestamp,
+    token::{Claims, Verifier},
+};
+
+/// All that a decision depends on, but for the request and the time.
+#[derive(Debug)]
+pub struct Engine {
+    /// The rules.
+    pub policy: Policy,
+    /// The keys, and what a token must fulfil.
+    pub verifier: Verifier,
+    /// Where tokens are looked for.
+    pub credentials: CredentialSettings,
+    /// The headers of the user.
+    pub identity: IdentitySettings,
+    /// Forms of paths that are let through.
+    pub path_allow: PathAllow,
+    /// Where a browser is sent that has yet to sign in.
+    pub sign_in: Option<SignIn>,
+}
+
+/// A good token: its claims, and itself to be forwarded.
+struct Identified<'a> {
+    claims: Claims,
+    token: std::borrow::Cow<'a, str>,
+}
+
+impl Engine {
+    /// Decides a request at the time `now`. The first step that fails decides.
+    #[must_use]
+    pub fn decide<'a>(&'a self, input: &CheckInput<'a>, now: Timestamp) -> Decision<'a> {
+        if !self.verifier.revocations().is_loaded() {
+            return Decision::deny(Reason::NotReady);
+        }
+        let Some(host) = NormalHost::parse(input.host) else {
+            return Decision::deny(Reason::BadHost);
+        };
+        let (path, _) = input.path_and_query();
+        let Ok(path) = NormalPath::parse(path, self.path_allow) else {
+            return Decision::deny(Reason::BadPath);
+        };
+        if self.identity.dropped_by_connection(&input.headers) {
+            return Decision::deny(Reason::BadHeader);
+        }
+        let Some(found) = self.find(&host, &path, input) else {
+            return Decision::deny(Reason::BadPath);
+        };
+        self.decide_found(found, &host, &path, input, now)
+    }
+
+    /// The rule for the path; none when its readings disagree about that.
+    fn find(
+        &self,
+        host: &NormalHost<'_>,
+        path: &NormalPath<'_>,
+        input: &CheckInput<'_>,
+    ) -> Option<Found<'_>> {
+        let preflight_of = input.preflight_of();
+        let mut readings = path
+            .readings()
+            .map(|segments| self.policy.find(host, segments, input.method, preflight_of));
+        let first = readings.next()?;
+        readings.all(|other| other.agrees(&first)).then_some(first)
+    }
+
+    fn decide_found<'a>(
+        &'a self,
+        found: Found<'a>,
+        host: &NormalHost<'_>,
+        path: &NormalPath<'_>,
+        input: &CheckInput<'a>,
+        now: Timestamp,
+    ) -> Decision<'a> {
+        let needs_identity = matches!(found, Found::Rule(rule) if rule.access != Access::Deny);
+        let identity = (needs_identity || self.policy.has_shadows()).then(|| self.identify(input, now));
+
+        let (rule, denied) = match found {
+            Found::Nothing => (None, Some(Reason::NoRule)),
+            Found::NoMethod => (None, Some(Reason::Method)),
+            Found::Preflight(rule) => (Some(rule), None),
+            Found::Rule(rule) => (Some(rule), refusal(rule.access, identity.as_ref())),
+        };
+        let shadow = self
+            .policy
+            .shadows(host, path.segments(), input.method)
+            .filter(|rule| refusal(rule.access, identity.as_ref()).is_some())
+            .map(|rule| rule.name.as_str())
+            .collect();
+
+        let is_preflight = matches!(found, Found::Preflight(_));
+        let identity = identity.and_then(Result::ok).filter(|_| needs_identity && !is_preflight);
+        let verdict = match denied {
+            Some(reason) => Verdict::Deny(self.denial(reason, input)),
+            None => Verdict::Allow(self.grant(input, identity.as_ref())),
+        };
+        let principal = identity.map(|Identified { claims, .. }| Principal {
+            role: self.verifier.roles().name(claims.role),
+            claims,
+        });
+        Decision { rule: rule.map(|rule| rule.name.as_str()), principal, shadow, verdict }
+    }
+
+    /// Who the request is from.
+    fn identify<'a>(
+        &self,
+        input: &CheckInput<'a>,
+        now: Timestamp,
+    ) -> Result<Identified<'a>, Reason> {
+        let token = self.credentials.find(input)?;
+        let claims = self.verifier.verify(&token, now).map_err(Reason::Token)?;
+        Ok(Identified { claims, token })
+    }
+
+    fn denial(&self, reason: Reason, input: &CheckInput<'_>) -> Denial {
+        let sign_in = self.sign_in.as_ref().filter(|_| reason.status() == 401 && input.is_navigation());
+        let location = sign_in.map(|page| page.location(input, &self.credentials.query_parameter));
+        Denial { reason, location }
+    }
+
+    /// What becomes of the request.
+    fn grant<'a>(
+        &'a self,
+        input: &CheckInput<'a>,
+        identity: Option<&Identified<'_>>,
+    ) -> Grant<'a> {
+        let mut set = identity.map_or_else(Vec::new, |Identified { claims, .. }| {
+            self.identity.of(claims, self.verifier.roles().name(claims.role))
+        });
+        let mut also = Vec::new();
+        let mut remove_query = None;
+        if self.credentials.forward != Forward::AsIs {
+            also.push("authorization");
+            let bearer = identity.filter(|_| self.credentials.forward == Forward::AuthorizationHeader);
+            if let Some(Identified { token, .. }) = bearer {
+                set.push(("authorization", format!("Bearer {token}")));
+            }
+            match self.cookies_without_ours(input) {
+                None => {}
+                Some(rest) if rest.is_empty() => also.push("cookie"),
+                Some(rest) => set.push(("cookie", rest)),
+            }
+            remove_query = self.parameter_to_remove(input);
+        }
+        let remove = self.identity.to_remove(&input.headers, &also, &set);
+        Grant { set, remove, remove_query }
+    }
+
+    /// The cookies but for the token's; `None` when that is not among them.
+    fn cookies_without_ours(&self, input: &CheckInput<'_>) -> Option<String> {
+        let name = self.credentials.cookie.as_ref()?;
+        // Where the two forms of the headers differ, no cookie is trusted.
+        let Some(lines) = input.headers.cookies() else { return Some(String::new()) };
+        let rest = cookie::without(&lines, name)?;
+        Some(String::from_utf8(rest).unwrap_or_default())
+    }
+
+    /// The token's parameter, when the query holds it. Never on CONNECT,
+    /// whose path is not the gateway's to change.
+    fn parameter_to_remove<'a>(&'a self, input: &CheckInput<'_>) -> Option<&'a str> {
+        let name = self.credentials.query_parameter.as_str();
+        let (_, query) = input.path_and_query();
+        let holds = query?.split('&').any(|pair| pair.split('=').next() == Some(name));
+        (holds && input.method != "CONNECT").then_some(name)
+    }
+}
+
+/// What stands between the request and such a rule.
+fn refusal(access: Access, identity: Option<&Result<Identified<'_>, Reason>>) -> Option<Reason> {
+    match (access, identity) {
+        (Access::Public, _) => None,
+        (Access::Deny, _) => Some(Reason::RuleDenies),
+        (_, None) => Some(Reason::NoCredential),
+        (_, Some(Err(reason))) => Some(*reason),
+        (access, Some(Ok(identified))) => {
+            (!access.admits(identified.claims.role)).then_some(Reason::Role)
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The decision, without a byte of input or output.
+//!
+//! A transport makes a [`CheckInput`] of what it received and asks
+//! [`Engine::decide`]. On the way to the [`Decision`] lie, in this order, the
+//! normal form of the host and of the path ([`NormalHost`], [`NormalPath`]),
+//! the rule ([`Policy`]), the credential ([`CredentialSettings`]), the token
+//! ([`Verifier`](crate::token::Verifier)) and the headers that are set and
+//! removed ([`IdentitySettings`]).
+
+mod cookie;
+mod credential;
+mod decision;
+mod engine;
+mod host;
+mod identity;
+mod input;
+mod origin;
+mod path;
+mod pattern;
+mod policy;
+mod reason;
+mod rule;
+mod sign_in;
+
+pub use credential::{CredentialSettings, Forward, QueryOn};
+pub use decision::{Decision, Denial, Grant, Principal, Verdict};
+pub use engine::Engine;
+pub use host::NormalHost;
+pub use identity::{IdentityHeaders, IdentitySettings};
+pub use input::{CheckInput, Header, Headers, Single};
+pub use origin::Origin;
+pub use path::{BadPath, MAX_PATH_BYTES, NormalPath, PathAllow};
+pub use pattern::{HostPattern, PathPattern, PatternError, Segment};
+pub use policy::{Found, Policy, PolicyError};
+pub use reason::Reason;
+pub use rule::{Access, Rule};
+pub use sign_in::SignIn;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! The rules, compiled once into the shape in which they are asked.
+//!
+//! For each host pattern there is a tree of path segments, so that the cost
+//! of a look-up grows with the path and not with the number of rules.
+
+mod tree;
+
+use std::{borrow::Cow, collections::HashMap};
+
+use thiserror::Error;
+
+use self::tree::{Slot, Tree};
+use super::{host::NormalHost, pattern::HostPattern, rule::Rule};
+
+/// Why rules cannot stand together.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PolicyError {
+    /// Two rules of one name.
+    #[error("two rules are named {0:?}")]
+    RepeatedName(String),
+    /// A request that both would decide.
+    #[error("{0:?} and {1:?} are for the same host, path and method: {2}")]
+    Conflict(String, String, String),
+}
+
+/// What the rules say to a host, path and method.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'p> {
+    /// This rule decides.
+    Rule(&'p Rule),
+    /// This rule lets a CORS preflight pass.
+    Preflight(&'p Rule),
+    /// There are rules for the path, but none for the method.
+    NoMethod,
+    /// There is no rule for the path.
+    Nothing,
+}
+
+impl Found<'_> {
+    /// Whether both say the same.
+    #[must_use]
+    pub fn agrees(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Rule(a), Self::Rule(b)) | (Self::Preflight(a), Self::Preflight(b)) => {
+                std::ptr::eq(*a, *b)
+            }
+            (Self::NoMethod, Self::NoMethod) | (Self::Nothing, Self::Nothing) => true,
+            _ => false,
+        }
+    }
+}
+
+/// All rules.
+#[derive(Debug, Default)]
+pub struct Policy {
+    rules: Vec<Rule>,
+    shadows: Vec<Rule>,
+    exact: HashMap<String, Tree>,
+    below: HashMap<String, Tree>,
+    any: Tree,
+}
+
+impl Policy {
+    /// Compiles the rules.
+    ///
+    /// # Errors
+    ///
+    /// Every [`PolicyError`] there is.
+    pub fn compile(rules: Vec<Rule>) -> Result<Self, Vec<PolicyError>> {
+        let mut errors = repeated_names(&rules);
+        let (shadows, rules) = rules.into_iter().partition(|rule| rule.shadow);
+        let mut policy = Self { shadows, ..Self::default() };
+        let rules: Vec<Rule> = rules;
+        for (at, rule) in rules.iter().enumerate() {
+            for host in &rule.hosts {
+                let slot = policy.tree_mut(host).slot(&rule.path);
+                if let Err((earlier, method)) = slot.add(at, &rule.methods) {
+                    let earlier = rules.get(earlier).map_or("", |rule| &rule.name);
+                    let place = format!("{method} {}", rule.path);
+                    errors.push(PolicyError::Conflict(earlier.into(), rule.name.clone(), place));
+                }
+            }
+        }
+        policy.rules = rules;
+        if errors.is_empty() { Ok(policy) } else { Err(errors) }
+    }
+
+    fn tree_mut(&mut self, host: &HostPattern) -> &mut Tree {
+        match host {
+            HostPattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
+            HostPattern::Below(parent) => self.below.entry(parent.clone()).or_default(),
+            HostPattern::Any => &mut self.any,
+        }
+    }
+
+    /// What the rules say: the most specific host and path pattern that
+    /// matches, and of its rules the one for the method. `preflight_of` is
+    /// the method that a CORS preflight asks for.
+    #[must_use]
+    pub fn find(
+        &self,
+        host: &NormalHost<'_>,
+        path: &[Cow<'_, str>],
+        method: &str,
+        preflight_of: Option<&str>,
+    ) -> Found<'_> {
+        let Some(slot) = self.slot(host, path) else { return Found::Nothing };
+        let rule = |at: Option<usize>| at.and_then(|at| self.rules.get(at));
+        if let Some(asked) = preflight_of
+            && let Some(covering) = rule(slot.find(asked)).filter(|rule| rule.preflight)
+            // A rule that lists OPTIONS itself has the last word on it.
+            && rule(slot.listed(method)).is_none_or(|listed| std::ptr::eq(listed, covering))
+        {
+            return Found::Preflight(covering);
+        }
+        rule(slot.find(method)).map_or(Found::NoMethod, Found::Rule)
+    }
+
+    fn slot(&self, host: &NormalHost<'_>, path: &[Cow<'_, str>]) -> Option<&Slot> {
+        let exact = self.exact.get(host.as_str());
+        let below = host.parents().filter_map(|parent| self.below.get(parent));
+        exact
+            .into_iter()
+            .chain(below)
+            .chain(std::iter::once(&self.any))
+            .find_map(|tree| tree.find(path))
+    }
+
+    /// The shadow rules that are for such a request.
+    pub fn shadows<'p>(
+        &'p self,
+        host: &NormalHost<'_>,
+        path: &[Cow<'_, str>],
+        method: &str,
+    ) -> impl Iterator<Item = &'p Rule> {
+        self.shadows.iter().filter(move |rule| {
+            rule.covers(method)
+                && rule.path.matches(path)
+                && rule.hosts.iter().any(|pattern| pattern.matches(host))
+        })
+    }
+
+    /// Whether there is any shadow rule.
+    #[must_use]
+    pub fn has_shadows(&self) -> bool {
+        !self.shadows.is_empty()
+    }
+
+    /// The rules that decide, in the order in which they were given.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+}
+
+fn repeated_names(rules: &[Rule]) -> Vec<PolicyError> {
+    let mut seen = std::collections::HashSet::new();
+    rules
+        .iter()
+        .filter(|rule| !seen.insert(rule.name.as_str()))
+        .map(|rule| PolicyError::RepeatedName(rule.name.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Why a request is denied.
+
+use crate::token::Refusal;
+
+/// The one reason of a denial, precise in logs, metrics and metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The host is empty or is none.
+    BadHost,
+    /// Two servers could read the path differently.
+    BadPath,
+    /// `Connection` names an identity header.
+    BadHeader,
+    /// No rule is for this path.
+    NoRule,
+    /// The rule says `deny`.
+    RuleDenies,
+    /// There are rules for the path, but none for the method.
+    Method,
+    /// No credential came with the request.
+    NoCredential,
+    /// More than one credential, or one that could be read in two ways.
+    AmbiguousCredential,
+    /// The credential is too long.
+    CredentialTooLarge,
+    /// A cookie on a request that another site may have made.
+    CrossSiteCookie,
+    /// The token is not accepted.
+    Token(Refusal),
+    /// The token's role is not among the rule's.
+    Role,
+    /// The question holds no request, or none that can be read.
+    NoHttpAttributes,
+    /// The service does not know yet who has been shut out.
+    NotReady,
+    /// The service failed.
+    Internal,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 26] = [
+        Self::BadHost,
+        Self::BadPath,
+        Self::BadHeader,
+        Self::NoRule,
+        Self::RuleDenies,
+        Self::Method,
+        Self::NoCredential,
+        Self::AmbiguousCredential,
+        Self::CredentialTooLarge,
+        Self::CrossSiteCookie,
+        Self::Token(Refusal::Malformed),
+        Self::Token(Refusal::BadAlgorithm),
+        Self::Token(Refusal::UnknownKey),
+        Self::Token(Refusal::BadSignature),
+        Self::Token(Refusal::MissingClaim),
+        Self::Token(Refusal::BadClaim),
+        Self::Token(Refusal::Expired),
+        Self::Token(Refusal::NotYetValid),
+        Self::Token(Refusal::LivesTooLong),
+        Self::Token(Refusal::BadIssuer),
+        Self::Token(Refusal::BadAudience),
+        Self::Token(Refusal::Revoked),
+        Self::Role,
+        Self::NoHttpAttributes,
+        Self::NotReady,
+        Self::Internal,
+    ];
+
+    /// The reason as logs, metrics and metadata spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadHost => "bad_host",
+            Self::BadPath => "bad_path",
+            Self::BadHeader => "bad_header",
+            Self::NoRule => "no_rule",
+            Self::RuleDenies => "rule_denies",
+            Self::Method => "method",
+            Self::NoCredential => "no_credential",
+            Self::AmbiguousCredential => "ambiguous_credential",
+            Self::CredentialTooLarge => "credential_too_large",
+            Self::CrossSiteCookie => "cross_site_cookie",
+            Self::Token(Refusal::Malformed) => "malformed_token",
+            Self::Token(Refusal::BadAlgorithm) => "bad_algorithm",
+            Self::Token(Refusal::UnknownKey) => "unknown_key",
+            Self::Token(Refusal::BadSignature) => "bad_signature",
+            Self::Token(Refusal::MissingClaim) => "missing_claim",
+            Self::Token(Refusal::BadClaim) => "bad_claim",
+            Self::Token(Refusal::Expired) => "expired",
+            Self::Token(Refusal::NotYetValid) => "not_yet_valid",
+            Self::Token(Refusal::LivesTooLong) => "lives_too_long",
+            Self::Token(Refusal::BadIssuer) => "bad_issuer",
+            Self::Token(Refusal::BadAudience) => "bad_audience",
+            Self::Token(Refusal::Revoked) => "revoked",
+            Self::Role => "role",
+            Self::NoHttpAttributes => "no_http_attributes",
+            Self::NotReady => "not_ready",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The HTTP status that the client gets.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadHost
+            | Self::BadPath
+            | Self::BadHeader
+            | Self::AmbiguousCredential
+            | Self::CredentialTooLarge => 400,
+            Self::NoCredential | Self::Token(_) => 401,
+            Self::NoRule
+            | Self::RuleDenies
+            | Self::Method
+            | Self::CrossSiteCookie
+            | Self::Role
+            | Self::NoHttpAttributes => 403,
+            Self::NotReady => 503,
+            Self::Internal => 500,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_spelling_of_its_own() {
+        let mut spellings: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        spellings.sort_unstable();
+        spellings.dedup();
+        assert_eq!(spellings.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn no_reason_lets_anybody_through() {
+        assert!(Reason::ALL.iter().all(|reason| reason.status() >= 400));
+    }
+}

@@ -1,0 +1,56 @@
+//! A rule: which requests it is for, and who may make them.
+
+use super::pattern::{HostPattern, PathPattern};
+use crate::token::{Role, RoleSet};
+
+/// Who may make a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody. Who brings a good token is known to the upstream.
+    Public,
+    /// Who brings a good token.
+    Authenticated,
+    /// Who brings a good token of one of these roles.
+    Roles(RoleSet),
+    /// Nobody.
+    Deny,
+}
+
+impl Access {
+    /// Whether a bearer of this role may pass.
+    #[must_use]
+    pub fn admits(self, role: Role) -> bool {
+        match self {
+            Self::Public | Self::Authenticated => true,
+            Self::Roles(roles) => roles.contains(role),
+            Self::Deny => false,
+        }
+    }
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name in logs, metrics and metadata; unique.
+    pub name: String,
+    /// Where it applies; never empty.
+    pub hosts: Vec<HostPattern>,
+    /// Where it applies.
+    pub path: PathPattern,
+    /// The methods it lists; none means any.
+    pub methods: Vec<String>,
+    /// Who may pass.
+    pub access: Access,
+    /// Whether CORS preflights of a method that it covers pass.
+    pub preflight: bool,
+    /// Never decides: what it would have decided is told.
+    pub shadow: bool,
+}
+
+impl Rule {
+    /// Whether requests of this method are its business.
+    #[must_use]
+    pub fn covers(&self, method: &str) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|listed| listed == method)
+    }
+}

@@ -1,0 +1,41 @@
+//! What to do about each reason.
+
+use portcullis::{authz::Reason, token::Refusal};
+
+/// What an operator or a client can do about a denial.
+pub(super) fn advice(reason: Reason) -> &'static str {
+    match reason {
+        Reason::BadHost => "send one host, without user information or blanks",
+        Reason::BadPath => "send a path that all servers read alike, or see check.path_allow",
+        Reason::BadHeader => "take the identity headers out of `Connection`",
+        Reason::NoRule => "write a rule for this host and path",
+        Reason::RuleDenies => "change the rule's access, if this should be possible",
+        Reason::Method => "add the method to a rule of this very host and path",
+        Reason::NoCredential => "send `Authorization: Bearer TOKEN`; on a WebSocket, the query parameter",
+        Reason::AmbiguousCredential => "send one credential, once",
+        Reason::CredentialTooLarge => "send a token of at most 8 KiB",
+        Reason::CrossSiteCookie => "send a Bearer token, or add the page's origin to tokens.cookie.origins",
+        Reason::Token(refusal) => about_token(refusal),
+        Reason::Role => "give the user one of the rule's roles",
+        Reason::NoHttpAttributes => "ask with attributes.request.http, in a message within check.max_message_bytes",
+        Reason::NotReady => "wait until the revocations are loaded, and see whether the store can be reached",
+        Reason::Internal => "see the log, and report it",
+    }
+}
+
+fn about_token(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Malformed => "send a whole JWT in compact form; `portcullis token inspect` tells more",
+        Refusal::BadAlgorithm => "sign tokens with HS256",
+        Refusal::UnknownKey => "add the key of this `kid` to tokens.keys",
+        Refusal::BadSignature => "sign tokens with a key of tokens.keys",
+        Refusal::MissingClaim => "put exp, sub, userId and role into the token",
+        Refusal::BadClaim => "see the claims' types, and that the role is one of identity.roles",
+        Refusal::Expired => "sign in again",
+        Refusal::NotYetValid => "set the clocks right, or raise tokens.leeway",
+        Refusal::LivesTooLong => "issue shorter tokens, or raise tokens.max_lifetime",
+        Refusal::BadIssuer => "send a token whose `iss` is tokens.issuer",
+        Refusal::BadAudience => "send a token whose `aud` names tokens.audience, or set that",
+        Refusal::Revoked => "sign in again",
+    }
+}

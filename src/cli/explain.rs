@@ -1,0 +1,152 @@
+//! `explain`.
+
+use std::{fmt::Write as _, process::ExitCode, sync::Arc};
+
+use portcullis::{
+    app,
+    authz::{CheckInput, Decision, Engine, Header, Headers, NormalPath, Reason, Verdict},
+    clock::{Clock as _, SystemClock},
+    token::RevocationList,
+};
+use serde_json::{Value, json};
+
+use super::{ConfigArgs, NO, YES, advice::advice, print};
+
+/// Tells what the service would decide about a request, and why
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  portcullis explain /api/agents
+  portcullis explain --method POST --host app.example.com \\
+    -H \"authorization: Bearer $TOKEN\" /api/agents/7?verbose=1")]
+pub(super) struct Explain {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The method
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// The host
+    #[arg(long, default_value = "localhost")]
+    host: String,
+    /// A header; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// Answers in JSON
+    #[arg(long)]
+    json: bool,
+    /// The path, with its query
+    path: String,
+}
+
+impl Explain {
+    pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
+        let config = self.config.load(false)?;
+        let engine = app::engine(config, Arc::new(RevocationList::empty()));
+        let headers = self.headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() });
+        let input = CheckInput {
+            method: &self.method,
+            scheme: "https",
+            host: &self.host,
+            path: &self.path,
+            headers: Headers { map: headers.collect(), list: Vec::new() },
+        };
+        let decision = engine.decide(&input, SystemClock.now());
+        if self.json {
+            print(in_json(&decision));
+        } else {
+            print(in_words(&decision, &engine, &input).trim_end());
+        }
+        Ok(ExitCode::from(if decision.is_allowed() { YES } else { NO }))
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write it as \"name: value\"")?;
+    http::HeaderName::try_from(name.trim()).map_err(|_| format!("{name:?} is no header's name"))?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// A header that is set; a credential is not shown.
+fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    if matches!(name, "authorization" | "cookie") { "(as sent)" } else { value }
+}
+
+fn in_words(decision: &Decision<'_>, engine: &Engine, input: &CheckInput<'_>) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: &str| {
+        let _ = writeln!(text, "{key:<9}{value}");
+    };
+    line("decision", decision.name());
+    line("rule", decision.rule.unwrap_or("none"));
+    if let Some(principal) = &decision.principal {
+        let claims = &principal.claims;
+        line("user", &format!("{} (id {}, {})", claims.name, claims.user_id, principal.role));
+    }
+    match &decision.verdict {
+        Verdict::Allow(grant) => {
+            for (name, value) in &grant.set {
+                line("set", &format!("{name}: {}", shown(name, value)));
+            }
+            for name in &grant.remove {
+                line("remove", name);
+            }
+            if let Some(parameter) = grant.remove_query {
+                line("remove", &format!("?{parameter}="));
+            }
+        }
+        Verdict::Deny(denial) => {
+            line("reason", denial.reason.as_str());
+            if let (Reason::BadPath, Err(cause)) =
+                (denial.reason, NormalPath::parse(input.path_and_query().0, engine.path_allow))
+            {
+                line("because", &cause.to_string());
+            }
+            line("status", &denial.status().to_string());
+            for (name, value) in denial.headers() {
+                line("answer", &format!("{name}: {value}"));
+            }
+            line("mend", advice(denial.reason));
+        }
+    }
+    for rule in &decision.shadow {
+        line("shadow", &format!("{rule} would have denied"));
+    }
+    text
+}
+
+fn in_json(decision: &Decision<'_>) -> Value {
+    let principal = decision.principal.as_ref();
+    let mut value = json!({
+        "decision": decision.name(),
+        "rule": decision.rule,
+        "reason": decision.reason().map(Reason::as_str),
+        "shadow": decision.shadow,
+        "user": principal.map(|principal| json!({
+            "id": principal.claims.user_id.as_str(),
+            "name": principal.claims.name,
+            "email": principal.claims.email,
+            "role": principal.role,
+        })),
+    });
+    let more = match &decision.verdict {
+        Verdict::Allow(grant) => json!({
+            "status": 200,
+            "headers_set": grant.set.iter()
+                .map(|(name, value)| ((*name).to_owned(), shown(name, value).into()))
+                .collect::<serde_json::Map<_, _>>(),
+            "headers_removed": grant.remove,
+            "query_parameters_removed": grant.remove_query.iter().collect::<Vec<_>>(),
+        }),
+        Verdict::Deny(denial) => json!({
+            "status": denial.status(),
+            "answer_headers": denial.headers().into_iter()
+                .map(|(name, value)| (name.to_owned(), value.into()))
+                .collect::<serde_json::Map<_, _>>(),
+            "mend": advice(denial.reason),
+        }),
+    };
+    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+        value.extend(more);
+    }
+    value
+}

@@ -1,0 +1,83 @@
+//! The commands, their exit codes and what they say. A file is a command.
+
+mod advice;
+mod check_config;
+mod explain;
+mod serve;
+mod token;
+
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use portcullis::config::{Config, Sources};
+
+/// Asked and answered: yes.
+const YES: u8 = 0;
+/// Asked and answered: no.
+const NO: u8 = 1;
+/// Could not be asked: the usage or the configuration is wrong.
+const WRONG: u8 = 2;
+
+/// External authorization and sign-in for Envoy, Envoy Gateway and nginx.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    CheckConfig(check_config::CheckConfig),
+    Explain(explain::Explain),
+    #[command(subcommand)]
+    Token(token::Token),
+}
+
+/// Which configuration to use.
+#[derive(Debug, clap::Args)]
+struct ConfigArgs {
+    /// A TOML file; a later one wins. Without one, the file that
+    /// PORTCULLIS_CONFIG names. Variables such as PORTCULLIS__CHECK__LISTEN
+    /// win over all files
+    #[arg(long, value_name = "FILE")]
+    config: Vec<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn load(self, dev: bool) -> Result<Config, ExitCode> {
+        Config::load(&Sources::of_process(self.config), dev).map_err(|problems| {
+            // Each problem has its mend already.
+            let _ = write!(io::stderr(), "{problems}");
+            ExitCode::from(WRONG)
+        })
+    }
+}
+
+/// Runs the command of this process's arguments.
+pub(crate) fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::CheckConfig(check) => check.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Token(token) => token.run(),
+    };
+    result.unwrap_or_else(|code| code)
+}
+
+/// Writes to stdout. Who closes it early has seen enough.
+fn print(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// Says on stderr what is wrong and what would mend it.
+fn fail(code: u8, cause: impl Display, mend: impl Display) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {cause}\n  mend: {mend}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,95 @@
+//! `serve`.
+
+use std::{net::Ipv4Addr, process::ExitCode, sync::Arc};
+
+use portcullis::{
+    app::{App, AppError},
+    clock::SystemClock,
+    config::{Config, Listen},
+    lifecycle::Shutdown,
+    telemetry,
+};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use super::{ConfigArgs, NO, WRONG, YES, fail};
+
+/// Answers checks until SIGTERM or SIGINT, then drains and stops; a second
+/// signal cuts the draining short
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  AUTH_JWT_SECRET=$(openssl rand -hex 32) portcullis serve
+  portcullis serve --config portcullis.toml")]
+pub(super) struct Serve {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// For trying: a random key for this run when none is given, loopback
+    /// addresses alone
+    #[arg(long)]
+    dev: bool,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
+        let mut config = self.config.load(self.dev)?;
+        if self.dev {
+            keep_to_loopback(&mut config.check.listen);
+        }
+        let log = telemetry::init(config.telemetry.log_format)
+            .map_err(|error| fail(NO, format!("the log did not start: {error}"), "report this"))?;
+        for warning in &config.warnings {
+            tracing::warn!(key = warning.key, source = warning.source, mend = warning.mend, "{}", warning.cause);
+        }
+        if self.dev {
+            tracing::warn!("--dev is for trying: its key is gone with the run, and only this machine is served");
+        }
+        raise_file_limit();
+        let result = serve(config);
+        drop(log);
+        result
+    }
+}
+
+fn serve(config: Config) -> Result<ExitCode, ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        fail(NO, format!("the threads did not start: {error}"), "raise the limit on processes")
+    })?;
+    runtime.block_on(async {
+        let Shutdown { stop, stop_now } = Shutdown::on_signals().map_err(|error| {
+            fail(NO, format!("signals cannot be handled: {error}"), "run it on a Unix system")
+        })?;
+        let app = App::bind(config, Arc::new(SystemClock)).await.map_err(failed)?;
+        app.run(stop, stop_now).await.map_err(failed)?;
+        Ok(ExitCode::from(YES))
+    })
+}
+
+fn failed(error: AppError) -> ExitCode {
+    match &error {
+        AppError::Bind { .. } => fail(
+            WRONG,
+            &error,
+            "stop what listens there, or choose another address or a directory that can be written",
+        ),
+        AppError::Check(_) => fail(NO, &error, "see the log; if it is of no help, report this"),
+    }
+}
+
+fn keep_to_loopback(listen: &mut Listen) {
+    if let Listen::Tcp(address) = listen
+        && !address.ip().is_loopback()
+    {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+}
+
+/// A connection is an open file, and the usual soft limit of 1024 is less
+/// than the connections that are allowed for.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+}

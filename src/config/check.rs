@@ -1,0 +1,108 @@
+//! `[check]`: the gRPC listener, and what its decisions depend on.
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use http::HeaderName;
+
+use super::reader::Section;
+use crate::authz::{PathAllow, SignIn};
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An IP address and port.
+    Tcp(SocketAddr),
+    /// The path of a Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl Listen {
+    fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Some(Self::Unix(path.into())),
+            Some(_) => None,
+            None => text.parse().ok().map(Self::Tcp),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `[check]`.
+#[derive(Clone, Debug)]
+pub struct CheckConfig {
+    /// Where the gateway asks.
+    pub listen: Listen,
+    /// The longest question, in bytes.
+    pub max_message_bytes: usize,
+    /// Forms of paths that are let through.
+    pub path_allow: PathAllow,
+    /// Headers that never reach the upstream, in lower case.
+    pub remove_headers: Vec<String>,
+    /// Where a browser is sent that has yet to sign in.
+    pub sign_in: Option<SignIn>,
+}
+
+impl CheckConfig {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let listen = section
+            .parsed("listen", "an address (\"0.0.0.0:9191\") or \"unix:/path\"", Listen::parse)
+            .unwrap_or(Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 9191))));
+        let max_message_bytes = section.get("max_message_bytes", "a number of bytes").unwrap_or(1 << 20);
+        if max_message_bytes < 1024 {
+            section.problem("max_message_bytes", "no question is that short", "write at least 1024");
+        }
+        if section.is_set("tls") {
+            section.problem(
+                "tls",
+                "this version does not speak TLS to the gateway",
+                "remove it, and use a Unix socket or a private network",
+            );
+        }
+        section.get::<figment::value::Dict>("tls", "a table");
+        let config = Self {
+            listen,
+            max_message_bytes,
+            path_allow: path_allow(&mut section),
+            remove_headers: section.parsed_list("remove_headers", "a header's name", |name| {
+                header_name(name).filter(|name| !is_vital(name))
+            }),
+            sign_in: section.parsed("sign_in_url", "an http(s) URL without a fragment", SignIn::new),
+        };
+        section.finish();
+        config
+    }
+}
+
+/// Without these a request is none any more.
+pub(super) fn is_vital(name: &str) -> bool {
+    matches!(name, "host" | "content-length" | "transfer-encoding" | "connection" | "upgrade" | "te")
+}
+
+/// A header's name in lower case.
+pub(super) fn header_name(text: &str) -> Option<String> {
+    HeaderName::try_from(text).ok().map(|name| name.as_str().to_owned())
+}
+
+fn path_allow(section: &mut Section<'_>) -> PathAllow {
+    const FORMS: [&str; 5] =
+        ["encoded-slash", "semicolon", "encoded-percent", "encoded-hash", "encoded-question-mark"];
+    let listed = section.parsed_list("path_allow", &format!("one of {}", FORMS.join(", ")), |form| {
+        FORMS.into_iter().find(|known| *known == form)
+    });
+    let is_listed = |form| listed.contains(&form);
+    PathAllow {
+        encoded_slash: is_listed("encoded-slash"),
+        semicolon: is_listed("semicolon"),
+        encoded_percent: is_listed("encoded-percent"),
+        encoded_hash: is_listed("encoded-hash"),
+        encoded_question_mark: is_listed("encoded-question-mark"),
+    }
+}

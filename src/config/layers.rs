@@ -1,0 +1,180 @@
+//! The layers of a configuration: defaults, files, environment.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use figment::{
+    Error, Figment, Metadata, Profile, Provider, Source,
+    value::{Dict, Map, Value},
+};
+
+use super::problem::Problem;
+
+/// The name of the layer that is always there.
+pub(super) const DEFAULT: &str = "default";
+/// What configuration is read from the environment: `PORTCULLIS__A__B`.
+const PREFIX: &str = "PORTCULLIS__";
+/// The configuration file that is read when none is named.
+const FILE_VARIABLE: &str = "PORTCULLIS_CONFIG";
+/// The key that is used when none is configured.
+const SECRET_VARIABLE: &str = "AUTH_JWT_SECRET";
+
+/// Where a configuration comes from.
+#[derive(Clone, Default)]
+pub struct Sources {
+    files: Vec<PathBuf>,
+    environment: Vec<(OsString, OsString)>,
+}
+
+/// Without the environment, which holds secrets.
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Sources {
+    /// These files, a later one over an earlier one, and these variables over
+    /// all of them. Without a file, the one that `PORTCULLIS_CONFIG` names.
+    #[must_use]
+    pub fn new(
+        files: Vec<PathBuf>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Self {
+        let mut sources = Self { files, environment: environment.into_iter().collect() };
+        if sources.files.is_empty()
+            && let Some(file) = sources.variable(FILE_VARIABLE)
+        {
+            sources.files.push(file.into());
+        }
+        sources
+    }
+
+    /// These files and the environment of the process.
+    #[must_use]
+    pub fn of_process(files: Vec<PathBuf>) -> Self {
+        Self::new(files, std::env::vars_os())
+    }
+
+    /// The secret of the one key that needs no configuration.
+    pub(super) fn secret(&self) -> Option<OsString> {
+        self.variable(SECRET_VARIABLE)
+    }
+
+    fn variable(&self, name: &str) -> Option<OsString> {
+        let found = self.environment.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    }
+
+    /// All layers, merged; what could not be read is a problem.
+    pub(super) fn merge(&self) -> (Figment, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let defaults = parse(include_str!("default.toml")).unwrap_or_default();
+        let mut figment = Figment::from(Layer { metadata: Metadata::named(DEFAULT), dict: defaults });
+        for file in &self.files {
+            match read(file) {
+                Ok(dict) => {
+                    let metadata = Metadata::from("file", Source::File(file.clone()));
+                    figment = figment.merge(Layer { metadata, dict });
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        for (name, value) in &self.environment {
+            let Some(path) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+                continue;
+            };
+            let name = format!("environment variable {PREFIX}{path}");
+            let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+            match value.to_str() {
+                Some(value) if path.iter().all(|key| !key.is_empty()) => {
+                    let dict = nested(&path, from_variable(value));
+                    figment = figment.merge(Layer { metadata: Metadata::named(name), dict });
+                }
+                Some(_) => problems.push(Problem {
+                    key: String::new(),
+                    source: Some(name),
+                    cause: "its name has an empty part".into(),
+                    mend: "write the key a.b as PORTCULLIS__A__B".into(),
+                }),
+                None => problems.push(Problem {
+                    key: path.join("."),
+                    source: Some(name),
+                    cause: "its value is not UTF-8".into(),
+                    mend: "set it to UTF-8 text".into(),
+                }),
+            }
+        }
+        (figment, problems)
+    }
+}
+
+/// One source of values, told apart by its metadata.
+struct Layer {
+    metadata: Metadata,
+    dict: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        self.metadata.clone()
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
+        Ok(Profile::Default.collect(self.dict.clone()))
+    }
+}
+
+/// A list or a table is written as in TOML; everything else stays text until
+/// it is known what is expected.
+fn from_variable(value: &str) -> Value {
+    if value.trim_start().starts_with(['[', '{'])
+        && let Some(parsed) = parse_value(value)
+    {
+        return parsed;
+    }
+    Value::from(value)
+}
+
+/// A value as it is written in TOML.
+pub(super) fn parse_value(text: &str) -> Option<Value> {
+    parse(&format!("value = {text}")).ok()?.remove("value")
+}
+
+fn nested(path: &[String], value: Value) -> Dict {
+    match path {
+        [] => Dict::new(),
+        [key] => Dict::from([(key.clone(), value)]),
+        [key, rest @ ..] => Dict::from([(key.clone(), Value::from(nested(rest, value)))]),
+    }
+}
+
+fn read(file: &Path) -> Result<Dict, Problem> {
+    let problem = |cause: String, mend: &str| Problem {
+        key: String::new(),
+        source: Some(file.display().to_string()),
+        cause,
+        mend: mend.to_owned(),
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        problem(format!("it cannot be read: {error}"), "name a file that exists and may be read")
+    })?;
+    parse(&text).map_err(|error| {
+        // The message alone: the whole error shows the line, which may hold
+        // a secret.
+        let line = error.span().map_or(1, |span| {
+            1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count()
+        });
+        problem(format!("line {line} is not TOML: {}", error.message()), "correct that line")
+    })
+}
+
+fn parse(text: &str) -> Result<Dict, toml::de::Error> {
+    let table: toml::Table = toml::from_str(text)?;
+    match Value::serialize(table) {
+        Ok(Value::Dict(_, dict)) => Ok(dict),
+        _ => Ok(Dict::new()),
+    }
+}

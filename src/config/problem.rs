@@ -1,0 +1,29 @@
+//! What is wrong with a configuration, and what would mend it.
+
+use std::fmt;
+
+/// One problem: where it is, its cause and its mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, as in `check.listen` or `rules[2].roles`; empty for a problem
+    /// of a whole file.
+    pub key: String,
+    /// The file or the environment variable that it came from.
+    pub source: Option<String>,
+    /// What is wrong.
+    pub cause: String,
+    /// What to do about it.
+    pub mend: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.source, self.key.is_empty()) {
+            (Some(source), false) => write!(f, "{} ({source}): ", self.key)?,
+            (Some(source), true) => write!(f, "{source}: ")?,
+            (None, false) => write!(f, "{}: ", self.key)?,
+            (None, true) => {}
+        }
+        write!(f, "{}\n  mend: {}", self.cause, self.mend)
+    }
+}

@@ -1,0 +1,305 @@
+//! Reads values key by key, so that every problem is found in one go and
+//! each can say where it is.
+
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use figment::{
+    Figment, Metadata, Source,
+    value::{Dict, Value},
+};
+use secrecy::SecretSlice;
+use serde::de::DeserializeOwned;
+
+use super::{
+    layers::{DEFAULT, parse_value},
+    problem::Problem,
+};
+
+/// Everything that was read, and what was found wrong with it.
+pub(super) struct Reader {
+    figment: Figment,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+}
+
+impl Reader {
+    pub(super) fn new(figment: Figment, problems: Vec<Problem>) -> Self {
+        Self { figment, problems: RefCell::new(problems), warnings: RefCell::default() }
+    }
+
+    /// The whole configuration.
+    pub(super) fn root(&self) -> Section<'_> {
+        let dict = self.figment.extract().unwrap_or_default();
+        Section { reader: self, path: String::new(), dict, asked: Vec::new() }
+    }
+
+    /// Problems, then warnings.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
+        (self.problems.into_inner(), self.warnings.into_inner())
+    }
+
+    fn metadata(&self, value: &Value) -> Option<&Metadata> {
+        self.figment.get_metadata(value.tag())
+    }
+
+    /// The file or variable that a value came from; none for a default.
+    fn source(&self, value: &Value) -> Option<String> {
+        let metadata = self.metadata(value)?;
+        match &metadata.source {
+            Some(Source::File(file)) => Some(file.display().to_string()),
+            _ => Some(metadata.name.to_string()).filter(|name| name != DEFAULT),
+        }
+    }
+}
+
+/// A table of the configuration.
+pub(super) struct Section<'r> {
+    reader: &'r Reader,
+    path: String,
+    dict: Dict,
+    asked: Vec<&'static str>,
+}
+
+impl<'r> Section<'r> {
+    fn child(&self, path: String, dict: Dict) -> Section<'r> {
+        Section { reader: self.reader, path, dict, asked: Vec::new() }
+    }
+
+    fn key(&self, key: &str) -> String {
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
+        }
+    }
+
+    fn ask(&mut self, key: &'static str) -> Option<Value> {
+        self.asked.push(key);
+        self.dict.get(key).cloned()
+    }
+
+    /// Whether the key is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.dict.contains_key(key)
+    }
+
+    /// Whether a file or the environment sets the key.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.dict
+            .get(key)
+            .is_some_and(|value| self.reader.source(value).is_some())
+    }
+
+    /// Whether a file or the environment sets any key of this table.
+    pub(super) fn is_any_set(&self) -> bool {
+        self.dict.keys().any(|key| self.is_set(key))
+    }
+
+    /// Reports a problem of a key of this table.
+    pub(super) fn problem(&self, key: &str, cause: impl Into<String>, mend: impl Into<String>) {
+        self.reader.problems.borrow_mut().push(self.describe(key, cause.into(), mend.into()));
+    }
+
+    /// Reports something that works, but may not be meant.
+    pub(super) fn warn(&self, key: &str, cause: impl Into<String>, mend: impl Into<String>) {
+        self.reader.warnings.borrow_mut().push(self.describe(key, cause.into(), mend.into()));
+    }
+
+    fn describe(&self, key: &str, cause: String, mend: String) -> Problem {
+        let value = self.dict.get(key).or_else(|| self.dict.values().next());
+        let source = value.and_then(|value| self.reader.source(value));
+        Problem { key: self.key(key), source, cause, mend }
+    }
+
+    /// A value of this type; `None` when there is none or it is of another
+    /// type, which is a problem. `expected` completes "write …".
+    pub(super) fn get<T: DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+    ) -> Option<T> {
+        let value = self.ask(key)?;
+        let parsed = value.deserialize::<T>().or_else(|error| {
+            // A number or a yes from the environment is still text.
+            value.as_str().filter(|_| self.is_from_environment(&value)).map_or(Err(error.clone()), |text| {
+                parse_value(text).ok_or(error).and_then(|value| value.deserialize::<T>())
+            })
+        });
+        match parsed {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                self.problem(key, error.kind.to_string(), format!("write {expected}"));
+                None
+            }
+        }
+    }
+
+    fn is_from_environment(&self, value: &Value) -> bool {
+        let metadata = self.reader.metadata(value);
+        metadata.is_some_and(|metadata| metadata.name.starts_with("environment"))
+    }
+
+    /// Text. A number from the environment is text, too.
+    pub(super) fn text(&mut self, key: &'static str, expected: &str) -> Option<String> {
+        self.get(key, expected)
+    }
+
+    /// Text that `parse` makes something of; what it cannot is a problem.
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.text(key, expected)?;
+        let parsed = parse(&text);
+        if parsed.is_none() {
+            self.problem(key, format!("{text:?} is not {expected}"), format!("write {expected}"));
+        }
+        parsed
+    }
+
+    /// A list of texts, of which `parse` makes something.
+    pub(super) fn parsed_list<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Vec<T> {
+        let texts: Vec<String> =
+            self.get(key, &format!("a list, each {expected}")).unwrap_or_default();
+        let mut list = Vec::with_capacity(texts.len());
+        for text in texts {
+            match parse(&text) {
+                Some(item) => list.push(item),
+                None => self.problem(
+                    key,
+                    format!("{text:?} is not {expected}"),
+                    format!("write a list, each {expected}"),
+                ),
+            }
+        }
+        list
+    }
+
+    /// A duration; zero stands for one that is a problem.
+    pub(super) fn duration(&mut self, key: &'static str) -> Duration {
+        self.parsed(key, "a duration such as \"30s\" or \"10m\"", |text| {
+            humantime::parse_duration(text).ok()
+        })
+        .unwrap_or_default()
+    }
+
+    /// A path; a relative one starts at the directory of its file.
+    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        let path = PathBuf::from(self.text(key, "a path")?);
+        let value = self.dict.get(key)?;
+        let base = match self.reader.metadata(value).and_then(|metadata| metadata.source.as_ref()) {
+            Some(Source::File(file)) => file.parent().unwrap_or(Path::new("")),
+            _ => Path::new(""),
+        };
+        Some(base.join(path))
+    }
+
+    /// A secret, given as it is (`key`) or as a file that holds it
+    /// (`file_key`). Nothing of it is ever shown.
+    pub(super) fn secret(
+        &mut self,
+        key: &'static str,
+        file_key: &'static str,
+    ) -> Option<SecretSlice<u8>> {
+        let inline = self.ask(key);
+        let file = self.path(file_key);
+        match (inline, file) {
+            (Some(_), Some(_)) => {
+                let cause = format!("{key} and {file_key} are both given");
+                self.problem(key, cause, "leave one of them out");
+                None
+            }
+            (Some(value), None) => {
+                let text = value.as_str().map(|text| SecretSlice::from(text.as_bytes().to_vec()));
+                if text.is_none() {
+                    self.problem(key, "it is not text", "write the secret in quotes");
+                }
+                text
+            }
+            (None, Some(file)) => self.secret_file(file_key, &file),
+            (None, None) => None,
+        }
+    }
+
+    fn secret_file(&self, key: &str, file: &Path) -> Option<SecretSlice<u8>> {
+        let shown = file.display();
+        match std::fs::read(file) {
+            Ok(mut secret) => {
+                if secret.ends_with(b"\n") {
+                    secret.pop();
+                    self.warn(
+                        key,
+                        format!("the newline at the end of {shown} is not taken as a part of the secret"),
+                        format!("write the file without one: printf %s \"$SECRET\" > {shown}"),
+                    );
+                }
+                Some(SecretSlice::from(secret))
+            }
+            Err(error) => {
+                self.problem(
+                    key,
+                    format!("{shown} cannot be read: {error}"),
+                    "name a file that exists and that this user may read",
+                );
+                None
+            }
+        }
+    }
+
+    /// The table of this key; an empty one when there is none.
+    pub(super) fn table(&mut self, key: &'static str) -> Section<'r> {
+        let dict = match self.ask(key) {
+            Some(Value::Dict(_, dict)) => dict,
+            None => Dict::new(),
+            Some(_) => {
+                self.problem(key, "it is not a table", format!("write [{}]", self.key(key)));
+                Dict::new()
+            }
+        };
+        self.child(self.key(key), dict)
+    }
+
+    /// The list of tables of this key.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Section<'r>> {
+        let mend = format!("write [[{}]] for each", self.key(key));
+        let Some(value) = self.ask(key) else { return Vec::new() };
+        let Value::Array(_, items) = value else {
+            self.problem(key, "it is not a list of tables", mend);
+            return Vec::new();
+        };
+        let mut tables = Vec::with_capacity(items.len());
+        for (at, item) in items.into_iter().enumerate() {
+            match item {
+                Value::Dict(_, dict) => {
+                    tables.push(self.child(format!("{}[{at}]", self.key(key)), dict));
+                }
+                _ => self.problem(key, format!("entry {at} is not a table"), mend.clone()),
+            }
+        }
+        tables
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub(super) fn finish(self) {
+        for key in self.dict.keys().filter(|key| !self.asked.contains(&key.as_str())) {
+            let mut known = self.asked.clone();
+            known.sort_unstable();
+            self.problem(
+                key,
+                "there is no such key",
+                format!("remove it, or use one of: {}", known.join(", ")),
+            );
+        }
+    }
+}

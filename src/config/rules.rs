@@ -1,0 +1,239 @@
+//! `[[rules]]`: which requests need what.
+
+use super::reader::Section;
+use crate::{
+    authz::{
+        Access, Found, HostPattern, NormalHost, PathPattern, Policy, Rule, Segment,
+    },
+    token::{Role, RoleSet, Roles},
+};
+
+/// Reads and compiles the rules. `None` when there was a problem.
+pub(super) fn read(root: &mut Section<'_>, roles: Option<&Roles>) -> Option<Policy> {
+    let tables = root.tables("rules");
+    let count = tables.len();
+    if count == 0 {
+        root.problem("rules", "there is no rule, so every request is denied", "write a [[rules]]");
+        return None;
+    }
+    let rules: Vec<Rule> = tables.into_iter().filter_map(|table| rule(table, roles)).collect();
+    let complete = rules.len() == count;
+    match Policy::compile(rules) {
+        Ok(policy) => {
+            warn_of_trailing_slashes(root, &policy);
+            complete.then_some(policy)
+        }
+        Err(errors) => {
+            for error in errors {
+                root.problem(
+                    "rules",
+                    error.to_string(),
+                    "give each rule its own name, and each host, path and method one rule",
+                );
+            }
+            None
+        }
+    }
+}
+
+fn rule(mut section: Section<'_>, roles: Option<&Roles>) -> Option<Rule> {
+    let name = section.parsed("name", "a name of at most 64 characters in ASCII", |name| {
+        let fits = (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| name.to_owned())
+    });
+    if !section.has("name") {
+        section.problem("name", "the rule has no name", "name it: name = \"agents\"");
+    }
+    let path = path(&mut section);
+    let hosts = hosts(&mut section);
+    let methods = methods(&mut section);
+    let access = access(&mut section, roles);
+    let preflight = section.get("preflight", "true or false").unwrap_or(false);
+    let shadow = section
+        .parsed("mode", "\"enforce\" or \"shadow\"", |mode| match mode {
+            "enforce" => Some(false),
+            "shadow" => Some(true),
+            _ => None,
+        })
+        .unwrap_or(false);
+    if preflight && (shadow || access == Some(Access::Deny)) {
+        section.problem(
+            "preflight",
+            "a rule that denies, or that does not decide, lets no preflight pass",
+            "remove it",
+        );
+    }
+    section.finish();
+    Some(Rule {
+        name: name?,
+        hosts: hosts?,
+        path: path?,
+        methods: methods?,
+        access: access?,
+        preflight,
+        shadow,
+    })
+}
+
+fn path(section: &mut Section<'_>) -> Option<PathPattern> {
+    let mut given = Vec::new();
+    for key in ["path", "path_prefix", "path_template"] {
+        if let Some(text) = section.text(key, "a path such as \"/api/agents\"") {
+            given.push((key, text));
+        }
+    }
+    let [(key, text)] = given.as_slice() else {
+        let cause = format!("the rule has {} paths", given.len());
+        section.problem("", cause, "write one of path, path_prefix and path_template");
+        return None;
+    };
+    if *key != "path_template" && text.contains(['{', '}']) {
+        let cause = format!("the braces in {text:?} stand for themselves here");
+        section.warn(key, cause, "write path_template for variables, or %7B for a brace");
+    }
+    let pattern = match *key {
+        "path" => PathPattern::exact(text),
+        "path_prefix" => PathPattern::prefix(text),
+        _ => PathPattern::template(text),
+    };
+    pattern.map_err(|error| section.problem(key, error.to_string(), "correct the pattern")).ok()
+}
+
+fn hosts(section: &mut Section<'_>) -> Option<Vec<HostPattern>> {
+    let Some(texts) = section.get::<Vec<String>>("hosts", "a list of hosts") else {
+        // Not given is any host; given and not a list is a problem.
+        return (!section.has("hosts")).then(|| vec![HostPattern::Any]);
+    };
+    if texts.is_empty() {
+        section.problem("hosts", "the list is empty", "list a host, or remove the key for any");
+        return None;
+    }
+    let mut hosts = Vec::with_capacity(texts.len());
+    for text in texts {
+        match HostPattern::parse(&text) {
+            Ok(host) => hosts.push(host),
+            Err(error) => {
+                section.problem("hosts", error.to_string(), "correct the host");
+                return None;
+            }
+        }
+    }
+    hosts.sort();
+    hosts.dedup();
+    Some(hosts)
+}
+
+fn methods(section: &mut Section<'_>) -> Option<Vec<String>> {
+    let Some(mut methods) = section.get::<Vec<String>>("methods", "a list such as [\"GET\"]") else {
+        return (!section.has("methods")).then(Vec::new);
+    };
+    let bad = |method: &String| {
+        method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
+    };
+    if methods.is_empty() || methods.iter().any(bad) {
+        section.problem(
+            "methods",
+            "a method is written in capitals, and an empty list fits none",
+            "write a list such as [\"GET\", \"POST\"], or remove the key for any",
+        );
+        return None;
+    }
+    methods.sort();
+    methods.dedup();
+    Some(methods)
+}
+
+fn access(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Access> {
+    const MEND: &str = "write roles = [...], or access = \"public\", \"authenticated\" or \"deny\"";
+    let named: Option<Vec<String>> = section.get("roles", "a list of roles");
+    let access = section.parsed("access", "\"public\", \"authenticated\" or \"deny\"", |access| {
+        Some(match access {
+            "public" => Access::Public,
+            "authenticated" => Access::Authenticated,
+            "deny" => Access::Deny,
+            _ => return None,
+        })
+    });
+    if section.has("roles") && section.has("access") {
+        section.problem("access", "the rule has roles and an access", MEND);
+        return None;
+    }
+    match named {
+        None if !section.has("roles") && !section.has("access") => {
+            section.problem("", "the rule does not say who may pass", MEND);
+            None
+        }
+        None => access,
+        Some(named) if named.is_empty() => {
+            section.problem("roles", "the list is empty", MEND);
+            None
+        }
+        Some(named) => role_set(section, &named, roles?).map(Access::Roles),
+    }
+}
+
+fn role_set(section: &Section<'_>, named: &[String], roles: &Roles) -> Option<RoleSet> {
+    let mut set: Vec<Role> = Vec::with_capacity(named.len());
+    for name in named {
+        match roles.get(name) {
+            Some(role) => set.push(role),
+            None => section.problem(
+                "roles",
+                format!("{name:?} is not one of identity.roles"),
+                format!("use one of: {}", roles.names().join(", ")),
+            ),
+        }
+    }
+    (set.len() == named.len()).then(|| set.into_iter().collect())
+}
+
+/// Some servers serve `/admin/` as `/admin`; a rule for the one alone leaves
+/// the other to a rule that may let more people in.
+fn warn_of_trailing_slashes(root: &Section<'_>, policy: &Policy) {
+    for rule in policy.rules() {
+        let PathPattern::Exact(segments) = &rule.path else { continue };
+        let literals = segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => text.as_str().into(),
+            Segment::Variable => "".into(),
+        });
+        let path: Vec<std::borrow::Cow<'_, str>> = literals.chain([("").into()]).collect();
+        if segments.last() == Some(&Segment::Literal(String::new())) {
+            continue;
+        }
+        let method = rule.methods.first().map_or("GET", String::as_str);
+        for host in &rule.hosts {
+            let host = match host {
+                HostPattern::Exact(name) => name.clone(),
+                HostPattern::Below(parent) => format!("any.{parent}"),
+                HostPattern::Any => "any.invalid".to_owned(),
+            };
+            let Some(host) = NormalHost::parse(&host) else { continue };
+            if let Found::Rule(other) = policy.find(&host, &path, method, None)
+                && admits_more(other.access, rule.access)
+            {
+                root.warn(
+                    "rules",
+                    format!(
+                        "{:?} is for {path} alone; {path}/ falls to {:?}, which lets more people in",
+                        rule.name,
+                        other.name,
+                        path = rule.path
+                    ),
+                    "write path_prefix, or a second rule with the slash",
+                );
+                break;
+            }
+        }
+    }
+}
+
+/// Whether the first lets somebody in whom the second does not.
+fn admits_more(first: Access, second: Access) -> bool {
+    match (first, second) {
+        (Access::Deny, _) | (_, Access::Public) => false,
+        (Access::Public, _) | (_, Access::Deny) => true,
+        (_, Access::Authenticated) => false,
+        (Access::Authenticated, Access::Roles(_)) => true,
+        (Access::Roles(first), Access::Roles(second)) => !first.is_subset(second),
+    }
+}

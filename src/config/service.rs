@@ -1,0 +1,67 @@
+//! `[lifecycle]` and `[telemetry]`: how the service stops and what it tells.
+
+use std::time::Duration;
+
+use super::reader::Section;
+
+/// `[lifecycle]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LifecycleConfig {
+    /// How long it still serves after it has said that it is not ready.
+    pub drain: Duration,
+    /// How long what is in flight may take after that.
+    pub stop_within: Duration,
+}
+
+impl LifecycleConfig {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let config =
+            Self { drain: section.duration("drain"), stop_within: section.duration("stop_within") };
+        section.finish();
+        config
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// An object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `[telemetry]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TelemetryConfig {
+    /// How a line of the log looks.
+    pub log_format: LogFormat,
+    /// The share of allowances that are logged, from 0 to 1.
+    pub allowed_decisions: f64,
+}
+
+impl TelemetryConfig {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        let log_format = section
+            .parsed("log_format", "\"json\" or \"text\"", |format| match format {
+                "json" => Some(LogFormat::Json),
+                "text" => Some(LogFormat::Text),
+                _ => None,
+            })
+            .unwrap_or(LogFormat::Json);
+        let allowed_decisions =
+            section.get::<f64>("allowed_decisions", "a share from 0.0 to 1.0").unwrap_or(1.0);
+        if !(0.0..=1.0).contains(&allowed_decisions) {
+            section.problem("allowed_decisions", "it is no share", "write a number from 0.0 to 1.0");
+        }
+        if section.text("otlp_endpoint", "a URL").is_some() {
+            section.warn(
+                "otlp_endpoint",
+                "this version exports no traces: the key has no effect",
+                "leave it for a later version, or remove it",
+            );
+        }
+        section.finish();
+        Self { log_format, allowed_decisions }
+    }
+}

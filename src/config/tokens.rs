@@ -1,0 +1,174 @@
+//! `[tokens]`: the keys, what a token must fulfil, and where it is carried.
+
+use std::{os::unix::ffi::OsStringExt as _, time::Duration};
+
+use secrecy::SecretSlice;
+
+use super::{layers::Sources, reader::Section};
+use crate::{
+    authz::{Forward, Origin, QueryOn},
+    token::{Key, KeyError, KeyRing, VerifierSettings},
+};
+
+const MAKE_A_KEY: &str =
+    "make one with `openssl rand -hex 32`, and give it as tokens.keys or as AUTH_JWT_SECRET";
+
+/// `[tokens]`.
+#[derive(Debug)]
+pub struct TokensConfig {
+    /// The keys; none when there was a problem.
+    pub keys: Option<KeyRing>,
+    /// What a token must fulfil.
+    pub settings: VerifierSettings,
+    /// How long a token lives that this service issues.
+    pub lifetime: Duration,
+    /// The query parameter.
+    pub query_parameter: String,
+    /// When the query may carry the token.
+    pub query_on: QueryOn,
+    /// The cookie.
+    pub cookie: CookieConfig,
+    /// How the credential goes on to the upstream.
+    pub forward: Forward,
+}
+
+/// `tokens.cookie`.
+#[derive(Clone, Debug)]
+pub struct CookieConfig {
+    /// Its name, without the prefix that it gets on https.
+    pub name: String,
+    /// Its domain; none for the host alone.
+    pub domain: Option<String>,
+    /// Whether checks read it.
+    pub accept: bool,
+    /// Further origins whose pages may use it.
+    pub origins: Vec<Origin>,
+}
+
+impl TokensConfig {
+    pub(super) fn read(mut section: Section<'_>, sources: &Sources, dev: bool) -> Self {
+        let keys = keys(&mut section, sources, dev);
+        let settings = VerifierSettings {
+            issuer: section.text("issuer", "the `iss` of your tokens"),
+            audience: section.text("audience", "the `aud` of your tokens"),
+            leeway: section.duration("leeway"),
+            max_lifetime: section.duration("max_lifetime"),
+        };
+        let lifetime = section.duration("lifetime");
+        if settings.max_lifetime.is_zero() {
+            section.problem("max_lifetime", "no token would be accepted", "write a duration");
+        } else if lifetime > settings.max_lifetime || lifetime.is_zero() {
+            section.problem(
+                "lifetime",
+                "the tokens that it issues would not be accepted",
+                "write more than nothing, and at most tokens.max_lifetime",
+            );
+        }
+        let config = Self {
+            keys,
+            settings,
+            lifetime,
+            query_parameter: section
+                .parsed("query_parameter", "a name of letters, digits, \"-\" and \"_\"", plain_name)
+                .unwrap_or_default(),
+            query_on: section
+                .parsed("query_parameter_on", "\"websocket\", \"always\" or \"never\"", |on| {
+                    Some(match on {
+                        "websocket" => QueryOn::Websocket,
+                        "always" => QueryOn::Always,
+                        "never" => QueryOn::Never,
+                        _ => return None,
+                    })
+                })
+                .unwrap_or(QueryOn::Never),
+            cookie: cookie(section.table("cookie")),
+            forward: section
+                .parsed("forward", "\"as-is\", \"authorization-header\" or \"none\"", |forward| {
+                    Some(match forward {
+                        "as-is" => Forward::AsIs,
+                        "authorization-header" => Forward::AuthorizationHeader,
+                        "none" => Forward::None,
+                        _ => return None,
+                    })
+                })
+                .unwrap_or(Forward::None),
+        };
+        section.finish();
+        config
+    }
+}
+
+fn plain_name(text: &str) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (!text.is_empty() && text.bytes().all(plain)).then(|| text.to_owned())
+}
+
+fn cookie(mut section: Section<'_>) -> CookieConfig {
+    let config = CookieConfig {
+        name: section
+            .parsed("name", "a name of letters, digits, \"-\" and \"_\"", plain_name)
+            .unwrap_or_default(),
+        domain: section
+            .text("domain", "a domain, or \"\" for the host alone")
+            .filter(|domain| !domain.is_empty()),
+        accept: section.get("accept", "true or false").unwrap_or(false),
+        origins: section.parsed_list("origins", "an origin such as \"https://a.example.com\"", Origin::parse),
+    };
+    section.finish();
+    config
+}
+
+fn keys(section: &mut Section<'_>, sources: &Sources, dev: bool) -> Option<KeyRing> {
+    let tables = section.tables("keys");
+    let given = !tables.is_empty();
+    let mut keys: Vec<Key> = tables.into_iter().filter_map(configured_key).collect();
+    if !given {
+        keys.extend(key_without_configuration(section, sources, dev));
+        if keys.is_empty() {
+            return None;
+        }
+    }
+    KeyRing::new(keys)
+        .map_err(|error| match error {
+            // Each key that failed has been reported.
+            KeyError::None => {}
+            error => section.problem("keys", error.to_string(), "give each key its own kid"),
+        })
+        .ok()
+}
+
+fn configured_key(mut section: Section<'_>) -> Option<Key> {
+    let kid = section.text("kid", "a name, such as \"2026-11\"");
+    let secret = section.secret("secret", "secret_file");
+    if secret.is_none() && !section.has("secret") && !section.has("secret_file") {
+        section.problem("", "the key has no secret", "give it a secret or a secret_file");
+    }
+    let key = secret.and_then(|secret| {
+        Key::new(kid, &secret)
+            .map_err(|error| section.problem("", error.to_string(), MAKE_A_KEY))
+            .ok()
+    });
+    section.finish();
+    key
+}
+
+fn key_without_configuration(section: &Section<'_>, sources: &Sources, dev: bool) -> Option<Key> {
+    let secret = match sources.secret() {
+        Some(secret) => secret.into_vec(),
+        None if dev => {
+            let mut secret = vec![0; 32];
+            if aws_lc_rs::rand::fill(&mut secret).is_err() {
+                section.problem("keys", "the operating system gave no random numbers", MAKE_A_KEY);
+                return None;
+            }
+            secret
+        }
+        None => {
+            section.problem("keys", "there is no key to verify tokens with", MAKE_A_KEY);
+            return None;
+        }
+    };
+    Key::new(None, &SecretSlice::from(secret))
+        .map_err(|error| section.problem("keys", format!("AUTH_JWT_SECRET: {error}"), MAKE_A_KEY))
+        .ok()
+}

@@ -1,0 +1,148 @@
+//! The decision log: a line for every denial, and for a share of the
+//! allowances, under the target `portcullis::decision`.
+//!
+//! What a client chose is shortened, and whatever could be a credential in
+//! it, in a query or elsewhere, is left out.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::{
+    authz::{CheckInput, Decision},
+    checker::Context,
+};
+
+/// The longest text of a client's that is logged, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// A decision and what it was about.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) decision: &'a Decision<'a>,
+    pub(crate) input: Option<&'a CheckInput<'a>>,
+    pub(crate) context: Context<'a>,
+    pub(crate) took: Duration,
+}
+
+/// Writes decisions.
+#[derive(Debug)]
+pub struct DecisionLog {
+    allowed_share: f64,
+    allowed: AtomicU64,
+}
+
+impl DecisionLog {
+    /// A log of all denials and of this share of the allowances, from 0 to 1.
+    #[must_use]
+    pub fn new(allowed_share: f64) -> Self {
+        Self { allowed_share, allowed: AtomicU64::new(0) }
+    }
+
+    /// Spreads the share evenly: the one in which the sum of shares passes a
+    /// whole number is logged.
+    fn samples(&self) -> bool {
+        if self.allowed_share >= 1.0 {
+            return true;
+        }
+        let count = self.allowed.fetch_add(1, Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "2^53 decisions are enough")]
+        let sum = |count: u64| (count as f64 * self.allowed_share).floor();
+        sum(count + 1) > sum(count)
+    }
+
+    pub(crate) fn write(&self, entry: &Entry<'_>) {
+        let Entry { decision, input, context, took } = entry;
+        if decision.is_allowed() && !self.samples() {
+            return;
+        }
+        let text = |get: fn(&CheckInput<'_>) -> String| input.map(get);
+        let claims = decision.principal.as_ref().map(|principal| &principal.claims);
+        tracing::info!(
+            target: "portcullis::decision",
+            request_id = input.map(|_| shorten(context.request_id)),
+            trace_id = input.and_then(trace_id),
+            decision = decision.name(),
+            reason = decision.reason().map(|reason| reason.as_str()),
+            rule = decision.rule,
+            shadow = (!decision.shadow.is_empty()).then(|| decision.shadow.join(",")),
+            transport = context.transport,
+            method = text(|input| shorten(input.method)),
+            host = text(|input| host(input.host)),
+            path = text(|input| path(input.path)),
+            client = (!context.client.is_empty()).then_some(context.client),
+            user_id = claims.map(|claims| claims.user_id.as_str()),
+            role = decision.principal.as_ref().map(|principal| principal.role),
+            micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        );
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default().to_owned()
+}
+
+/// Without user information, which may be a password.
+fn host(host: &str) -> String {
+    shorten(host.rsplit('@').next().unwrap_or_default())
+}
+
+/// The path up to where a query could begin for any server, and without what
+/// looks like a token (`eyJ` is the base64url of `{"`).
+fn path(path: &str) -> String {
+    if !path.starts_with('/') && path != "*" {
+        return String::new();
+    }
+    let bytes = path.as_bytes();
+    let is_end = |at: &usize| {
+        let rest = bytes.get(*at..).unwrap_or_default();
+        let encoded = |code: &[u8]| rest.get(..3).is_some_and(|three| three.eq_ignore_ascii_case(code));
+        matches!(rest.first(), Some(b'?' | b'#' | b';'))
+            || [&b"%3f"[..], b"%23", b"%3b", b"%25"].into_iter().any(encoded)
+            || rest.starts_with(b"eyJ")
+    };
+    let end = (0..bytes.len()).find(is_end).unwrap_or(bytes.len());
+    shorten(path.get(..end).unwrap_or_default())
+}
+
+/// The trace that the request is a part of (W3C Trace Context, section 3.2).
+fn trace_id<'a>(input: &CheckInput<'a>) -> Option<&'a str> {
+    let mut parts = input.headers.text("traceparent")?.split('-');
+    let id = parts.nth(1)?;
+    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cut_where_a_credential_could_begin() {
+        for (given, expected) in [
+            ("/api/agents", "/api/agents"),
+            ("/x?access-token=T", "/x"),
+            ("/x%3Faccess-token=T", "/x"),
+            ("/x%253Faccess-token=T", "/x"),
+            ("/x#access-token=T", "/x"),
+            ("/x;access-token=T", "/x"),
+            ("/x/eyJhbGciOi", "/x/"),
+            ("http://user:pass@host/", ""),
+            ("*", "*"),
+            ("", ""),
+        ] {
+            assert_eq!(path(given), expected);
+        }
+        assert_eq!(path(&"/é".repeat(1000)).len(), MAX_TEXT);
+        assert_eq!(host("user:pass@host"), "host");
+    }
+
+    #[test]
+    fn the_share_of_allowances_is_kept() {
+        for (share, expected) in [(0.0, 0), (0.1, 100), (0.25, 250), (1.0, 1000)] {
+            let log = DecisionLog::new(share);
+            assert_eq!((0..1000).filter(|_| log.samples()).count(), expected);
+        }
+    }
+}

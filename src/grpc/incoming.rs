@@ -1,0 +1,222 @@
+//! Connections of the gateway, over TCP or a Unix socket, within limits.
+
+use std::{
+    fmt, io,
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Sleep,
+};
+use tokio_stream::Stream;
+use tokio_util::either::Either;
+use tonic::transport::server::Connected;
+
+use crate::config::Listen;
+
+/// How long a peer may take to say that it speaks HTTP/2.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The length of what it says then (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
+/// How long to wait when no connection could be accepted, as when the process
+/// has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound listener.
+pub enum Listener {
+    /// On an IP address.
+    Tcp(TcpListener),
+    /// On a Unix socket, whose file goes when the listener does.
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a Unix socket.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may be gone; there is nobody to tell.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// Binds. The file of a Unix socket on which nobody listens any more is
+    /// replaced; any other file stays.
+    ///
+    /// # Errors
+    ///
+    /// Those of `bind`, such as an address that is in use.
+    pub async fn bind(listen: &Listen) -> io::Result<Self> {
+        match listen {
+            Listen::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+            Listen::Unix(path) => {
+                remove_stale(path).await?;
+                let listener = UnixListener::bind(path)?;
+                Ok(Self::Unix(listener, SocketFile(path.clone())))
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Connection> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Connection::Left(stream))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Connection::Right(stream))
+            }
+        }
+    }
+
+    /// The connections that come, at most `max` at a time; the next waits.
+    pub(super) fn incoming(
+        self,
+        max: usize,
+    ) -> impl Stream<Item = Result<Guarded, std::convert::Infallible>> {
+        let places = Arc::new(Semaphore::new(max));
+        futures_util::stream::unfold((self, places), |(listener, places)| async move {
+            // The semaphore is never closed, so there is always a next one.
+            let place = Arc::clone(&places).acquire_owned().await.ok()?;
+            loop {
+                match listener.accept().await {
+                    Ok(connection) => {
+                        let guarded = Guarded::new(connection, place);
+                        return Some((Ok(guarded), (listener, places)));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        })
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => write!(f, "{address}"),
+                Err(_) => f.write_str("unknown"),
+            },
+            Self::Unix(_, SocketFile(path)) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({self})")
+    }
+}
+
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if !is_socket {
+        return Ok(());
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+        Err(_) => std::fs::remove_file(path),
+    }
+}
+
+type Connection = Either<TcpStream, UnixStream>;
+
+/// A connection that takes one of the places, and that has to begin with
+/// HTTP/2 in time.
+pub(super) struct Guarded {
+    connection: Connection,
+    /// Until the preface is whole.
+    deadline: Option<Pin<Box<Sleep>>>,
+    preface_missing: usize,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Guarded {
+    fn new(connection: Connection, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            connection,
+            deadline: Some(Box::pin(tokio::time::sleep(PREFACE_TIMEOUT))),
+            preface_missing: PREFACE_BYTES,
+            _place: place,
+        }
+    }
+
+    fn stream(&mut self) -> Pin<&mut Connection> {
+        Pin::new(&mut self.connection)
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = self.stream().poll_read(task, buffer);
+        if let Some(deadline) = &mut self.deadline {
+            if read.is_pending() {
+                ready!(deadline.as_mut().poll(task));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            let came = buffer.filled().len() - before;
+            self.preface_missing = self.preface_missing.saturating_sub(came);
+            if self.preface_missing == 0 {
+                self.deadline = None;
+            }
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(task, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(task, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(task)
+    }
+}
+
+impl Connected for Guarded {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}

@@ -1,0 +1,134 @@
+//! Defence in depth: an upstream checks once more what the gateway let
+//! through, by the same engine, with the same rules and keys.
+//!
+//! [`GuardLayer`] is a tower layer. It answers a request that may not pass
+//! before the service behind it sees anything of it, so also before a
+//! WebSocket is upgraded, and hands an [`Admission`] to what passes, as an
+//! extension of the request. A WebSocket outlives its request; run it within
+//! [`Admission::until_expired`], and it ends when its token does:
+//!
+//! ```
+//! # use portcullis::guard::{Admission, Expired};
+//! # async fn echo() {}
+//! async fn session(admission: Admission) {
+//!     match admission.until_expired(echo()).await {
+//!         Ok(()) => {}       // the conversation ended by itself
+//!         Err(Expired) => {} // say so in a close frame
+//!     }
+//! }
+//! ```
+
+mod admission;
+mod request;
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Task, Poll},
+};
+
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use tower::{Layer, Service};
+
+pub use self::admission::{Admission, Expired, User};
+use crate::{
+    app,
+    authz::{Denial, Verdict},
+    checker::{Checker, Context},
+    clock::{Clock, SystemClock},
+    config::Config,
+    decision_log::DecisionLog,
+    token::RevocationList,
+};
+
+/// Puts a [`Guard`] before a service.
+#[derive(Clone, Debug)]
+pub struct GuardLayer {
+    checker: Arc<Checker>,
+    clock: Arc<dyn Clock>,
+    leeway: std::time::Duration,
+}
+
+impl GuardLayer {
+    /// A guard by the rules and keys of a configuration: the one that the
+    /// portcullis at the gateway has. Revocations are the gateway's business.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self::with_clock(config, Arc::new(SystemClock))
+    }
+
+    /// The same by another clock.
+    #[must_use]
+    pub fn with_clock(config: Config, clock: Arc<dyn Clock>) -> Self {
+        let leeway = config.tokens.settings.leeway;
+        let engine = Arc::new(app::engine(config, Arc::new(RevocationList::empty())));
+        // The gateway has logged what it allowed.
+        let checker = Checker::new(engine, Arc::clone(&clock), DecisionLog::new(0.0));
+        Self { checker: Arc::new(checker), clock, leeway }
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard { layer: self.clone(), inner }
+    }
+}
+
+/// A service that only lets pass whom the engine lets pass.
+#[derive(Clone, Debug)]
+pub struct Guard<S> {
+    layer: GuardLayer,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for Guard<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: From<String> + Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(task)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let GuardLayer { checker, clock, leeway } = &self.layer;
+        let input = request::input(&request);
+        let request_id = input.headers.text("x-request-id").unwrap_or_default();
+        let context = Context { request_id, client: "", transport: "guard" };
+        let admitted = checker.check(Some(&input), context, |decision| match &decision.verdict {
+            Verdict::Allow(_) => {
+                Ok(Admission::new(decision.principal.as_ref(), *leeway, Arc::clone(clock)))
+            }
+            Verdict::Deny(denial) => Err(refuse(denial)),
+        });
+        match admitted {
+            Ok(admission) => {
+                request.extensions_mut().insert(admission);
+                Box::pin(self.inner.call(request))
+            }
+            Err(response) => Box::pin(std::future::ready(Ok(response))),
+        }
+    }
+}
+
+/// The answer to a request that may not pass.
+fn refuse<R: From<String>>(denial: &Denial) -> Response<R> {
+    let mut response = Response::new(denial.body().into());
+    // A status that is none would be a bug; it must not become a 200.
+    *response.status_mut() =
+        StatusCode::from_u16(denial.status()).unwrap_or(StatusCode::FORBIDDEN);
+    for (name, value) in denial.headers() {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}

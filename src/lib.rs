@@ -1,0 +1,50 @@
+//! portcullis answers, for every request at a gateway: who is this, and may
+//! they?
+//!
+//! # The way of a request
+//!
+//! ```text
+//! gateway ── gRPC ──> grpc::CheckService      bytes -> CheckInput
+//!                       checker::Checker      the engine of the moment, the clock, the log
+//!                         authz::Engine       the decision: host, path, rule, …
+//!                           token::Verifier   … token, revocation, …
+//!                         <- Decision         … role, headers set and removed
+//!                     <- CheckResponse        always whole, also after a panic
+//! ```
+//!
+//! [`authz`] and [`token`] are pure: they know no socket, no file, no clock
+//! and no async runtime. Every transport asks the same [`authz::Engine`], so
+//! that no two can disagree: [`grpc`] for gateways, [`guard`] for upstreams
+//! that check once more, and `portcullis explain` for people.
+//!
+//! # The rooms of the house
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`authz`] | paths, rules, credentials, identity headers, the decision |
+//! | [`token`] | keys, claims, verification, minting, the list of the revoked |
+//! | [`clock`] | time as a value |
+//! | [`checker`] | a decision in its setting: snapshot, clock, log |
+//! | [`grpc`] | protobuf to [`authz`] and back; the listener |
+//! | [`guard`] | the same checks as a tower layer, for upstreams |
+//! | [`config`] | files and environment to the types of the other rooms |
+//! | [`app`] | puts it all together, runs it, stops it |
+//! | [`decision_log`], [`telemetry`], [`lifecycle`], [`error_body`] | what operators and clients are told, and signals |
+//!
+//! Dependencies run one way: `token`, `clock` <- `authz` <- `checker` <-
+//! `grpc`, `guard` <- `app` <- the command line. Only `app` and the command
+//! line read [`config::Config`].
+
+pub mod app;
+pub mod authz;
+pub mod checker;
+pub mod clock;
+pub mod config;
+pub mod decision_log;
+pub mod error_body;
+pub mod grpc;
+pub mod guard;
+pub mod lifecycle;
+pub mod proto;
+pub mod telemetry;
+pub mod token;

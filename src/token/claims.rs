@@ -1,0 +1,133 @@
+//! What a token says of its bearer, in types that hold it to its word.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::{
+    json::Members,
+    refusal::Refusal,
+    role::{Role, Roles},
+};
+use crate::clock::Timestamp;
+
+/// A user's id. Tokens may carry it as an integer or as a string; `1` and
+/// `"1"` are the same user.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UserId(String);
+
+impl UserId {
+    /// An id; `None` when it is empty.
+    #[must_use]
+    pub fn new(id: impl Into<String>) -> Option<Self> {
+        let id = id.into();
+        (!id.is_empty()).then_some(Self(id))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The claims of RFC 7519, section 4.1, and those of this service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// `sub`: the user's name.
+    pub name: String,
+    /// `userId`: the user's id.
+    pub user_id: UserId,
+    /// `role`.
+    pub role: Role,
+    /// `email`, unless it is null or empty.
+    pub email: Option<String>,
+    /// `exp`: not accepted from then on.
+    pub expires_at: Timestamp,
+    /// `iat`.
+    pub issued_at: Option<Timestamp>,
+    /// `nbf`: not accepted before.
+    pub not_before: Option<Timestamp>,
+    /// `iss`.
+    pub issuer: Option<String>,
+    /// `aud`: one or several.
+    pub audience: Option<Vec<String>>,
+    /// `jti`: the token's own id.
+    pub token_id: Option<String>,
+}
+
+impl Claims {
+    /// Reads the claims out of a payload.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::MissingClaim`] and [`Refusal::BadClaim`];
+    /// [`Refusal::BadAudience`] for an `aud` of another type.
+    pub(super) fn read(payload: &Members<'_>, roles: &Roles) -> Result<Self, Refusal> {
+        let required = |name| payload.get(name).ok_or(Refusal::MissingClaim);
+        Ok(Self {
+            expires_at: time(required("exp")?)?,
+            name: text(required("sub")?)?,
+            user_id: user_id(required("userId")?)?,
+            role: required("role")?
+                .as_str()
+                .and_then(|name| roles.get(name))
+                .ok_or(Refusal::BadClaim)?,
+            email: payload.get("email").map(email).transpose()?.flatten(),
+            issued_at: payload.get("iat").map(time).transpose()?,
+            not_before: payload.get("nbf").map(time).transpose()?,
+            issuer: payload.get("iss").map(text).transpose()?,
+            audience: payload.get("aud").map(audience).transpose()?,
+            token_id: payload.get("jti").map(text).transpose()?,
+        })
+    }
+}
+
+/// A JSON number; one written as a string is not.
+fn time(value: &Value) -> Result<Timestamp, Refusal> {
+    match value {
+        Value::Number(number) => match number.as_i64() {
+            Some(secs) => Ok(Timestamp::from_secs(secs)),
+            None => number.as_f64().map(Timestamp::from_numeric_date).ok_or(Refusal::BadClaim),
+        },
+        _ => Err(Refusal::BadClaim),
+    }
+}
+
+fn text(value: &Value) -> Result<String, Refusal> {
+    match value {
+        Value::String(text) if !text.is_empty() => Ok(text.clone()),
+        _ => Err(Refusal::BadClaim),
+    }
+}
+
+fn user_id(value: &Value) -> Result<UserId, Refusal> {
+    let id = match value {
+        Value::String(id) => UserId::new(id.clone()),
+        Value::Number(id) if id.is_i64() || id.is_u64() => UserId::new(id.to_string()),
+        _ => None,
+    };
+    id.ok_or(Refusal::BadClaim)
+}
+
+fn email(value: &Value) -> Result<Option<String>, Refusal> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(email) => Ok((!email.is_empty()).then(|| email.clone())),
+        _ => Err(Refusal::BadClaim),
+    }
+}
+
+fn audience(value: &Value) -> Result<Vec<String>, Refusal> {
+    let name = |value: &Value| value.as_str().map(str::to_owned).ok_or(Refusal::BadAudience);
+    match value {
+        Value::Array(names) => names.iter().map(name).collect(),
+        one => Ok(vec![name(one)?]),
+    }
+}

@@ -1,0 +1,136 @@
+//! The keys that tokens are signed with and verified by.
+
+use std::fmt;
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
+use secrecy::{ExposeSecret, SecretSlice};
+use thiserror::Error;
+
+/// The shortest key: as long as HS256's hash (RFC 7518, section 3.2).
+pub const MIN_KEY_BYTES: usize = 32;
+
+/// Why a key or a set of keys cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum KeyError {
+    /// Shorter than [`MIN_KEY_BYTES`].
+    #[error("the key has {0} bytes; HS256 needs at least {MIN_KEY_BYTES}")]
+    TooShort(usize),
+    /// A ring without a key verifies nothing.
+    #[error("there is no key")]
+    None,
+    /// Two keys that a `kid` could not tell apart.
+    #[error("the key id {0:?} is used twice")]
+    RepeatedId(String),
+}
+
+/// A shared secret for HS256. It cannot be printed.
+pub struct Key {
+    id: Option<String>,
+    verifying: DecodingKey,
+    signing: EncodingKey,
+}
+
+impl Key {
+    /// A key of these very bytes, named by an optional `kid`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::TooShort`] under 32 bytes.
+    pub fn new(id: Option<String>, secret: &SecretSlice<u8>) -> Result<Self, KeyError> {
+        let bytes = secret.expose_secret();
+        if bytes.len() < MIN_KEY_BYTES {
+            return Err(KeyError::TooShort(bytes.len()));
+        }
+        Ok(Self {
+            id,
+            verifying: DecodingKey::from_secret(bytes),
+            signing: EncodingKey::from_secret(bytes),
+        })
+    }
+
+    /// The `kid` that names this key in a token's header.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    pub(super) fn signing(&self) -> &EncodingKey {
+        &self.signing
+    }
+
+    /// Whether this key made the signature (base64url) of the message. The
+    /// comparison takes the same time wherever they differ.
+    pub(super) fn verifies(&self, message: &str, signature: &str) -> bool {
+        crypto::verify(signature, message.as_bytes(), &self.verifying, Algorithm::HS256)
+            .unwrap_or(false)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// At least one key: the first signs, all verify.
+#[derive(Debug)]
+pub struct KeyRing(Vec<Key>);
+
+impl KeyRing {
+    /// A ring of these keys, in this order.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::None`] without a key, [`KeyError::RepeatedId`] when two
+    /// share a `kid`.
+    pub fn new(keys: Vec<Key>) -> Result<Self, KeyError> {
+        if keys.is_empty() {
+            return Err(KeyError::None);
+        }
+        for (at, key) in keys.iter().enumerate() {
+            let repeated = keys.iter().take(at).any(|earlier| earlier.id == key.id);
+            if let (Some(id), true) = (&key.id, repeated) {
+                return Err(KeyError::RepeatedId(id.clone()));
+            }
+        }
+        Ok(Self(keys))
+    }
+
+    /// The keys that a token with this `kid` may be signed with: the one of
+    /// that name, or all when it names none.
+    pub(super) fn candidates(&self, kid: Option<&str>) -> impl Iterator<Item = &Key> {
+        self.0.iter().filter(move |key| kid.is_none() || key.id() == kid)
+    }
+
+    pub(super) fn first(&self) -> Option<&Key> {
+        self.0.first()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str, byte: u8, len: usize) -> Result<Key, KeyError> {
+        Key::new(Some(id.to_owned()), &SecretSlice::from(vec![byte; len]))
+    }
+
+    #[test]
+    fn a_short_key_is_refused() {
+        assert_eq!(key("a", 1, 31).err(), Some(KeyError::TooShort(31)));
+        assert!(key("a", 1, 32).is_ok());
+    }
+
+    #[test]
+    fn a_ring_needs_keys_with_ids_of_their_own() {
+        assert_eq!(KeyRing::new(vec![]).err(), Some(KeyError::None));
+        let twice = vec![key("a", 1, 32).unwrap(), key("a", 2, 32).unwrap()];
+        assert_eq!(KeyRing::new(twice).err(), Some(KeyError::RepeatedId("a".into())));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let key = Key::new(None, &SecretSlice::from(b"hunter2-hunter2-hunter2-hunter2-".to_vec()));
+        assert!(!format!("{key:?}").contains("hunter2"));
+    }
+}

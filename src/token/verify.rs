@@ -1,0 +1,205 @@
+//! The verification of a token, from its first byte to its revocation.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::Value;
+
+use super::{
+    claims::Claims, json::Members, key::KeyRing, refusal::Refusal, revocation::RevocationList,
+    role::Roles,
+};
+use crate::clock::Timestamp;
+
+/// A header is read before anybody has vouched for it: few members will do.
+const MAX_HEADER_MEMBERS: usize = 16;
+const MAX_CLAIMS: usize = 256;
+
+/// Header parameters by which a token would bring its own key.
+const KEYS_IN_HEADER: [&str; 4] = ["jwk", "jku", "x5c", "x5u"];
+
+/// What a token must fulfil beside its signature.
+#[derive(Clone, Debug)]
+pub struct VerifierSettings {
+    /// When set, `iss` must be this.
+    pub issuer: Option<String>,
+    /// When set, `aud` must name this; when not, a token with an `aud` is
+    /// meant for somebody else.
+    pub audience: Option<String>,
+    /// How far clocks may differ, for `exp`, `nbf` and `iat`.
+    pub leeway: Duration,
+    /// The longest life of a token: `exp - iat`, or `exp - now` without iat.
+    pub max_lifetime: Duration,
+}
+
+/// Verifies tokens: keys, settings, roles and the list of revoked ones.
+#[derive(Debug)]
+pub struct Verifier {
+    keys: KeyRing,
+    settings: VerifierSettings,
+    roles: Roles,
+    revoked: Arc<RevocationList>,
+}
+
+impl Verifier {
+    /// A verifier of these parts.
+    #[must_use]
+    pub fn new(
+        keys: KeyRing,
+        settings: VerifierSettings,
+        roles: Roles,
+        revoked: Arc<RevocationList>,
+    ) -> Self {
+        Self { keys, settings, roles, revoked }
+    }
+
+    /// The roles that a token may name.
+    #[must_use]
+    pub fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    /// The list of revoked tokens that is looked into.
+    #[must_use]
+    pub fn revocations(&self) -> &RevocationList {
+        &self.revoked
+    }
+
+    /// The key that signs.
+    pub(super) fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    pub(super) fn settings(&self) -> &VerifierSettings {
+        &self.settings
+    }
+
+    /// The claims of a token in compact form (RFC 7515, section 3.1) that is
+    /// good at the time `now`.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Refusal`] met. No claim is looked at before a key has
+    /// vouched for it.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
+        let parts = Parts::split(token)?;
+        let kid = accept_header(&parts.header()?)?;
+
+        let mut candidates = self.keys.candidates(kid.as_deref()).peekable();
+        if candidates.peek().is_none() {
+            return Err(Refusal::UnknownKey);
+        }
+        // Decoded to hold it to its canonical spelling, which the
+        // comparison of the bytes would not.
+        decode(parts.signature)?;
+        if !candidates.any(|key| key.verifies(parts.signing_input, parts.signature)) {
+            return Err(Refusal::BadSignature);
+        }
+
+        let payload = decode(parts.payload)?;
+        let payload = Members::parse(&payload, MAX_CLAIMS).map_err(|_| Refusal::Malformed)?;
+        let claims = Claims::read(&payload, &self.roles)?;
+        self.check_times(&claims, now)?;
+        self.check_parties(&claims)?;
+        if self.revoked.refuses(&claims, parts.signing_input) {
+            return Err(Refusal::Revoked);
+        }
+        Ok(claims)
+    }
+
+    fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
+        let VerifierSettings { leeway, max_lifetime, .. } = self.settings;
+        if now >= claims.expires_at.plus(leeway) {
+            return Err(Refusal::Expired);
+        }
+        let lies_ahead = |time: Option<Timestamp>| time.is_some_and(|time| time > now.plus(leeway));
+        if lies_ahead(claims.not_before) || lies_ahead(claims.issued_at) {
+            return Err(Refusal::NotYetValid);
+        }
+        if claims.expires_at.since(claims.issued_at.unwrap_or(now)) > max_lifetime {
+            return Err(Refusal::LivesTooLong);
+        }
+        Ok(())
+    }
+
+    fn check_parties(&self, claims: &Claims) -> Result<(), Refusal> {
+        if let Some(issuer) = &self.settings.issuer
+            && claims.issuer.as_ref() != Some(issuer)
+        {
+            return Err(Refusal::BadIssuer);
+        }
+        // RFC 7519, section 4.1.3: who does not identify itself with a value
+        // of `aud` must refuse a token that has one.
+        match (&self.settings.audience, &claims.audience) {
+            (None, None) => Ok(()),
+            (Some(expected), Some(named)) if named.contains(expected) => Ok(()),
+            _ => Err(Refusal::BadAudience),
+        }
+    }
+}
+
+/// Checks the header's parameters, and gives back the `kid` that it names.
+fn accept_header(header: &[u8]) -> Result<Option<String>, Refusal> {
+    let header = Members::parse(header, MAX_HEADER_MEMBERS).map_err(|_| Refusal::Malformed)?;
+    if header.get("alg").and_then(Value::as_str) != Some("HS256") {
+        return Err(Refusal::BadAlgorithm);
+    }
+    if header.get("typ").is_some_and(|typ| typ.as_str() != Some("JWT")) {
+        return Err(Refusal::Malformed);
+    }
+    // RFC 7515, section 4.1.11: an extension that is not understood.
+    if header.get("crit").is_some() || KEYS_IN_HEADER.iter().any(|name| header.get(name).is_some())
+    {
+        return Err(Refusal::Malformed);
+    }
+    match header.get("kid") {
+        None => Ok(None),
+        Some(Value::String(kid)) => Ok(Some(kid.clone())),
+        Some(_) => Err(Refusal::Malformed),
+    }
+}
+
+/// The segments of a token in compact form.
+struct Parts<'a> {
+    header: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+    signing_input: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn split(token: &'a str) -> Result<Self, Refusal> {
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(Refusal::Malformed)?;
+        if payload.contains('.') {
+            return Err(Refusal::Malformed);
+        }
+        Ok(Self { header, payload, signature, signing_input })
+    }
+
+    fn header(&self) -> Result<Vec<u8>, Refusal> {
+        decode(self.header)
+    }
+}
+
+/// Canonical base64url: no padding, no stray bits in the last character.
+fn decode(segment: &str) -> Result<Vec<u8>, Refusal> {
+    URL_SAFE_NO_PAD.decode(segment).map_err(|_| Refusal::Malformed)
+}
+
+/// Header and claims of a token of which nothing has been verified, for
+/// showing to the person who holds it.
+///
+/// # Errors
+///
+/// [`Refusal::Malformed`] when it is no JWT at all.
+pub fn peek(token: &str) -> Result<(Value, Value), Refusal> {
+    let object = |segment| {
+        let bytes = decode(segment)?;
+        Members::parse(&bytes, MAX_CLAIMS)
+            .map(Members::into_value)
+            .map_err(|_| Refusal::Malformed)
+    };
+    let parts = Parts::split(token)?;
+    Ok((object(parts.header)?, object(parts.payload)?))
+}
