@@ -36,5 +36,3 @@ pub use reason::Reason;
 pub use rule::{Access, Rule};
 pub use sign_in::SignIn;
 
-#[cfg(test)]
-mod tests;

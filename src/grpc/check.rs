@@ -61,7 +61,12 @@ impl CheckService {
             let http = question.as_ref().and_then(convert::http_attributes);
             let input = http.map(convert::input);
             let context = Context {
-                request_id: http.map_or("", |http| &http.id),
+                request_id: input.as_ref().map_or("", |input| {
+                    // The gateway's own id of the call is of no use to those
+                    // who look for the request in another log.
+                    let id = http.map_or("", |http| &http.id);
+                    input.headers.text("x-request-id").unwrap_or(id)
+                }),
                 client: question.as_ref().map_or("", convert::client),
                 transport: "grpc",
             };

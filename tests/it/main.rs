@@ -1,0 +1,25 @@
+//! All integration tests, in one binary: a file a subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may fail loudly"
+)]
+
+mod ask;
+mod cli;
+mod config;
+mod decide;
+mod decide_credentials;
+mod decide_headers;
+mod envoy;
+mod floods;
+mod grpc;
+mod guard;
+mod house;
+mod jwt;
+mod readme;
+mod support;
