@@ -95,6 +95,12 @@ impl App {
         Ok(Self { server, checker, listener, lifecycle })
     }
 
+    /// Where checks are answered: an address, or `unix:` and a path.
+    #[must_use]
+    pub fn check_address(&self) -> String {
+        self.listener.to_string()
+    }
+
     /// Serves until `stop`; then says that it is not ready, serves on for
     /// `lifecycle.drain`, and finishes what is in flight, for at most
     /// `lifecycle.stop_within`. `stop_now` cuts the draining short.

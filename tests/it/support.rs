@@ -1,1 +1,184 @@
-//! x
+//! Services to ask: in this process, or the real binary.
+
+use std::{
+    fmt::Debug,
+    fs::File,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use envoy_types::pb::envoy::service::auth::v3::{
+    CheckRequest, CheckResponse, authorization_client::AuthorizationClient,
+};
+use portcullis::{app::App, clock::Clock};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{ask, jwt};
+
+/// How long anything may take that is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until there is something, and fails when there never is.
+pub(crate) fn eventually<T>(what: impl Debug, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A service in this process, with its own clock.
+pub(crate) struct InProcess {
+    pub(crate) address: String,
+    pub(crate) stop: CancellationToken,
+    _stop_now: DropGuard,
+    pub(crate) ended: tokio::task::JoinHandle<()>,
+}
+
+impl InProcess {
+    /// Starts one; its listener is on a free port unless the TOML says else.
+    pub(crate) async fn start(toml: &str, clock: Arc<dyn Clock>) -> Self {
+        let listens = toml.contains("check.listen");
+        let listen = if listens { "" } else { "check.listen = \"127.0.0.1:0\"\n" };
+        let app = App::bind(ask::config(&format!("{listen}{toml}")), clock).await.unwrap();
+        let address = app.check_address();
+        let (stop, stop_now) = (CancellationToken::new(), CancellationToken::new());
+        let running = app.run(stop.clone(), stop_now.clone());
+        let ended = tokio::spawn(async move { running.await.unwrap() });
+        Self { address, stop, _stop_now: stop_now.drop_guard(), ended }
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        let address = match self.address.strip_prefix("unix:") {
+            Some(path) => format!("unix://{path}"),
+            None => format!("http://{}", self.address),
+        };
+        Endpoint::new(address).unwrap().connect().await.unwrap()
+    }
+
+    pub(crate) async fn check(&self, request: CheckRequest) -> CheckResponse {
+        let mut client = AuthorizationClient::new(self.channel().await);
+        client.check(request).await.unwrap().into_inner()
+    }
+}
+
+/// A program that ends with this, and what it has said.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    log: PathBuf,
+    _room: tempfile::TempDir,
+}
+
+impl Running {
+    /// Starts a program; both of its outputs go to one log.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let room = tempfile::tempdir().unwrap();
+        let log = room.path().join("log");
+        let file = File::create(&log).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { child, log, _room: room }
+    }
+
+    /// All that it has said so far.
+    pub(crate) fn log(&self) -> String {
+        let mut text = Vec::new();
+        File::open(&self.log).unwrap().read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Waits for a line that holds this text.
+    pub(crate) fn line(&self, text: &str) -> String {
+        eventually(text, || {
+            let log = self.log();
+            log.lines().find(|line| line.contains(text)).map(str::to_owned)
+        })
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end, and tells the exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        eventually("the end of a program", || self.child.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary with the tests' key, and nothing else from the environment.
+pub(crate) fn portcullis() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.env_clear().env("AUTH_JWT_SECRET", jwt::SECRET);
+    command
+}
+
+/// The binary serving checks on this address.
+pub(crate) fn serve(listen: &str, environment: &[(&str, &str)]) -> Running {
+    let mut command = portcullis();
+    command.arg("serve").env("PORTCULLIS__CHECK__LISTEN", listen);
+    command.env("PORTCULLIS__LIFECYCLE__DRAIN", "0s").envs(environment.iter().copied());
+    let running = Running::start(&mut command);
+    running.line("\"listening\"");
+    running
+}
+
+/// The address of a `listening` line.
+pub(crate) fn address_of(running: &Running) -> SocketAddr {
+    let line = running.line("\"listening\"");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    line["address"].as_str().unwrap().parse().unwrap()
+}
+
+/// Runs to the end, with this on stdin.
+pub(crate) fn output(command: &mut Command, stdin: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end without having read.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// A port that nobody listens on just now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until somebody listens there.
+pub(crate) fn listens(port: u16) {
+    eventually(port, || TcpStream::connect(("127.0.0.1", port)).ok());
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of the repository.
+pub(crate) fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
