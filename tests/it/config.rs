@@ -1,1 +1,299 @@
-//! x
+//! The configuration: layers, secrets, and all problems at once.
+
+use std::{ffi::OsString, fs};
+
+use portcullis::config::{Config, Problem, Sources};
+
+use crate::jwt;
+
+/// Loads a file of this content with these variables.
+fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
+    let room = tempfile::tempdir().unwrap();
+    let file = room.path().join("portcullis.toml");
+    fs::write(&file, toml).unwrap();
+    let environment = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    Config::load(&Sources::new(vec![file], environment), false).map_err(|problems| problems.problems)
+}
+
+const KEY: (&str, &str) = ("AUTH_JWT_SECRET", jwt::SECRET);
+
+/// The keys that have a problem.
+fn keys(toml: &str) -> Vec<String> {
+    match load(toml, &[KEY]) {
+        Ok(_) => vec![],
+        Err(problems) => problems.into_iter().map(|problem| problem.key).collect(),
+    }
+}
+
+#[test]
+fn the_whole_sample_of_the_reference_is_understood() {
+    let room = tempfile::tempdir().unwrap();
+    let secret = room.path().join("jwt");
+    fs::write(&secret, jwt::SECRET).unwrap();
+    let toml = format!(
+        r#"
+[check]
+listen = "unix:/run/portcullis/check.sock"
+max_message_bytes = 1048576
+path_allow = ["encoded-slash", "semicolon", "encoded-percent", "encoded-hash", "encoded-question-mark"]
+remove_headers = ["x-http-method-override"]
+sign_in_url = "https://auth.example.com/ui/login/"
+[http]
+listen = "0.0.0.0:8080"
+public_url = "https://auth.example.com/auth"
+trusted_proxies = ["10.0.0.0/8", "fd00::/8"]
+[internal]
+listen = "127.0.0.1:9192"
+peers = ["127.0.0.0/8"]
+[tokens]
+keys = [{{ kid = "2026-11", secret_file = "{}" }}]
+issuer = "https://auth.example.com"
+audience = "agents"
+leeway = "30s"
+lifetime = "8h"
+max_lifetime = "7d"
+query_parameter = "access-token"
+query_parameter_on = "websocket"
+cookie = {{ name = "token", domain = "", accept = true, origins = ["https://a.example.com"] }}
+forward = "as-is"
+[identity]
+roles = ["INACTIVE", "REGULAR", "ADMIN"]
+header_prefix = "x-user-"
+header_exempt = ["x-user-agent"]
+headers = {{ id = "x-user-id", name = "x-user-name", email = "x-user-email", role = "x-user-role" }}
+[[rules]]
+name = "agents"
+path_prefix = "/api/agents"
+hosts = ["app.example.com", "*.example.com"]
+methods = ["GET", "POST"]
+roles = ["REGULAR", "ADMIN"]
+preflight = true
+[[rules]]
+name = "runs"
+path_template = "/users/{{id}}/runs"
+access = "authenticated"
+mode = "shadow"
+[store]
+kind = "redis"
+url = "rediss://redis:6379"
+prefix = "portcullis:"
+timeout = "250ms"
+require_at_start = true
+[login]
+control_plane_url = "https://cp.example.com"
+return_to_paths = ["/ui/login"]
+return_to_origins = ["https://app.example.com"]
+users_file = "users.toml"
+roles = ["REGULAR"]
+code_ttl = "60s"
+limits = {{ failures = 5, window = "60s", lockout = "300s", failures_per_address = 50 }}
+[sso]
+issuer = "https://idp.example.com"
+client_id = "portcullis"
+client_auth = "basic"
+scopes = ["openid"]
+state_ttl = "600s"
+link_by_email = true
+default_role = "INACTIVE"
+role_claim = "groups"
+role_map = {{ "platform-admins" = "ADMIN" }}
+[[workers]]
+worker_id = "eu"
+name = "Europe"
+url = "https://eu.example.com"
+[lifecycle]
+drain = "10s"
+stop_within = "30s"
+[telemetry]
+log_format = "text"
+allowed_decisions = 0.5
+otlp_endpoint = "http://localhost:4317"
+"#,
+        secret.display()
+    );
+    let config = load(&toml, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(config.policy.rules().len(), 1);
+    let warned: Vec<&str> = config.warnings.iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(warned, ["store", "login", "sso", "internal", "workers[0]", "telemetry.otlp_endpoint"]);
+}
+
+#[test]
+fn every_problem_is_named_at_once_with_its_key_its_source_and_its_mend() {
+    let toml = r#"
+[check]
+listen = "nowhere"
+max_message_bytes = "many"
+path_allow = ["everything"]
+sign_in_url = "javascript:alert(1)"
+tls = { cert_file = "x" }
+colour = "red"
+[http]
+public_url = "https://user:pass@example.com/"
+[tokens]
+leeway = 30
+lifetime = "8d"
+forward = "always"
+cookie = { name = "a b", origins = ["nowhere"] }
+[identity]
+roles = ["A", "A"]
+headers = { id = "authorization" }
+[[rules]]
+name = "a"
+[[rules]]
+path = "/x"
+path_prefix = "/x"
+access = "public"
+[[rules]]
+name = "c"
+path = "/a/../b"
+roles = []
+[[rules]]
+name = "d"
+path_template = "/users/{id"
+access = "maybe"
+methods = ["get"]
+hosts = ["a:80"]
+[telemetry]
+allowed_decisions = 2
+[lifecycle]
+drain = "soon"
+[nonsense]
+"#;
+    let problems = load(toml, &[KEY]).unwrap_err();
+    let found: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    for key in [
+        "check.listen", "check.max_message_bytes", "check.path_allow", "check.sign_in_url", "check.tls",
+        "check.colour", "http.public_url", "tokens.leeway", "tokens.lifetime", "tokens.forward",
+        "tokens.cookie.name", "tokens.cookie.origins", "identity.roles", "identity.headers.id",
+        "rules[0]", "rules[1]", "rules[1].name", "rules[2].path", "rules[2].roles",
+        "rules[3].path_template", "rules[3].access", "rules[3].methods", "rules[3].hosts",
+        "telemetry.allowed_decisions", "lifecycle.drain", "nonsense",
+    ] {
+        assert!(found.contains(&key), "{key} is not among {found:?}");
+    }
+    for problem in &problems {
+        let source = problem.source.as_deref();
+        assert!(source.is_some_and(|source| source.ends_with("portcullis.toml")), "{problem:?}");
+        assert!(!problem.cause.is_empty() && !problem.mend.is_empty(), "{problem:?}");
+    }
+}
+
+#[test]
+fn the_environment_goes_before_a_later_file_before_an_earlier_one() {
+    let room = tempfile::tempdir().unwrap();
+    let (first, second) = (room.path().join("1.toml"), room.path().join("2.toml"));
+    fs::write(&first, "[tokens]\nissuer = \"first\"\naudience = \"first\"\nleeway = \"1s\"").unwrap();
+    fs::write(&second, "[tokens]\nissuer = \"second\"\naudience = \"second\"").unwrap();
+    let variables = [("AUTH_JWT_SECRET", jwt::SECRET), ("PORTCULLIS__TOKENS__ISSUER", "12345"),
+        ("PORTCULLIS__TELEMETRY__ALLOWED_DECISIONS", "0.5"), ("PORTCULLIS__TOKENS__COOKIE", "{ accept = false }"),
+        ("PORTCULLIS__CHECK__PATH_ALLOW", "[\"semicolon\"]"), ("PORTCULLIS_PORT", "tcp://10.0.0.1:80"),
+        ("PORTCULLIS_SERVICE_HOST", "10.0.0.1")];
+    let environment = variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let config = Config::load(&Sources::new(vec![first.clone(), second], environment), false).unwrap();
+    assert_eq!(config.tokens.settings.issuer.as_deref(), Some("12345"), "text stays text");
+    assert_eq!(config.tokens.settings.audience.as_deref(), Some("second"));
+    assert_eq!(config.tokens.settings.leeway.as_secs(), 1);
+    assert!((config.telemetry.allowed_decisions - 0.5).abs() < f64::EPSILON);
+    assert!(!config.tokens.cookie.accept);
+    assert_eq!(config.tokens.cookie.name, "token", "a table is merged");
+    assert!(config.check.path_allow.semicolon);
+
+    let named = [("PORTCULLIS_CONFIG", first.to_str().unwrap()), KEY];
+    let environment = named.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let config = Config::load(&Sources::new(vec![], environment), false).unwrap();
+    assert_eq!(config.tokens.settings.audience.as_deref(), Some("first"));
+}
+
+#[test]
+fn a_problem_of_a_variable_names_the_variable() {
+    let problems = load("", &[KEY, ("PORTCULLIS__CHECK__LISTEN", "x"), ("PORTCULLIS__A____B", "x")]).unwrap_err();
+    let sources: Vec<&str> = problems.iter().filter_map(|problem| problem.source.as_deref()).collect();
+    assert!(sources.contains(&"environment variable PORTCULLIS__CHECK__LISTEN"), "{sources:?}");
+    assert!(sources.contains(&"environment variable PORTCULLIS__A____B"), "{sources:?}");
+}
+
+#[test]
+fn keys_are_long_enough_apart_and_given_one_way() {
+    assert_eq!(load("", &[]).unwrap_err()[0].key, "tokens.keys");
+    let short = load("", &[("AUTH_JWT_SECRET", "0123456789012345678901234567890")]).unwrap_err();
+    assert!(short[0].cause.contains("31 bytes") && short[0].mend.contains("openssl rand -hex 32"));
+    let long = "0123456789".repeat(4);
+    for (keys_value, bad) in [
+        (format!("{{ secret = \"{long}\" }}"), vec![]),
+        (format!("{{ kid = \"a\", secret = \"{long}\" }}, {{ kid = \"b\", secret = \"{long}\" }}"), vec![]),
+        (format!("{{ kid = \"a\", secret = \"{long}\" }}, {{ kid = \"a\", secret = \"{long}\" }}"), vec!["tokens.keys"]),
+        ("{ kid = \"a\", secret = \"short\" }".into(), vec!["tokens.keys[0]"]),
+        ("{ kid = \"a\" }".into(), vec!["tokens.keys[0]"]),
+        ("{ kid = \"a\", secret = 5 }".into(), vec!["tokens.keys[0].secret"]),
+        ("{ kid = \"a\", secret_file = \"/nowhere\" }".into(), vec!["tokens.keys[0].secret_file"]),
+        (format!("{{ secret = \"{long}\", secret_file = \"x\" }}"), vec!["tokens.keys[0].secret"]),
+        (format!("{{ secret = \"{long}\", alg = \"none\" }}"), vec!["tokens.keys[0].alg"]),
+    ] {
+        assert_eq!(keys(&format!("[tokens]\nkeys = [{keys_value}]")), bad, "{keys_value}");
+    }
+}
+
+#[test]
+fn one_newline_at_the_end_of_a_secret_file_is_dropped_with_a_warning() {
+    let room = tempfile::tempdir().unwrap();
+    fs::write(room.path().join("jwt"), format!("{}\n", jwt::SECRET)).unwrap();
+    fs::write(room.path().join("p.toml"), "tokens.keys = [{ secret_file = \"jwt\" }]").unwrap();
+    // A relative path starts at the directory of its file.
+    let config = Config::load(&Sources::new(vec![room.path().join("p.toml")], []), false).unwrap();
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].cause.contains("newline"));
+    let engine = portcullis::app::engine(config, std::sync::Arc::new(portcullis::token::RevocationList::empty()));
+    assert_eq!(crate::ask::ask("GET", "/api/agents").role("ADMIN").of(&engine).status, 200);
+}
+
+#[test]
+fn no_secret_is_shown_by_any_error_or_debug() {
+    let secret = "hunter2-hunter2-hunter2-hunter2-hunter2";
+    for toml in [
+        format!("[tokens]\nkeys = [{{ secret = \"{secret}\" }}]\nleeway = 5\nx = 1"),
+        format!("[tokens]\nkeys = [{{ secret = \"{secret}\", }}]\nkeys = 1"),
+        format!("[tokens]\nkeys = [{{ secret = \"{secret}\" "),
+        format!("[tokens]\nkeys = \"{secret}\""),
+        format!("[tokens]\nkeys = [\"{secret}\"]"),
+        format!("[tokens]\nkeys = [{{ secret = [\"{secret}\"] }}]"),
+        format!("[sso]\nclient_secret = {{ a = \"{secret}\" }}"),
+    ] {
+        let problems = load(&toml, &[("AUTH_JWT_SECRET", "hunter2")]).unwrap_err();
+        let shown: String = problems.iter().map(ToString::to_string).collect();
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    let sources = Sources::new(vec![], [("AUTH_JWT_SECRET".into(), secret.into())]);
+    assert!(!format!("{sources:?}").contains("hunter2"));
+    let config = Config::load(&sources, false).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let engine = portcullis::app::engine(config, std::sync::Arc::new(portcullis::token::RevocationList::empty()));
+    assert!(!format!("{engine:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_broken_file_is_named_with_its_line() {
+    let problems = load("[check]\nlisten = \"0.0.0.0:1\"\nlisten =", &[KEY]).unwrap_err();
+    assert!(problems[0].cause.starts_with("line 3 is not TOML"), "{problems:?}");
+    let missing = Config::load(&Sources::new(vec!["/nowhere.toml".into()], [(KEY.0.into(), KEY.1.into())]), false);
+    let problems = missing.unwrap_err().problems;
+    assert_eq!(problems[0].source.as_deref(), Some("/nowhere.toml"));
+}
+
+#[test]
+fn an_exact_path_whose_slashed_form_is_open_to_more_people_is_warned_of() {
+    let warnings = |rules: &str| load(rules, &[KEY]).unwrap().warnings;
+    let rule = |name: &str, path: &str, access: &str| format!("[[rules]]\nname = \"{name}\"\n{path}\n{access}\n");
+    let admin = rule("admin", "path = \"/admin\"", "roles = [\"ADMIN\"]");
+    let open = rule("all", "path_prefix = \"/\"", "access = \"public\"");
+    let found = warnings(&format!("{admin}{open}"));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].cause.contains("/admin/ falls to \"all\""), "{found:?}");
+
+    let strict = rule("all", "path_prefix = \"/\"", "access = \"deny\"");
+    assert!(warnings(&format!("{admin}{strict}")).is_empty());
+    let slashed = rule("slashed", "path = \"/admin/\"", "roles = [\"ADMIN\"]");
+    assert!(warnings(&format!("{admin}{slashed}{open}")).is_empty());
+    assert!(warnings(&admin).is_empty());
+    let braces = warnings(&rule("a", "path = \"/users/{id}\"", "access = \"public\""));
+    assert!(braces[0].mend.contains("path_template"));
+}

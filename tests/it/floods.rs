@@ -1,1 +1,141 @@
-//! x
+//! What a flood does to the gRPC listener: nothing to the others.
+
+use std::time::{Duration, Instant};
+
+use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::{
+    grpc::question,
+    support::{Running, address_of, serve},
+};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+/// A frame of RFC 9113, section 4.1.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// The header block of a Check, without any compression state.
+fn block() -> Vec<u8> {
+    // :method POST, :scheme http, then :path and :authority as literals.
+    let mut block = vec![0x83, 0x86, 0x04];
+    let path = b"/envoy.service.auth.v3.Authorization/Check";
+    block.push(u8::try_from(path.len()).unwrap());
+    block.extend(path);
+    block.extend([0x01, 1, b'x']);
+    block
+}
+
+async fn connect(running: &Running) -> TcpStream {
+    let mut stream = TcpStream::connect(address_of(running)).await.unwrap();
+    stream.write_all(PREFACE).await.unwrap();
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+    stream
+}
+
+/// A new client is answered, and soon.
+async fn others_are_served(running: &Running) {
+    let started = Instant::now();
+    let address = format!("http://{}", address_of(running));
+    let mut client = AuthorizationClient::connect(address).await.unwrap();
+    let response = client.check(question("GET", "/api/healthcheck", &[])).await.unwrap();
+    assert_eq!(response.into_inner().status.unwrap().code, 0);
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+/// Writes until the server has had enough, and tells whether it had.
+async fn is_cut_off(stream: &mut TcpStream, bytes: &[u8], times: usize) -> bool {
+    let (mut read, mut write) = stream.split();
+    let drain = async {
+        let mut buffer = [0; 4096];
+        while let Ok(1..) = read.read(&mut buffer).await {}
+    };
+    let flood = async {
+        for _ in 0..times {
+            if write.write_all(bytes).await.is_err() {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let cut_off = async { tokio::select! { () = drain => {}, () = flood => {} } };
+    tokio::time::timeout(Duration::from_secs(10), cut_off).await.is_ok()
+}
+
+#[tokio::test]
+async fn rapid_reset_is_cut_off() {
+    let running = serve("127.0.0.1:0", &[]);
+    let mut stream = connect(&running).await;
+    let mut burst = Vec::new();
+    for id in 0..5000_u32 {
+        burst.extend(frame(HEADERS, END_HEADERS, 2 * id + 1, &block()));
+        burst.extend(frame(RST_STREAM, 0, 2 * id + 1, &8_u32.to_be_bytes()));
+    }
+    assert!(is_cut_off(&mut stream, &burst, 1).await);
+    others_are_served(&running).await;
+}
+
+#[tokio::test]
+async fn endless_continuations_are_cut_off() {
+    let running = serve("127.0.0.1:0", &[]);
+    let mut stream = connect(&running).await;
+    stream.write_all(&frame(HEADERS, 0, 1, &block())).await.unwrap();
+    // A literal header without indexing, over and over.
+    let mut literal = vec![0x00, 1, b'a', 127, 0x81, 0x3e];
+    literal.extend(vec![b'x'; 127 + 0x1f01]);
+    let more = frame(CONTINUATION, 0, 1, &literal[..literal.len().min(8192)]);
+    assert!(is_cut_off(&mut stream, &more, 20_000).await);
+    others_are_served(&running).await;
+}
+
+#[tokio::test]
+async fn headers_beyond_the_limit_are_refused() {
+    let running = serve("127.0.0.1:0", &[]);
+    let channel = tonic::transport::Endpoint::new(format!("http://{}", address_of(&running))).unwrap();
+    let mut client = AuthorizationClient::new(channel.connect().await.unwrap());
+    let mut request = tonic::Request::new(question("GET", "/api/healthcheck", &[]));
+    request.metadata_mut().insert("x-big", "x".repeat(20 * 1024).parse().unwrap());
+    assert!(client.check(request).await.is_err());
+    others_are_served(&running).await;
+}
+
+#[tokio::test]
+async fn thousands_of_silent_connections_starve_nobody_and_are_closed() {
+    let running = serve("127.0.0.1:0", &[]);
+    let mut silent = Vec::new();
+    for _ in 0..2000 {
+        silent.push(TcpStream::connect(address_of(&running)).await.unwrap());
+    }
+    others_are_served(&running).await;
+    let mut byte = [0; 64];
+    let last = silent.last_mut().unwrap();
+    let closed = async { while let Ok(1..) = last.read(&mut byte).await {} };
+    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("it is still open");
+}
+
+#[tokio::test]
+async fn more_streams_than_allowed_are_refused_and_the_rest_goes_on() {
+    let running = serve("127.0.0.1:0", &[]);
+    let mut stream = connect(&running).await;
+    let mut burst = Vec::new();
+    // Open, and never ended.
+    for id in 0..3000_u32 {
+        burst.extend(frame(HEADERS, END_HEADERS, 2 * id + 1, &block()));
+    }
+    stream.write_all(&burst).await.ok();
+    others_are_served(&running).await;
+}

@@ -1,1 +1,84 @@
-//! x
+//! What the house promises of itself.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::support::{read, root};
+
+fn sources(under: &str) -> Vec<PathBuf> {
+    fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    let mut files = Vec::new();
+    walk(&root().join(under), &mut files);
+    assert!(!files.is_empty());
+    files
+}
+
+#[test]
+fn the_decision_and_the_tokens_know_no_runtime_no_network_and_no_clock() {
+    let strangers = [
+        "tokio", "tonic", "axum", "redis", "hyper", "tower", "std::fs", "std::net::Tcp", "std::env",
+        "SystemTime", "SystemClock", "Instant::now", "crate::config", "crate::grpc", "crate::app",
+        "crate::guard", "crate::checker",
+    ];
+    for file in sources("src/authz").into_iter().chain(sources("src/token")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for stranger in strangers {
+            assert!(!text.contains(stranger), "{} knows {stranger}", file.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_composition_and_the_command_line_read_the_configuration() {
+    let may = ["src/config/", "src/cli/", "src/app.rs", "src/guard/mod.rs", "src/lib.rs"];
+    // What these take of it are plain types, not the configuration.
+    let plain = BTreeMap::from([
+        ("src/grpc/incoming.rs", "config::Listen"),
+        ("src/telemetry.rs", "config::LogFormat"),
+    ]);
+    for file in sources("src") {
+        let name = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        if may.iter().any(|place| name.starts_with(place)) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let rest = plain.get(name.as_str()).map_or(text.clone(), |allowed| text.replace(allowed, ""));
+        assert!(!rest.contains("config::"), "{name} reads the configuration");
+    }
+}
+
+#[test]
+fn rooms_are_small() {
+    let mut lengths = Vec::new();
+    for file in sources("src") {
+        let text = fs::read_to_string(&file).unwrap();
+        let lines = text.lines().count();
+        if !file.ends_with("tests.rs") {
+            assert!(lines <= 400, "{} has {lines} lines", file.display());
+            lengths.push(lines);
+        }
+    }
+    lengths.sort_unstable();
+    assert!(lengths[lengths.len() / 2] <= 150, "half of the files are longer than 150 lines");
+}
+
+#[test]
+fn the_readme_tells_of_every_reason_and_its_advice() {
+    let readme = read("README.md");
+    for reason in portcullis::authz::Reason::ALL {
+        let row = format!("| `{}` | {} |", reason.as_str(), reason.status());
+        assert!(readme.contains(&row), "README.md lacks the row {row}");
+    }
+}
