@@ -1,6 +1,8 @@
 //! Compiles `proto/` with protox, so that no protoc is needed, and keeps the
 //! descriptors for gRPC reflection.
 
+#![expect(clippy::disallowed_methods, reason = "cargo speaks to a build script by variables")]
+
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -8,10 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(["envoy/service/auth/v3/external_auth.proto"], ["proto"])?;
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(
-        out.join("descriptors.bin"),
-        prost::Message::encode_to_vec(&descriptors),
-    )?;
+    fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
     prost_build::Config::new()
         .enable_type_names()
         .include_file("proto.rs")

@@ -59,7 +59,12 @@ async fn agents(method: Method, uri: Uri, headers: HeaderMap) -> Json<Value> {
     Json(json!({ "agents": ["1", "2"], "received": describe(&method, &uri, &headers) }))
 }
 
-async fn agent(Path(id): Path<String>, method: Method, uri: Uri, headers: HeaderMap) -> Json<Value> {
+async fn agent(
+    Path(id): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Json<Value> {
     Json(json!({ "agent": id, "received": describe(&method, &uri, &headers) }))
 }
 
@@ -145,7 +150,8 @@ impl ModelServer {
             }
             body.extend_from_slice(&chunk);
         }
-        let text = String::from_utf8(body).map_err(|_| "the model server did not answer in JSON")?;
+        let text =
+            String::from_utf8(body).map_err(|_| "the model server did not answer in JSON")?;
         if self.key.as_ref().is_some_and(|key| text.contains(key.as_str())) {
             return Err("the model server's answer holds a secret");
         }

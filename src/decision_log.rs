@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    authz::{CheckInput, Decision},
+    authz::{CheckInput, Decision, Reason},
     checker::Context,
 };
 
@@ -64,7 +64,7 @@ impl DecisionLog {
             request_id = input.map(|_| shorten(context.request_id)),
             trace_id = input.and_then(trace_id),
             decision = decision.name(),
-            reason = decision.reason().map(|reason| reason.as_str()),
+            reason = decision.reason().map(Reason::as_str),
             rule = decision.rule,
             shadow = (!decision.shadow.is_empty()).then(|| decision.shadow.join(",")),
             transport = context.transport,
@@ -97,7 +97,8 @@ fn path(path: &str) -> String {
     let bytes = path.as_bytes();
     let is_end = |at: &usize| {
         let rest = bytes.get(*at..).unwrap_or_default();
-        let encoded = |code: &[u8]| rest.get(..3).is_some_and(|three| three.eq_ignore_ascii_case(code));
+        let encoded =
+            |code: &[u8]| rest.get(..3).is_some_and(|three| three.eq_ignore_ascii_case(code));
         matches!(rest.first(), Some(b'?' | b'#' | b';'))
             || [&b"%3f"[..], b"%23", b"%3b", b"%25"].into_iter().any(encoded)
             || rest.starts_with(b"eyJ")

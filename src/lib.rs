@@ -48,3 +48,8 @@ pub mod lifecycle;
 pub mod proto;
 pub mod telemetry;
 pub mod token;
+
+/// The Rust of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

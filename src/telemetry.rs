@@ -13,7 +13,8 @@ const BUFFERED_LINES: usize = 64 * 1024;
 
 /// Libraries that would log what they carry: they may warn, whatever
 /// `RUST_LOG` asks for.
-const QUIET: [&str; 6] = ["h2=warn", "hyper=warn", "hyper_util=warn", "tonic=warn", "tower=warn", "axum=warn"];
+const QUIET: [&str; 6] =
+    ["h2=warn", "hyper=warn", "hyper_util=warn", "tonic=warn", "tower=warn", "axum=warn"];
 
 /// Starts the log. Lines that wait are written when the guard is dropped.
 ///
@@ -23,9 +24,8 @@ const QUIET: [&str; 6] = ["h2=warn", "hyper=warn", "hyper_util=warn", "tonic=war
 pub fn init(format: LogFormat) -> io::Result<WorkerGuard> {
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(BUFFERED_LINES).finish(io::stdout());
-    let mut filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
+    let mut filter =
+        EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
     for directive in QUIET.iter().filter_map(|directive| directive.parse().ok()) {
         filter = filter.add_directive(directive);
     }

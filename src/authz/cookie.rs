@@ -72,8 +72,14 @@ mod tests {
 
     #[test]
     fn a_repeated_one_is_ambiguous_however_it_is_joined() {
-        for line in ["token=A; token=B", "token=A; token=A", "token=A,token=B", "a=1,token=T",
-            "token=A, b=2", "a=1, token=T; b=2"] {
+        for line in [
+            "token=A; token=B",
+            "token=A; token=A",
+            "token=A,token=B",
+            "a=1,token=T",
+            "token=A, b=2",
+            "a=1, token=T; b=2",
+        ] {
             assert_eq!(in_line(line), Err(Ambiguous), "{line}");
         }
         assert_eq!(find(&[b"token=A", b"token=B"], "token"), Err(Ambiguous));
@@ -81,7 +87,9 @@ mod tests {
 
     #[test]
     fn taking_it_out_leaves_the_others() {
-        let rest = |line: &str| without(&[line.as_bytes()], "token").map(|v| String::from_utf8(v).unwrap());
+        let rest = |line: &str| {
+            without(&[line.as_bytes()], "token").map(|v| String::from_utf8(v).unwrap())
+        };
         assert_eq!(rest("a=1; token=T; b=2").as_deref(), Some("a=1; b=2"));
         assert_eq!(rest("token=T").as_deref(), Some(""));
         assert_eq!(rest("token=A; x=1,token=B; b=2").as_deref(), Some("b=2"));

@@ -147,8 +147,8 @@ fn bearer<'a>(input: &CheckInput<'a>) -> Result<Option<Cow<'a, [u8]>>, Reason> {
 fn token_of_bearer(value: &[u8]) -> Option<&[u8]> {
     let value = value.trim_ascii();
     let (scheme, rest) = value.split_at_checked("bearer".len()).unwrap_or((value, b""));
-    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer")
-        && rest.first().is_none_or(u8::is_ascii_whitespace);
+    let is_bearer =
+        scheme.eq_ignore_ascii_case(b"bearer") && rest.first().is_none_or(u8::is_ascii_whitespace);
     is_bearer.then(|| rest.trim_ascii())
 }
 

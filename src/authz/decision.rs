@@ -142,8 +142,12 @@ impl Denial {
     #[must_use]
     pub fn body(&self) -> String {
         let (kind, message, param) = match self.reason {
-            Reason::BadHost => (ErrorKind::InvalidRequestError, "The host is not valid", Some("host")),
-            Reason::BadPath => (ErrorKind::InvalidRequestError, "The path is not valid", Some("path")),
+            Reason::BadHost => {
+                (ErrorKind::InvalidRequestError, "The host is not valid", Some("host"))
+            }
+            Reason::BadPath => {
+                (ErrorKind::InvalidRequestError, "The path is not valid", Some("path"))
+            }
             Reason::BadHeader => {
                 (ErrorKind::InvalidRequestError, "A header is not valid", Some("connection"))
             }

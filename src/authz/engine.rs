@@ -3,8 +3,7 @@
 
 use super::{
     CheckInput, CredentialSettings, Decision, Forward, Grant, IdentitySettings, Policy, Principal,
-    Reason, Verdict,
-    cookie,
+    Reason, Verdict, cookie,
     decision::Denial,
     host::NormalHost,
     path::{NormalPath, PathAllow},
@@ -87,7 +86,8 @@ impl Engine {
         now: Timestamp,
     ) -> Decision<'a> {
         let needs_identity = matches!(found, Found::Rule(rule) if rule.access != Access::Deny);
-        let identity = (needs_identity || self.policy.has_shadows()).then(|| self.identify(input, now));
+        let identity =
+            (needs_identity || self.policy.has_shadows()).then(|| self.identify(input, now));
 
         let (rule, denied) = match found {
             Found::Nothing => (None, Some(Reason::NoRule)),
@@ -127,17 +127,14 @@ impl Engine {
     }
 
     fn denial(&self, reason: Reason, input: &CheckInput<'_>) -> Denial {
-        let sign_in = self.sign_in.as_ref().filter(|_| reason.status() == 401 && input.is_navigation());
+        let sign_in =
+            self.sign_in.as_ref().filter(|_| reason.status() == 401 && input.is_navigation());
         let location = sign_in.map(|page| page.location(input, &self.credentials.query_parameter));
         Denial { reason, location }
     }
 
     /// What becomes of the request.
-    fn grant<'a>(
-        &'a self,
-        input: &CheckInput<'a>,
-        identity: Option<&Identified<'_>>,
-    ) -> Grant<'a> {
+    fn grant<'a>(&'a self, input: &CheckInput<'a>, identity: Option<&Identified<'_>>) -> Grant<'a> {
         let mut set = identity.map_or_else(Vec::new, |Identified { claims, .. }| {
             self.identity.of(claims, self.verifier.roles().name(claims.role))
         });
@@ -145,7 +142,8 @@ impl Engine {
         let mut remove_query = None;
         if self.credentials.forward != Forward::AsIs {
             also.push("authorization");
-            let bearer = identity.filter(|_| self.credentials.forward == Forward::AuthorizationHeader);
+            let bearer =
+                identity.filter(|_| self.credentials.forward == Forward::AuthorizationHeader);
             if let Some(Identified { token, .. }) = bearer {
                 set.push(("authorization", format!("Bearer {token}")));
             }

@@ -98,9 +98,31 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused() {
         for bad in [
-            "", ":80", ".", "a..b", ".a", "a..", "user@host", "a b", " a", "a,b", "a/b", "a\\b",
-            "a?b", "a#b", "h:8x", "h:80:90", "::1", "[::1", "[::1]x", "[x]", "é.com", "a%2eb",
-            "a\tb", "a\0b", "a;b",
+            "",
+            ":80",
+            ".",
+            "a..b",
+            ".a",
+            "a..",
+            "user@host",
+            "a b",
+            " a",
+            "a,b",
+            "a/b",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "h:8x",
+            "h:80:90",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[x]",
+            "é.com",
+            "a%2eb",
+            "a\tb",
+            "a\0b",
+            "a;b",
         ] {
             assert_eq!(NormalHost::parse(bad), None, "{bad:?}");
         }

@@ -84,8 +84,8 @@ impl IdentitySettings {
         let is_bad = |name: &str| {
             self.is_identity(name) || self.remove.iter().any(|bad| is_alike(name, bad))
         };
-        let sent = headers.iter().map(|header| header.name).filter(|name| is_bad(name));
-        let mut remove: Vec<Cow<'a, str>> = sent
+        let forged = headers.iter().map(|header| header.name).filter(|name| is_bad(name));
+        let mut remove: Vec<Cow<'a, str>> = forged
             .map(lower)
             .chain(self.headers.names().map(Cow::Borrowed))
             .chain(self.remove.iter().map(|name| Cow::Borrowed(name.as_str())))
@@ -107,7 +107,8 @@ fn lower(name: &str) -> Cow<'_, str> {
 }
 
 fn starts_alike(name: &str, prefix: &str) -> bool {
-    name.len() >= prefix.len() && name.bytes().map(fold).zip(prefix.bytes().map(fold)).all(|(a, b)| a == b)
+    name.len() >= prefix.len()
+        && name.bytes().map(fold).zip(prefix.bytes().map(fold)).all(|(a, b)| a == b)
 }
 
 fn is_alike(name: &str, other: &str) -> bool {

@@ -35,4 +35,3 @@ pub use policy::{Found, Policy, PolicyError};
 pub use reason::Reason;
 pub use rule::{Access, Rule};
 pub use sign_in::SignIn;
-

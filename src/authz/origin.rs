@@ -39,18 +39,22 @@ impl Origin {
     /// was loaded over https, so a port that is not written is the origin's.
     pub(super) fn is_own(&self, input: &CheckInput<'_>) -> bool {
         let scheme_fits = self.scheme == "https" || self.scheme == input.scheme;
-        let host_fits = NormalHost::parse(input.host).is_some_and(|host| host.as_str() == self.host);
+        let host_fits =
+            NormalHost::parse(input.host).is_some_and(|host| host.as_str() == self.host);
         let default_port = if self.scheme == "https" { 443 } else { 80 };
-        let port = written_port(input.host).unwrap_or(Some(default_port));
-        scheme_fits && host_fits && port == Some(self.port)
+        scheme_fits && host_fits && port_of(input.host, default_port) == Some(self.port)
     }
 }
 
-/// The port behind the host: none written, or one, which may be no port.
-fn written_port(authority: &str) -> Option<Option<u16>> {
-    let (host, port) = authority.rsplit_once(':')?;
-    let written = !port.is_empty() && (!host.contains(':') || host.ends_with(']'));
-    written.then(|| port.parse().ok())
+/// The port behind the host; `None` when what is written there is no port.
+fn port_of(authority: &str, default: u16) -> Option<u16> {
+    match authority.rsplit_once(':') {
+        // The colons of an IPv6 address are within its brackets.
+        Some((host, port)) if !port.is_empty() && (!host.contains(':') || host.ends_with(']')) => {
+            port.parse().ok()
+        }
+        _ => Some(default),
+    }
 }
 
 /// Whether a request that changes something, or that opens a WebSocket, was

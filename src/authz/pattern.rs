@@ -22,7 +22,9 @@ pub enum PatternError {
     #[error("{0:?} has no variable; an exact path is a `path`")]
     NoVariable(String),
     /// Not a host name, perhaps after `*.`.
-    #[error("{0:?} is no host name; write \"app.example.com\" or \"*.example.com\", without a port")]
+    #[error(
+        "{0:?} is no host name; write \"app.example.com\" or \"*.example.com\", without a port"
+    )]
     BadHost(String),
 }
 

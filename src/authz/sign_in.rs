@@ -56,7 +56,8 @@ mod tests {
     use super::*;
 
     fn location(page: &str, host: &str, path: &str) -> String {
-        let input = CheckInput { scheme: "https", host, path, method: "GET", ..CheckInput::default() };
+        let input =
+            CheckInput { scheme: "https", host, path, method: "GET", ..CheckInput::default() };
         SignIn::new(page).unwrap().location(&input, "access-token")
     }
 

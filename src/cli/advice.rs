@@ -11,31 +11,40 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         Reason::NoRule => "write a rule for this host and path",
         Reason::RuleDenies => "change the rule's access, if this should be possible",
         Reason::Method => "add the method to a rule of this very host and path",
-        Reason::NoCredential => "send `Authorization: Bearer TOKEN`; on a WebSocket, the query parameter",
+        Reason::NoCredential => {
+            "send `Authorization: Bearer TOKEN`; on a WebSocket, the query parameter"
+        }
         Reason::AmbiguousCredential => "send one credential, once",
         Reason::CredentialTooLarge => "send a token of at most 8 KiB",
-        Reason::CrossSiteCookie => "send a Bearer token, or add the page's origin to tokens.cookie.origins",
+        Reason::CrossSiteCookie => {
+            "send a Bearer token, or add the page's origin to tokens.cookie.origins"
+        }
         Reason::Token(refusal) => about_token(refusal),
         Reason::Role => "give the user one of the rule's roles",
-        Reason::NoHttpAttributes => "ask with attributes.request.http, in a message within check.max_message_bytes",
-        Reason::NotReady => "wait until the revocations are loaded, and see whether the store can be reached",
+        Reason::NoHttpAttributes => {
+            "ask with attributes.request.http, in a message within check.max_message_bytes"
+        }
+        Reason::NotReady => {
+            "wait until the revocations are loaded, and see whether the store can be reached"
+        }
         Reason::Internal => "see the log, and report it",
     }
 }
 
 fn about_token(refusal: Refusal) -> &'static str {
     match refusal {
-        Refusal::Malformed => "send a whole JWT in compact form; `portcullis token inspect` tells more",
+        Refusal::Malformed => {
+            "send a whole JWT in compact form; `portcullis token inspect` tells more"
+        }
         Refusal::BadAlgorithm => "sign tokens with HS256",
         Refusal::UnknownKey => "add the key of this `kid` to tokens.keys",
         Refusal::BadSignature => "sign tokens with a key of tokens.keys",
         Refusal::MissingClaim => "put exp, sub, userId and role into the token",
         Refusal::BadClaim => "see the claims' types, and that the role is one of identity.roles",
-        Refusal::Expired => "sign in again",
+        Refusal::Expired | Refusal::Revoked => "sign in again",
         Refusal::NotYetValid => "set the clocks right, or raise tokens.leeway",
         Refusal::LivesTooLong => "issue shorter tokens, or raise tokens.max_lifetime",
         Refusal::BadIssuer => "send a token whose `iss` is tokens.issuer",
         Refusal::BadAudience => "send a token whose `aud` names tokens.audience, or set that",
-        Refusal::Revoked => "sign in again",
     }
 }

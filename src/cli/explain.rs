@@ -42,7 +42,8 @@ impl Explain {
     pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
         let config = self.config.load(false)?;
         let engine = app::engine(config, Arc::new(RevocationList::empty()));
-        let headers = self.headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() });
+        let headers =
+            self.headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() });
         let input = CheckInput {
             method: &self.method,
             scheme: "https",

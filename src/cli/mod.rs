@@ -44,7 +44,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ConfigArgs {
     /// A TOML file; a later one wins. Without one, the file that
-    /// PORTCULLIS_CONFIG names. Variables such as PORTCULLIS__CHECK__LISTEN
+    /// `PORTCULLIS_CONFIG` names. Variables such as `PORTCULLIS__CHECK__LISTEN`
     /// win over all files
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,

@@ -39,10 +39,18 @@ impl Serve {
         let log = telemetry::init(config.telemetry.log_format)
             .map_err(|error| fail(NO, format!("the log did not start: {error}"), "report this"))?;
         for warning in &config.warnings {
-            tracing::warn!(key = warning.key, source = warning.source, mend = warning.mend, "{}", warning.cause);
+            tracing::warn!(
+                key = warning.key,
+                source = warning.source,
+                mend = warning.mend,
+                "{}",
+                warning.cause
+            );
         }
         if self.dev {
-            tracing::warn!("--dev is for trying: its key is gone with the run, and only this machine is served");
+            tracing::warn!(
+                "--dev is for trying: its key is gone with the run, and only this machine is served"
+            );
         }
         raise_file_limit();
         let result = serve(config);
@@ -52,27 +60,28 @@ impl Serve {
 }
 
 fn serve(config: Config) -> Result<ExitCode, ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-        fail(NO, format!("the threads did not start: {error}"), "raise the limit on processes")
-    })?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+            fail(NO, format!("the threads did not start: {error}"), "raise the limit on processes")
+        })?;
     runtime.block_on(async {
         let Shutdown { stop, stop_now } = Shutdown::on_signals().map_err(|error| {
             fail(NO, format!("signals cannot be handled: {error}"), "run it on a Unix system")
         })?;
-        let app = App::bind(config, Arc::new(SystemClock)).await.map_err(failed)?;
-        app.run(stop, stop_now).await.map_err(failed)?;
+        let app = App::bind(config, Arc::new(SystemClock)).await.map_err(|error| failed(&error))?;
+        app.run(stop, stop_now).await.map_err(|error| failed(&error))?;
         Ok(ExitCode::from(YES))
     })
 }
 
-fn failed(error: AppError) -> ExitCode {
-    match &error {
+fn failed(error: &AppError) -> ExitCode {
+    match error {
         AppError::Bind { .. } => fail(
             WRONG,
-            &error,
+            error,
             "stop what listens there, or choose another address or a directory that can be written",
         ),
-        AppError::Check(_) => fail(NO, &error, "see the log; if it is of no help, report this"),
+        AppError::Check(_) => fail(NO, error, "see the log; if it is of no help, report this"),
     }
 }
 

@@ -66,7 +66,11 @@ impl Mint {
         let verifier = verifier(self.config.load(false)?);
         let role = verifier.roles().get(&self.role).ok_or_else(|| {
             let known = verifier.roles().names().join(", ");
-            fail(WRONG, format!("--role: {:?} is no role", self.role), format!("use one of: {known}"))
+            fail(
+                WRONG,
+                format!("--role: {:?} is no role", self.role),
+                format!("use one of: {known}"),
+            )
         })?;
         let user_id = UserId::new(self.user_id)
             .ok_or_else(|| fail(WRONG, "--user-id: it is empty", "give the user's id"))?;

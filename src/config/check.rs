@@ -55,9 +55,14 @@ impl CheckConfig {
         let listen = section
             .parsed("listen", "an address (\"0.0.0.0:9191\") or \"unix:/path\"", Listen::parse)
             .unwrap_or(Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 9191))));
-        let max_message_bytes = section.get("max_message_bytes", "a number of bytes").unwrap_or(1 << 20);
+        let max_message_bytes =
+            section.get("max_message_bytes", "a number of bytes").unwrap_or(1 << 20);
         if max_message_bytes < 1024 {
-            section.problem("max_message_bytes", "no question is that short", "write at least 1024");
+            section.problem(
+                "max_message_bytes",
+                "no question is that short",
+                "write at least 1024",
+            );
         }
         if section.is_set("tls") {
             section.problem(
@@ -74,7 +79,11 @@ impl CheckConfig {
             remove_headers: section.parsed_list("remove_headers", "a header's name", |name| {
                 header_name(name).filter(|name| !is_vital(name))
             }),
-            sign_in: section.parsed("sign_in_url", "an http(s) URL without a fragment", SignIn::new),
+            sign_in: section.parsed(
+                "sign_in_url",
+                "an http(s) URL without a fragment",
+                SignIn::new,
+            ),
         };
         section.finish();
         config
@@ -83,7 +92,10 @@ impl CheckConfig {
 
 /// Without these a request is none any more.
 pub(super) fn is_vital(name: &str) -> bool {
-    matches!(name, "host" | "content-length" | "transfer-encoding" | "connection" | "upgrade" | "te")
+    matches!(
+        name,
+        "host" | "content-length" | "transfer-encoding" | "connection" | "upgrade" | "te"
+    )
 }
 
 /// A header's name in lower case.
@@ -94,9 +106,10 @@ pub(super) fn header_name(text: &str) -> Option<String> {
 fn path_allow(section: &mut Section<'_>) -> PathAllow {
     const FORMS: [&str; 5] =
         ["encoded-slash", "semicolon", "encoded-percent", "encoded-hash", "encoded-question-mark"];
-    let listed = section.parsed_list("path_allow", &format!("one of {}", FORMS.join(", ")), |form| {
-        FORMS.into_iter().find(|known| *known == form)
-    });
+    let listed =
+        section.parsed_list("path_allow", &format!("one of {}", FORMS.join(", ")), |form| {
+            FORMS.into_iter().find(|known| *known == form)
+        });
     let is_listed = |form| listed.contains(&form);
     PathAllow {
         encoded_slash: is_listed("encoded-slash"),

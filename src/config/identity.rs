@@ -31,7 +31,8 @@ impl IdentityConfig {
                 section.problem("roles", error.to_string(), "list each role once, lowest first");
             })
             .ok();
-        let prefix = section.parsed("header_prefix", "the beginning of a header's name", header_name);
+        let prefix =
+            section.parsed("header_prefix", "the beginning of a header's name", header_name);
         let exempt = section.parsed_list("header_exempt", "a header's name", header_name);
         let headers = headers(section.table("headers"));
         if let Some(headers) = &headers {

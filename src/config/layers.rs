@@ -72,7 +72,8 @@ impl Sources {
     pub(super) fn merge(&self) -> (Figment, Vec<Problem>) {
         let mut problems = Vec::new();
         let defaults = parse(include_str!("default.toml")).unwrap_or_default();
-        let mut figment = Figment::from(Layer { metadata: Metadata::named(DEFAULT), dict: defaults });
+        let mut figment =
+            Figment::from(Layer { metadata: Metadata::named(DEFAULT), dict: defaults });
         for file in &self.files {
             match read(file) {
                 Ok(dict) => {

@@ -16,6 +16,7 @@ mod tokens;
 
 use std::fmt;
 
+use self::reader::Reader;
 pub use self::{
     check::{CheckConfig, Listen},
     identity::IdentityConfig,
@@ -25,7 +26,6 @@ pub use self::{
     sign_in::SignInConfig,
     tokens::{CookieConfig, TokensConfig},
 };
-use self::reader::Reader;
 use crate::{authz::Policy, token::KeyRing};
 
 /// A configuration without a problem.
@@ -89,8 +89,7 @@ impl Config {
         let check = CheckConfig::read(root.table("check"));
         let sign_in = sign_in::read(&mut root);
         let mut tokens = TokensConfig::read(root.table("tokens"), sources, dev);
-        let identity =
-            IdentityConfig::read(root.table("identity"), check.remove_headers.clone());
+        let identity = IdentityConfig::read(root.table("identity"), check.remove_headers.clone());
         let policy = rules::read(&mut root, identity.as_ref().map(|identity| &identity.roles));
         let lifecycle = LifecycleConfig::read(root.table("lifecycle"));
         let telemetry = TelemetryConfig::read(root.table("telemetry"));

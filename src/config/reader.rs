@@ -89,9 +89,7 @@ impl<'r> Section<'r> {
 
     /// Whether a file or the environment sets the key.
     pub(super) fn is_set(&self, key: &str) -> bool {
-        self.dict
-            .get(key)
-            .is_some_and(|value| self.reader.source(value).is_some())
+        self.dict.get(key).is_some_and(|value| self.reader.source(value).is_some())
     }
 
     /// Whether a file or the environment sets any key of this table.
@@ -123,12 +121,15 @@ impl<'r> Section<'r> {
         expected: &str,
     ) -> Option<T> {
         let value = self.ask(key)?;
-        let parsed = value.deserialize::<T>().or_else(|error| {
-            // A number or a yes from the environment is still text.
-            value.as_str().filter(|_| self.is_from_environment(&value)).map_or(Err(error.clone()), |text| {
-                parse_value(text).ok_or(error).and_then(|value| value.deserialize::<T>())
-            })
-        });
+        let mut parsed = value.deserialize::<T>();
+        // A number or a yes from the environment is text until it is asked for.
+        if parsed.is_err()
+            && self.is_from_environment(&value)
+            && let Some(typed) = value.as_str().and_then(parse_value)
+            && let Ok(typed) = typed.deserialize::<T>()
+        {
+            parsed = Ok(typed);
+        }
         match parsed {
             Ok(parsed) => Some(parsed),
             Err(error) => {
@@ -240,7 +241,9 @@ impl<'r> Section<'r> {
                     secret.pop();
                     self.warn(
                         key,
-                        format!("the newline at the end of {shown} is not taken as a part of the secret"),
+                        format!(
+                            "the newline at the end of {shown} is not taken as a part of the secret"
+                        ),
                         format!("write the file without one: printf %s \"$SECRET\" > {shown}"),
                     );
                 }

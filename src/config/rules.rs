@@ -2,9 +2,7 @@
 
 use super::reader::Section;
 use crate::{
-    authz::{
-        Access, Found, HostPattern, NormalHost, PathPattern, Policy, Rule, Segment,
-    },
+    authz::{Access, Found, HostPattern, NormalHost, PathPattern, Policy, Rule, Segment},
     token::{Role, RoleSet, Roles},
 };
 
@@ -16,9 +14,9 @@ pub(super) fn read(root: &mut Section<'_>, roles: Option<&Roles>) -> Option<Poli
         root.problem("rules", "there is no rule, so every request is denied", "write a [[rules]]");
         return None;
     }
-    let rules: Vec<Rule> = tables.into_iter().filter_map(|table| rule(table, roles)).collect();
-    let complete = rules.len() == count;
-    match Policy::compile(rules) {
+    let read: Vec<Rule> = tables.into_iter().filter_map(|table| rule(table, roles)).collect();
+    let complete = read.len() == count;
+    match Policy::compile(read) {
         Ok(policy) => {
             warn_of_trailing_slashes(root, &policy);
             complete.then_some(policy)
@@ -38,7 +36,8 @@ pub(super) fn read(root: &mut Section<'_>, roles: Option<&Roles>) -> Option<Poli
 
 fn rule(mut section: Section<'_>, roles: Option<&Roles>) -> Option<Rule> {
     let name = section.parsed("name", "a name of at most 64 characters in ASCII", |name| {
-        let fits = (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits =
+            (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| name.to_owned())
     });
     if !section.has("name") {
@@ -124,7 +123,8 @@ fn hosts(section: &mut Section<'_>) -> Option<Vec<HostPattern>> {
 }
 
 fn methods(section: &mut Section<'_>) -> Option<Vec<String>> {
-    let Some(mut methods) = section.get::<Vec<String>>("methods", "a list such as [\"GET\"]") else {
+    let Some(mut methods) = section.get::<Vec<String>>("methods", "a list such as [\"GET\"]")
+    else {
         return (!section.has("methods")).then(Vec::new);
     };
     let bad = |method: &String| {
@@ -229,11 +229,14 @@ fn warn_of_trailing_slashes(root: &Section<'_>, policy: &Policy) {
 
 /// Whether the first lets somebody in whom the second does not.
 fn admits_more(first: Access, second: Access) -> bool {
+    let openness = |access| match access {
+        Access::Deny => 0,
+        Access::Roles(_) => 1,
+        Access::Authenticated => 2,
+        Access::Public => 3,
+    };
     match (first, second) {
-        (Access::Deny, _) | (_, Access::Public) => false,
-        (Access::Public, _) | (_, Access::Deny) => true,
-        (_, Access::Authenticated) => false,
-        (Access::Authenticated, Access::Roles(_)) => true,
         (Access::Roles(first), Access::Roles(second)) => !first.is_subset(second),
+        (first, second) => openness(first) > openness(second),
     }
 }

@@ -52,7 +52,11 @@ impl TelemetryConfig {
         let allowed_decisions =
             section.get::<f64>("allowed_decisions", "a share from 0.0 to 1.0").unwrap_or(1.0);
         if !(0.0..=1.0).contains(&allowed_decisions) {
-            section.problem("allowed_decisions", "it is no share", "write a number from 0.0 to 1.0");
+            section.problem(
+                "allowed_decisions",
+                "it is no share",
+                "write a number from 0.0 to 1.0",
+            );
         }
         if section.text("otlp_endpoint", "a URL").is_some() {
             section.warn(

@@ -90,9 +90,11 @@ fn internal(mut section: Section<'_>) {
 
 fn store(mut section: Section<'_>) {
     const KINDS: [&str; 4] = ["memory", "redis", "redis-cluster", "redis-sentinel"];
-    section.parsed("kind", "\"memory\", \"redis\", \"redis-cluster\" or \"redis-sentinel\"", |kind| {
-        KINDS.contains(&kind).then_some(())
-    });
+    section.parsed(
+        "kind",
+        "\"memory\", \"redis\", \"redis-cluster\" or \"redis-sentinel\"",
+        |kind| KINDS.contains(&kind).then_some(()),
+    );
     for key in ["url", "prefix", "master"] {
         section.text(key, "text");
     }

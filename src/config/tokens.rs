@@ -112,7 +112,11 @@ fn cookie(mut section: Section<'_>) -> CookieConfig {
             .text("domain", "a domain, or \"\" for the host alone")
             .filter(|domain| !domain.is_empty()),
         accept: section.get("accept", "true or false").unwrap_or(false),
-        origins: section.parsed_list("origins", "an origin such as \"https://a.example.com\"", Origin::parse),
+        origins: section.parsed_list(
+            "origins",
+            "an origin such as \"https://a.example.com\"",
+            Origin::parse,
+        ),
     };
     section.finish();
     config

@@ -89,7 +89,8 @@ impl Service<http::Request<Body>> for CheckService {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         if request.uri().path() != METHOD {
-            let unknown: Ready<_> = ready(Ok(Status::unimplemented("there is only Check").into_http()));
+            let unknown: Ready<_> =
+                ready(Ok(Status::unimplemented("there is only Check").into_http()));
             return Box::pin(unknown);
         }
         let service = self.clone();

@@ -5,12 +5,11 @@ use std::{borrow::Cow, collections::BTreeMap};
 use prost_types::{ListValue, Struct, Value, value::Kind};
 
 use crate::{
-    authz::{CheckInput, Decision, Denial, Grant, Header, Headers, Verdict},
+    authz::{CheckInput, Decision, Denial, Grant, Header, Headers, Reason, Verdict},
     proto::{
         envoy::{
             config::core::v3::{
-                HeaderValue, HeaderValueOption, address,
-                header_value_option::HeaderAppendAction,
+                HeaderValue, HeaderValueOption, address, header_value_option::HeaderAppendAction,
             },
             service::auth::v3::{
                 CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
@@ -47,11 +46,8 @@ pub(super) fn client(question: &CheckRequest) -> &str {
 
 /// The request as the engine takes it.
 pub(super) fn input(http: &HttpRequest) -> CheckInput<'_> {
-    let map = http
-        .headers
-        .iter()
-        .map(|(name, value)| Header { name, value: value.as_bytes() })
-        .collect();
+    let map =
+        http.headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
     let list = http.header_map.iter().flat_map(|map| &map.headers).map(|header| Header {
         name: &header.key,
         value: if header.value.is_empty() { &header.raw_value } else { header.value.as_bytes() },
@@ -121,7 +117,7 @@ fn metadata(decision: &Decision<'_>) -> Struct {
         fields.extend(value.map(|value| (key.to_owned(), text(value))));
     };
     add("rule", decision.rule);
-    add("reason", decision.reason().map(|reason| reason.as_str()));
+    add("reason", decision.reason().map(Reason::as_str));
     if decision.is_allowed() {
         add("user_id", claims.map(|claims| claims.user_id.as_str()));
         add("user_name", claims.map(|claims| claims.name.as_str()));

@@ -123,8 +123,7 @@ where
 fn refuse<R: From<String>>(denial: &Denial) -> Response<R> {
     let mut response = Response::new(denial.body().into());
     // A status that is none would be a bug; it must not become a 200.
-    *response.status_mut() =
-        StatusCode::from_u16(denial.status()).unwrap_or(StatusCode::FORBIDDEN);
+    *response.status_mut() = StatusCode::from_u16(denial.status()).unwrap_or(StatusCode::FORBIDDEN);
     for (name, value) in denial.headers() {
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().insert(HeaderName::from_static(name), value);

@@ -5,9 +5,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::{
-    de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor},
-};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
 /// The members of an object, in their order; none is repeated.

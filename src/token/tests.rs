@@ -1,3 +1,5 @@
+#![allow(clippy::string_slice, clippy::needless_pass_by_value, reason = "a test may fail loudly")]
+
 #[path = "../../tests/it/jwt.rs"]
 mod jwt;
 
@@ -176,7 +178,7 @@ fn three_segments_of_canonical_base64url_are_a_token() {
         format!("{good}\n"),
         format!(" {good}"),
         format!("{}=.{}.{}", parts[0], parts[1], parts[2]),
-        format!("{}.{}.{}", parts[0], parts[1], parts[2].replace(|c| c == '-' || c == '_', "+")) + "+",
+        format!("{}.{}.{}", parts[0], parts[1], parts[2].replace(['-', '_'], "+")) + "+",
         stray,
     ] {
         assert_eq!(verify(&bad).err(), Some(Refusal::Malformed), "{bad}");
@@ -199,7 +201,10 @@ fn a_payload_is_one_object_that_repeats_nothing() {
         assert_eq!(verify(&sign(HEADER, &payload)).err(), Some(Refusal::Malformed), "{payload}");
     }
     assert!(verify(&sign(HEADER, &format!(r#"{{{fine},"role":"REGULAR"}}"#))).is_ok());
-    assert!(verify(&sign(HEADER, &format!(r#"{{{fine},"role":"REGULAR","x":"{}"}}"#, "[".repeat(500)))).is_ok());
+    assert!(
+        verify(&sign(HEADER, &format!(r#"{{{fine},"role":"REGULAR","x":"{}"}}"#, "[".repeat(500))))
+            .is_ok()
+    );
 }
 
 #[test]
@@ -216,21 +221,46 @@ fn what_is_required_is_missed() {
 #[test]
 fn claims_of_another_type_or_value_are_refused() {
     for changes in [
-        json!({ "sub": "" }), json!({ "sub": 1 }), json!({ "sub": ["ann"] }), json!({ "sub": true }),
-        json!({ "userId": "" }), json!({ "userId": 1.5 }), json!({ "userId": 1.0 }),
-        json!({ "userId": true }), json!({ "userId": ["7"] }), json!({ "userId": {} }),
-        json!({ "role": "regular" }), json!({ "role": "Admin" }), json!({ "role": "ADMIN " }),
-        json!({ "role": " ADMIN" }), json!({ "role": "" }), json!({ "role": ["ADMIN"] }),
-        json!({ "role": 3 }), json!({ "role": "ROOT" }), json!({ "role": "REGULAR,ADMIN" }),
-        json!({ "email": 1 }), json!({ "email": ["a@b"] }),
-        json!({ "exp": "1800003600" }), json!({ "exp": true }), json!({ "exp": [1_800_003_600] }),
-        json!({ "iat": "1800000000" }), json!({ "nbf": "1800000000" }), json!({ "iat": {} }),
-        json!({ "iss": 1 }), json!({ "jti": 1 }), json!({ "jti": "" }),
+        json!({ "sub": "" }),
+        json!({ "sub": 1 }),
+        json!({ "sub": ["ann"] }),
+        json!({ "sub": true }),
+        json!({ "userId": "" }),
+        json!({ "userId": 1.5 }),
+        json!({ "userId": 1.0 }),
+        json!({ "userId": true }),
+        json!({ "userId": ["7"] }),
+        json!({ "userId": {} }),
+        json!({ "role": "regular" }),
+        json!({ "role": "Admin" }),
+        json!({ "role": "ADMIN " }),
+        json!({ "role": " ADMIN" }),
+        json!({ "role": "" }),
+        json!({ "role": ["ADMIN"] }),
+        json!({ "role": 3 }),
+        json!({ "role": "ROOT" }),
+        json!({ "role": "REGULAR,ADMIN" }),
+        json!({ "email": 1 }),
+        json!({ "email": ["a@b"] }),
+        json!({ "exp": "1800003600" }),
+        json!({ "exp": true }),
+        json!({ "exp": [1_800_003_600] }),
+        json!({ "iat": "1800000000" }),
+        json!({ "nbf": "1800000000" }),
+        json!({ "iat": {} }),
+        json!({ "iss": 1 }),
+        json!({ "jti": 1 }),
+        json!({ "jti": "" }),
     ] {
         assert_eq!(refusal(changes.clone()), Some(Refusal::BadClaim), "{changes}");
     }
-    for changes in [json!({ "userId": 7 }), json!({ "userId": -7 }), json!({ "userId": u64::MAX }),
-        json!({ "exp": 1_800_003_600.5 }), json!({ "email": "" })] {
+    for changes in [
+        json!({ "userId": 7 }),
+        json!({ "userId": -7 }),
+        json!({ "userId": u64::MAX }),
+        json!({ "exp": 1_800_003_600.5 }),
+        json!({ "email": "" }),
+    ] {
         assert_eq!(refusal(changes.clone()), None, "{changes}");
     }
     let claims = verify(&token(&with(NOW, &json!({ "userId": 7, "email": "" })))).unwrap();
@@ -292,7 +322,8 @@ fn issuer_and_audience_are_required_when_they_are_set() {
         let changes = json!({ "iss": iss, "aud": "us" });
         assert_eq!(refusal(changes), Some(Refusal::BadIssuer), "{iss}");
     }
-    for aud in [json!(null), json!("them"), json!([]), json!(["them"]), json!(["us", 1]), json!(1)] {
+    for aud in [json!(null), json!("them"), json!([]), json!(["them"]), json!(["us", 1]), json!(1)]
+    {
         let changes = json!({ "iss": "https://iss", "aud": aud });
         assert_eq!(refusal(changes), Some(Refusal::BadAudience), "{aud}");
     }
@@ -323,7 +354,9 @@ fn a_revoked_token_is_refused_by_its_id_or_its_signing_input() {
 
     verifier.revocations().forget_expired(until, Duration::from_secs(30));
     assert_eq!(refusal(&named), Some(Refusal::Revoked), "it is accepted within the leeway");
-    verifier.revocations().forget_expired(until.plus(Duration::from_secs(30)), Duration::from_secs(30));
+    verifier
+        .revocations()
+        .forget_expired(until.plus(Duration::from_secs(30)), Duration::from_secs(30));
     assert_eq!(refusal(&named), None);
 }
 
@@ -348,7 +381,10 @@ fn what_is_minted_is_accepted() {
         audience: Some("us".into()),
         ..settings()
     };
-    let verifier = verifier_of(vec![key(Some("new"), SECRET), key(Some("old"), "another-secret-of-the-tests-0123456789")], strict);
+    let verifier = verifier_of(
+        vec![key(Some("new"), SECRET), key(Some("old"), "another-secret-of-the-tests-0123456789")],
+        strict,
+    );
     let user_id = UserId::new("7").unwrap();
     let new = NewToken {
         name: "ann",

@@ -196,9 +196,7 @@ fn decode(segment: &str) -> Result<Vec<u8>, Refusal> {
 pub fn peek(token: &str) -> Result<(Value, Value), Refusal> {
     let object = |segment| {
         let bytes = decode(segment)?;
-        Members::parse(&bytes, MAX_CLAIMS)
-            .map(Members::into_value)
-            .map_err(|_| Refusal::Malformed)
+        Members::parse(&bytes, MAX_CLAIMS).map(Members::into_value).map_err(|_| Refusal::Malformed)
     };
     let parts = Parts::split(token)?;
     Ok((object(parts.header)?, object(parts.payload)?))

@@ -158,22 +158,19 @@ impl Ask {
     }
 
     pub(crate) fn of(&self, engine: &Engine) -> Out {
-        let headers = |pairs: &'_ [(String, String)]| -> Vec<(String, Vec<u8>)> {
-            pairs.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect()
-        };
-        let (map, list) = (headers(&self.map), headers(&self.list));
-        fn view(headers: &[(String, Vec<u8>)]) -> Vec<Header<'_>> {
-            headers.iter().map(|(name, value)| Header { name, value }).collect()
-        }
         let input = CheckInput {
             method: &self.method,
             scheme: &self.scheme,
             host: &self.host,
             path: &self.path,
-            headers: Headers { map: view(&map), list: view(&list) },
+            headers: Headers { map: view(&self.map), list: view(&self.list) },
         };
         Out::of(&engine.decide(&input, Timestamp::from_secs(NOW)))
     }
+}
+
+fn view(headers: &[(String, String)]) -> Vec<Header<'_>> {
+    headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect()
 }
 
 /// A good token of a REGULAR user.

@@ -38,9 +38,9 @@ fn mint(role: &str) -> String {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in [
-        &["serve"][..], &["check-config"], &["explain"], &["token", "mint"], &["token", "inspect"],
-    ] {
+    for command in
+        [&["serve"][..], &["check-config"], &["explain"], &["token", "mint"], &["token", "inspect"]]
+    {
         let help = run(&[command, &["--help"]].concat());
         assert_eq!(code(&help), 0);
         assert!(out(&help).contains("Example"), "{command:?}");
@@ -100,16 +100,31 @@ fn explain_tells_the_decision_of_the_same_engine() {
     remove   x_user_role
     ");
 
-    let json_out = run(&["explain", "--json", "--method", "PATCH", "--host", "h", "-H", &bearer, "/api/agents"]);
+    let json_out = run(&[
+        "explain",
+        "--json",
+        "--method",
+        "PATCH",
+        "--host",
+        "h",
+        "-H",
+        &bearer,
+        "/api/agents",
+    ]);
     let told: Value = serde_json::from_str(&out(&json_out)).unwrap();
     assert_eq!(code(&json_out), 0);
     assert_eq!(told["headers_set"]["x-user-role"], "REGULAR");
-    assert_eq!((&told["decision"], &told["rule"], &told["status"]), (&json!("allow"), &json!("agents"), &json!(200)));
+    assert_eq!(
+        (&told["decision"], &told["rule"], &told["status"]),
+        (&json!("allow"), &json!("agents"), &json!(200))
+    );
 
     let path = run(&["explain", "/api/%2e%2e/x"]);
     assert_eq!(code(&path), 1);
     assert!(out(&path).contains("because  it has a dot segment"), "{}", out(&path));
-    for usage in [&["explain"][..], &["explain", "-H", "nocolon", "/x"], &["explain", "-H", "a b: c", "/x"]] {
+    for usage in
+        [&["explain"][..], &["explain", "-H", "nocolon", "/x"], &["explain", "-H", "a b: c", "/x"]]
+    {
         assert_eq!(code(&run(usage)), 2, "{usage:?}");
     }
 }
@@ -128,15 +143,33 @@ fn explain_shows_no_credential() {
 
 #[test]
 fn mint_prints_a_token_and_nothing_else() {
-    let minted = run(&["token", "mint", "--name", "Ann Lee", "--user-id", "42", "--role", "ADMIN", "--email", "a@b.c", "--ttl", "30m"]);
+    let minted = run(&[
+        "token",
+        "mint",
+        "--name",
+        "Ann Lee",
+        "--user-id",
+        "42",
+        "--role",
+        "ADMIN",
+        "--email",
+        "a@b.c",
+        "--ttl",
+        "30m",
+    ]);
     assert_eq!((code(&minted), err(&minted).as_str()), (0, ""));
     let token = out(&minted);
     assert_eq!(token.lines().count(), 1);
     let inspected = output(portcullis().args(["token", "inspect"]), &token);
     assert_eq!(code(&inspected), 0);
     let told = out(&inspected);
-    let claims: Value = serde_json::from_str(told.lines().nth(1).unwrap().strip_prefix("claims  ").unwrap()).unwrap();
-    assert_eq!((&claims["sub"], &claims["userId"], &claims["role"], &claims["email"]), (&json!("Ann Lee"), &json!("42"), &json!("ADMIN"), &json!("a@b.c")));
+    let claims: Value =
+        serde_json::from_str(told.lines().nth(1).unwrap().strip_prefix("claims  ").unwrap())
+            .unwrap();
+    assert_eq!(
+        (&claims["sub"], &claims["userId"], &claims["role"], &claims["email"]),
+        (&json!("Ann Lee"), &json!("42"), &json!("ADMIN"), &json!("a@b.c"))
+    );
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 1800);
     assert!(told.contains("accepted, for another 29m"), "{told}");
 
@@ -145,7 +178,8 @@ fn mint_prints_a_token_and_nothing_else() {
         (&["--role", "ADMIN", "--ttl", "8d"], "tokens.max_lifetime"),
         (&["--role", "ADMIN", "--ttl", "soon"], "--ttl"),
     ] {
-        let refused = run(&[&["token", "mint", "--name", "a", "--user-id", "1"], arguments].concat());
+        let refused =
+            run(&[&["token", "mint", "--name", "a", "--user-id", "1"], arguments].concat());
         assert_eq!((code(&refused), out(&refused).as_str()), (2, ""));
         assert!(err(&refused).contains(mend), "{}", err(&refused));
     }
@@ -155,7 +189,10 @@ fn mint_prints_a_token_and_nothing_else() {
 fn inspect_tells_why_a_token_would_be_refused() {
     for (token, told) in [
         (jwt::token(&jwt::with(1_000_000_000, &json!({}))), "refused: it has expired"),
-        (format!("{}A", mint("ADMIN")), "refused: its signature was not made with a configured key"),
+        (
+            format!("{}A", mint("ADMIN")),
+            "refused: its signature was not made with a configured key",
+        ),
         ("junk".into(), "refused: it is not a well-formed JWT"),
         (String::new(), "refused: it is not a well-formed JWT"),
     ] {
@@ -218,7 +255,10 @@ fn serve_is_ready_at_once_idles_small_and_stops_cleanly_on_both_signals() {
         let started = Instant::now();
         let mut running = serve("127.0.0.1:0", &[]);
         let took = started.elapsed();
-        assert!(took < Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 }), "{took:?}");
+        assert!(
+            took < Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 }),
+            "{took:?}"
+        );
         let kib = resident(running.child.id());
         assert!(kib < 25 * 1024, "{kib} KiB");
         running.signal(signal);
@@ -251,7 +291,10 @@ async fn the_decision_log_tells_of_every_decision_and_of_no_credential() {
     let segment = format!("/api/agents/{secret}");
     let cookie = format!("token={secret}");
     for (path, headers) in [
-        ("/api/agents", &[("authorization", token.as_str()), ("x-request-id", "r-1"), ("traceparent", trace)][..]),
+        (
+            "/api/agents",
+            &[("authorization", token.as_str()), ("x-request-id", "r-1"), ("traceparent", trace)][..],
+        ),
         (query.as_str(), &[("upgrade", "websocket")]),
         (sneaky.as_str(), &[]),
         (segment.as_str(), &[("cookie", cookie.as_str())]),
@@ -266,17 +309,26 @@ async fn the_decision_log_tells_of_every_decision_and_of_no_credential() {
     for part in secret.split('.') {
         assert!(!log.contains(part), "a credential is in the log");
     }
-    let first: Value = serde_json::from_str(log.lines().find(|line| line.contains("r-1")).unwrap()).unwrap();
+    let first: Value =
+        serde_json::from_str(log.lines().find(|line| line.contains("r-1")).unwrap()).unwrap();
     for (key, value) in [
-        ("target", json!("portcullis::decision")), ("decision", json!("allow")), ("rule", json!("agents")),
-        ("transport", json!("grpc")), ("method", json!("GET")), ("host", json!("app.example.com")),
-        ("path", json!("/api/agents")), ("user_id", json!("7")), ("role", json!("REGULAR")),
-        ("request_id", json!("r-1")), ("trace_id", json!("0af7651916cd43dd8448eb211c80319c")),
+        ("target", json!("portcullis::decision")),
+        ("decision", json!("allow")),
+        ("rule", json!("agents")),
+        ("transport", json!("grpc")),
+        ("method", json!("GET")),
+        ("host", json!("app.example.com")),
+        ("path", json!("/api/agents")),
+        ("user_id", json!("7")),
+        ("role", json!("REGULAR")),
+        ("request_id", json!("r-1")),
+        ("trace_id", json!("0af7651916cd43dd8448eb211c80319c")),
     ] {
         assert_eq!(first[key], value, "{key} in {first}");
     }
     assert!(first["micros"].is_u64() && first["timestamp"].is_string());
-    let denied: Value = serde_json::from_str(log.lines().find(|line| line.contains("bad_path")).unwrap()).unwrap();
+    let denied: Value =
+        serde_json::from_str(log.lines().find(|line| line.contains("bad_path")).unwrap()).unwrap();
     assert_eq!((&denied["path"], &denied["decision"]), (&json!("/api/agents"), &json!("deny")));
 }
 
@@ -284,7 +336,8 @@ async fn the_decision_log_tells_of_every_decision_and_of_no_credential() {
 async fn allowances_may_be_left_out_of_the_log_and_denials_never() {
     use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
     let running = serve("127.0.0.1:0", &[("PORTCULLIS__TELEMETRY__ALLOWED_DECISIONS", "0.1")]);
-    let mut client = AuthorizationClient::connect(format!("http://{}", address_of(&running))).await.unwrap();
+    let mut client =
+        AuthorizationClient::connect(format!("http://{}", address_of(&running))).await.unwrap();
     for path in ["/api/healthcheck", "/nowhere"] {
         for _ in 0..20 {
             client.check(crate::grpc::question("GET", path, &[])).await.unwrap();

@@ -11,8 +11,10 @@ fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<Problem>> 
     let room = tempfile::tempdir().unwrap();
     let file = room.path().join("portcullis.toml");
     fs::write(&file, toml).unwrap();
-    let environment = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    Config::load(&Sources::new(vec![file], environment), false).map_err(|problems| problems.problems)
+    let environment =
+        variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    Config::load(&Sources::new(vec![file], environment), false)
+        .map_err(|problems| problems.problems)
 }
 
 const KEY: (&str, &str) = ("AUTH_JWT_SECRET", jwt::SECRET);
@@ -114,7 +116,10 @@ otlp_endpoint = "http://localhost:4317"
     let config = load(&toml, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert_eq!(config.policy.rules().len(), 1);
     let warned: Vec<&str> = config.warnings.iter().map(|warning| warning.key.as_str()).collect();
-    assert_eq!(warned, ["store", "login", "sso", "internal", "workers[0]", "telemetry.otlp_endpoint"]);
+    assert_eq!(
+        warned,
+        ["store", "login", "sso", "internal", "workers[0]", "telemetry.otlp_endpoint"]
+    );
 }
 
 #[test]
@@ -162,12 +167,32 @@ drain = "soon"
     let problems = load(toml, &[KEY]).unwrap_err();
     let found: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
     for key in [
-        "check.listen", "check.max_message_bytes", "check.path_allow", "check.sign_in_url", "check.tls",
-        "check.colour", "http.public_url", "tokens.leeway", "tokens.lifetime", "tokens.forward",
-        "tokens.cookie.name", "tokens.cookie.origins", "identity.roles", "identity.headers.id",
-        "rules[0]", "rules[1]", "rules[1].name", "rules[2].path", "rules[2].roles",
-        "rules[3].path_template", "rules[3].access", "rules[3].methods", "rules[3].hosts",
-        "telemetry.allowed_decisions", "lifecycle.drain", "nonsense",
+        "check.listen",
+        "check.max_message_bytes",
+        "check.path_allow",
+        "check.sign_in_url",
+        "check.tls",
+        "check.colour",
+        "http.public_url",
+        "tokens.leeway",
+        "tokens.lifetime",
+        "tokens.forward",
+        "tokens.cookie.name",
+        "tokens.cookie.origins",
+        "identity.roles",
+        "identity.headers.id",
+        "rules[0]",
+        "rules[1]",
+        "rules[1].name",
+        "rules[2].path",
+        "rules[2].roles",
+        "rules[3].path_template",
+        "rules[3].access",
+        "rules[3].methods",
+        "rules[3].hosts",
+        "telemetry.allowed_decisions",
+        "lifecycle.drain",
+        "nonsense",
     ] {
         assert!(found.contains(&key), "{key} is not among {found:?}");
     }
@@ -182,14 +207,21 @@ drain = "soon"
 fn the_environment_goes_before_a_later_file_before_an_earlier_one() {
     let room = tempfile::tempdir().unwrap();
     let (first, second) = (room.path().join("1.toml"), room.path().join("2.toml"));
-    fs::write(&first, "[tokens]\nissuer = \"first\"\naudience = \"first\"\nleeway = \"1s\"").unwrap();
+    fs::write(&first, "[tokens]\nissuer = \"first\"\naudience = \"first\"\nleeway = \"1s\"")
+        .unwrap();
     fs::write(&second, "[tokens]\nissuer = \"second\"\naudience = \"second\"").unwrap();
-    let variables = [("AUTH_JWT_SECRET", jwt::SECRET), ("PORTCULLIS__TOKENS__ISSUER", "12345"),
-        ("PORTCULLIS__TELEMETRY__ALLOWED_DECISIONS", "0.5"), ("PORTCULLIS__TOKENS__COOKIE", "{ accept = false }"),
-        ("PORTCULLIS__CHECK__PATH_ALLOW", "[\"semicolon\"]"), ("PORTCULLIS_PORT", "tcp://10.0.0.1:80"),
-        ("PORTCULLIS_SERVICE_HOST", "10.0.0.1")];
+    let variables = [
+        ("AUTH_JWT_SECRET", jwt::SECRET),
+        ("PORTCULLIS__TOKENS__ISSUER", "12345"),
+        ("PORTCULLIS__TELEMETRY__ALLOWED_DECISIONS", "0.5"),
+        ("PORTCULLIS__TOKENS__COOKIE", "{ accept = false }"),
+        ("PORTCULLIS__CHECK__PATH_ALLOW", "[\"semicolon\"]"),
+        ("PORTCULLIS_PORT", "tcp://10.0.0.1:80"),
+        ("PORTCULLIS_SERVICE_HOST", "10.0.0.1"),
+    ];
     let environment = variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    let config = Config::load(&Sources::new(vec![first.clone(), second], environment), false).unwrap();
+    let config =
+        Config::load(&Sources::new(vec![first.clone(), second], environment), false).unwrap();
     assert_eq!(config.tokens.settings.issuer.as_deref(), Some("12345"), "text stays text");
     assert_eq!(config.tokens.settings.audience.as_deref(), Some("second"));
     assert_eq!(config.tokens.settings.leeway.as_secs(), 1);
@@ -206,8 +238,11 @@ fn the_environment_goes_before_a_later_file_before_an_earlier_one() {
 
 #[test]
 fn a_problem_of_a_variable_names_the_variable() {
-    let problems = load("", &[KEY, ("PORTCULLIS__CHECK__LISTEN", "x"), ("PORTCULLIS__A____B", "x")]).unwrap_err();
-    let sources: Vec<&str> = problems.iter().filter_map(|problem| problem.source.as_deref()).collect();
+    let problems =
+        load("", &[KEY, ("PORTCULLIS__CHECK__LISTEN", "x"), ("PORTCULLIS__A____B", "x")])
+            .unwrap_err();
+    let sources: Vec<&str> =
+        problems.iter().filter_map(|problem| problem.source.as_deref()).collect();
     assert!(sources.contains(&"environment variable PORTCULLIS__CHECK__LISTEN"), "{sources:?}");
     assert!(sources.contains(&"environment variable PORTCULLIS__A____B"), "{sources:?}");
 }
@@ -220,8 +255,18 @@ fn keys_are_long_enough_apart_and_given_one_way() {
     let long = "0123456789".repeat(4);
     for (keys_value, bad) in [
         (format!("{{ secret = \"{long}\" }}"), vec![]),
-        (format!("{{ kid = \"a\", secret = \"{long}\" }}, {{ kid = \"b\", secret = \"{long}\" }}"), vec![]),
-        (format!("{{ kid = \"a\", secret = \"{long}\" }}, {{ kid = \"a\", secret = \"{long}\" }}"), vec!["tokens.keys"]),
+        (
+            format!(
+                "{{ kid = \"a\", secret = \"{long}\" }}, {{ kid = \"b\", secret = \"{long}\" }}"
+            ),
+            vec![],
+        ),
+        (
+            format!(
+                "{{ kid = \"a\", secret = \"{long}\" }}, {{ kid = \"a\", secret = \"{long}\" }}"
+            ),
+            vec!["tokens.keys"],
+        ),
         ("{ kid = \"a\", secret = \"short\" }".into(), vec!["tokens.keys[0]"]),
         ("{ kid = \"a\" }".into(), vec!["tokens.keys[0]"]),
         ("{ kid = \"a\", secret = 5 }".into(), vec!["tokens.keys[0].secret"]),
@@ -242,7 +287,10 @@ fn one_newline_at_the_end_of_a_secret_file_is_dropped_with_a_warning() {
     let config = Config::load(&Sources::new(vec![room.path().join("p.toml")], []), false).unwrap();
     assert_eq!(config.warnings.len(), 1);
     assert!(config.warnings[0].cause.contains("newline"));
-    let engine = portcullis::app::engine(config, std::sync::Arc::new(portcullis::token::RevocationList::empty()));
+    let engine = portcullis::app::engine(
+        config,
+        std::sync::Arc::new(portcullis::token::RevocationList::empty()),
+    );
     assert_eq!(crate::ask::ask("GET", "/api/agents").role("ADMIN").of(&engine).status, 200);
 }
 
@@ -266,7 +314,10 @@ fn no_secret_is_shown_by_any_error_or_debug() {
     assert!(!format!("{sources:?}").contains("hunter2"));
     let config = Config::load(&sources, false).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
-    let engine = portcullis::app::engine(config, std::sync::Arc::new(portcullis::token::RevocationList::empty()));
+    let engine = portcullis::app::engine(
+        config,
+        std::sync::Arc::new(portcullis::token::RevocationList::empty()),
+    );
     assert!(!format!("{engine:?}").contains("hunter2"));
 }
 
@@ -274,7 +325,10 @@ fn no_secret_is_shown_by_any_error_or_debug() {
 fn a_broken_file_is_named_with_its_line() {
     let problems = load("[check]\nlisten = \"0.0.0.0:1\"\nlisten =", &[KEY]).unwrap_err();
     assert!(problems[0].cause.starts_with("line 3 is not TOML"), "{problems:?}");
-    let missing = Config::load(&Sources::new(vec!["/nowhere.toml".into()], [(KEY.0.into(), KEY.1.into())]), false);
+    let missing = Config::load(
+        &Sources::new(vec!["/nowhere.toml".into()], [(KEY.0.into(), KEY.1.into())]),
+        false,
+    );
     let problems = missing.unwrap_err().problems;
     assert_eq!(problems[0].source.as_deref(), Some("/nowhere.toml"));
 }
@@ -282,7 +336,9 @@ fn a_broken_file_is_named_with_its_line() {
 #[test]
 fn an_exact_path_whose_slashed_form_is_open_to_more_people_is_warned_of() {
     let warnings = |rules: &str| load(rules, &[KEY]).unwrap().warnings;
-    let rule = |name: &str, path: &str, access: &str| format!("[[rules]]\nname = \"{name}\"\n{path}\n{access}\n");
+    let rule = |name: &str, path: &str, access: &str| {
+        format!("[[rules]]\nname = \"{name}\"\n{path}\n{access}\n")
+    };
     let admin = rule("admin", "path = \"/admin\"", "roles = [\"ADMIN\"]");
     let open = rule("all", "path_prefix = \"/\"", "access = \"public\"");
     let found = warnings(&format!("{admin}{open}"));

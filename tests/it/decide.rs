@@ -77,9 +77,32 @@ fn a_path_that_can_be_read_in_two_ways_is_refused_even_on_public_routes() {
     let engine = engine("[[rules]]\nname = \"all\"\npath_prefix = \"/\"\naccess = \"public\"\n");
     let long = format!("/{}", "a".repeat(64 * 1024));
     for path in [
-        "//x", "/a//b", "/a%2fb", "/a%2Fb", "/a%252fb", "/./", "/x/../y", "/%2e%2e/y", "/.%2e/y",
-        "/x;v=1", "/public/..;/api", "/a\\b", "/a%5cb", "/a%00b", "/a%23", "/a%3f", "/%c0%af",
-        "/%ef%bc%8f", "/%", "/%zz", "http://h/x", "*", "", "/%252e%252e/", long.as_str(), "/a b",
+        "//x",
+        "/a//b",
+        "/a%2fb",
+        "/a%2Fb",
+        "/a%252fb",
+        "/./",
+        "/x/../y",
+        "/%2e%2e/y",
+        "/.%2e/y",
+        "/x;v=1",
+        "/public/..;/api",
+        "/a\\b",
+        "/a%5cb",
+        "/a%00b",
+        "/a%23",
+        "/a%3f",
+        "/%c0%af",
+        "/%ef%bc%8f",
+        "/%",
+        "/%zz",
+        "http://h/x",
+        "*",
+        "",
+        "/%252e%252e/",
+        long.as_str(),
+        "/a b",
         "/é",
     ] {
         let out = ask("GET", path).role("ADMIN").of(&engine);
@@ -95,7 +118,13 @@ fn the_query_is_no_part_of_the_path() {
         "[[rules]]\nname = \"public\"\npath_prefix = \"/public\"\naccess = \"public\"\n\
          [[rules]]\nname = \"api\"\npath_prefix = \"/api\"\nroles = [\"ADMIN\"]\n",
     );
-    for path in ["/api?y=/public", "/api?/../public", "/api/x?/public", "/api?//public", "/api/?%2e%2e/public"] {
+    for path in [
+        "/api?y=/public",
+        "/api?/../public",
+        "/api/x?/public",
+        "/api?//public",
+        "/api/?%2e%2e/public",
+    ] {
         let out = ask("GET", path).of(&engine);
         assert_eq!((out.status, out.rule.as_str()), (401, "api"), "{path}");
     }
@@ -113,9 +142,16 @@ fn forms_that_are_let_through_must_not_change_the_rule() {
         assert_eq!(ask("GET", path).of(&engine).status, 200, "{path}");
     }
     for path in [
-        "/files%2Fsecret", "/files/secret;v=1", "/files/secret%3Bv=1", "/files/secret%23x",
-        "/files/secret%3Fx", "/files/%2573ecret", "/files/..%2Fsecret", "/files/a/..;/secret",
-        "/files;/secret", "/files/x%2F..%2Fsecret",
+        "/files%2Fsecret",
+        "/files/secret;v=1",
+        "/files/secret%3Bv=1",
+        "/files/secret%23x",
+        "/files/secret%3Fx",
+        "/files/%2573ecret",
+        "/files/..%2Fsecret",
+        "/files/a/..;/secret",
+        "/files;/secret",
+        "/files/x%2F..%2Fsecret",
     ] {
         assert_eq!(outcome(&ask("GET", path).of(&engine)), (400, "bad_path"), "{path}");
     }
@@ -125,8 +161,13 @@ fn forms_that_are_let_through_must_not_change_the_rule() {
 fn a_connection_header_cannot_drop_an_identity_header() {
     let engine = engine("");
     for value in [
-        "x-user-role", "close, X-User-Role", "upgrade,x-user-id", "x_user_role", "x.user.name",
-        "x-user-anything", "keep-alive , x-user-email",
+        "x-user-role",
+        "close, X-User-Role",
+        "upgrade,x-user-id",
+        "x_user_role",
+        "x.user.name",
+        "x-user-anything",
+        "keep-alive , x-user-email",
     ] {
         let out = ask("GET", "/api/agents").role("ADMIN").with("connection", value).of(&engine);
         assert_eq!(outcome(&out), (400, "bad_header"), "{value}");
@@ -223,7 +264,9 @@ access = "deny"
 "#,
     );
     let preflight = |path: &str, method: &str| {
-        ask("OPTIONS", path).with("origin", "https://x").with("access-control-request-method", method)
+        ask("OPTIONS", path)
+            .with("origin", "https://x")
+            .with("access-control-request-method", method)
     };
     let out = preflight("/api/x", "GET").of(&engine);
     assert_eq!((out.status, out.rule.as_str(), out.user.as_str()), (200, "read", ""));
@@ -311,7 +354,11 @@ fn a_denial_is_answered_in_full_and_tells_no_more_than_it_must() {
     assert_eq!((expired.reason, forged.reason), ("expired", "bad_signature"));
     assert_eq!((&expired.answer, &expired.body), (&forged.answer, &forged.body));
     let challenge = expired.header("www-authenticate").unwrap();
-    assert!(challenge.starts_with("Bearer realm=\"portcullis\", error=\"invalid_token\", error_description=\""));
+    assert!(
+        challenge.starts_with(
+            "Bearer realm=\"portcullis\", error=\"invalid_token\", error_description=\""
+        )
+    );
 
     for (ask, kind, code) in [
         (ask("GET", "/api//x"), "invalid_request_error", "400"),
@@ -335,7 +382,9 @@ fn a_browser_that_opens_a_page_is_sent_to_sign_in() {
     assert_eq!((out.status, out.reason), (302, "no_credential"));
     assert_eq!(
         out.header("location"),
-        Some("https://auth.example.com/ui/login/?return_to=https%3A//app.example.com/api/agents%3Ftab%3D1")
+        Some(
+            "https://auth.example.com/ui/login/?return_to=https%3A//app.example.com/api/agents%3Ftab%3D1"
+        )
     );
     assert_eq!(out.header("www-authenticate"), None);
     assert_eq!(out.header("cache-control"), Some("no-store"));
@@ -386,8 +435,21 @@ fn every_reason_that_the_engine_has_can_be_reached() {
         ("cross_site_cookie", &plain, ask("POST", "/api/agents").with("cookie", &cookie)),
         ("malformed_token", &plain, agents().bearer("x")),
         ("bad_algorithm", &plain, agents().bearer(&jwt::sign(r#"{"alg":"none"}"#, &claims))),
-        ("unknown_key", &keyed, agents().bearer(&jwt::sign(r#"{"alg":"HS256","kid":"z"}"#, &claims))),
-        ("bad_signature", &plain, agents().bearer(&jwt::sign_with(aws_lc_rs::hmac::HMAC_SHA256, b"x", jwt::HEADER, &claims))),
+        (
+            "unknown_key",
+            &keyed,
+            agents().bearer(&jwt::sign(r#"{"alg":"HS256","kid":"z"}"#, &claims)),
+        ),
+        (
+            "bad_signature",
+            &plain,
+            agents().bearer(&jwt::sign_with(
+                aws_lc_rs::hmac::HMAC_SHA256,
+                b"x",
+                jwt::HEADER,
+                &claims,
+            )),
+        ),
         ("missing_claim", &plain, agents().claiming(&json!({ "sub": null }))),
         ("bad_claim", &plain, agents().claiming(&json!({ "role": "ROOT" }))),
         ("expired", &plain, agents().claiming(&json!({ "exp": 1 }))),

@@ -27,7 +27,8 @@ fn the_scheme_is_bearer_in_any_case() {
         let ask = ask("GET", "/api/agents").with("authorization", &format!("{scheme} {}", good()));
         assert_eq!(outcome("", &ask), (200, ""), "{scheme}");
     }
-    let blanks = ask("GET", "/api/agents").with("Authorization", &format!("  Bearer   {} ", good()));
+    let blanks =
+        ask("GET", "/api/agents").with("Authorization", &format!("  Bearer   {} ", good()));
     assert_eq!(outcome("", &blanks), (200, ""));
     for value in ["Basic YTpi", "Token x", "Bearerx y", "", "Digest username=\"a\", realm=\"b\""] {
         let ask = ask("GET", "/api/agents").with("authorization", value);
@@ -54,7 +55,9 @@ fn a_repeated_authorization_is_ambiguous_however_it_arrives() {
         agents().listed("authorization", &bearer).listed("authorization", &bearer),
         agents().listed("authorization", &bearer).listed("Authorization", "Basic YTpi"),
         agents().with("authorization", &bearer).with("Authorization", &bearer),
-        agents().with("authorization", &bearer).listed("authorization", &format!("Bearer {}", other())),
+        agents()
+            .with("authorization", &bearer)
+            .listed("authorization", &format!("Bearer {}", other())),
     ] {
         assert_eq!(outcome("", &ask), (400, "ambiguous_credential"));
     }
@@ -143,7 +146,9 @@ fn the_cookie_stands_in_where_nothing_explicit_is_sent() {
     }
     let twice = ask("GET", "/api/agents").listed("cookie", "token=a").listed("cookie", "token=b");
     assert_eq!(outcome("", &twice), (400, "ambiguous_credential"));
-    let crumbs = ask("GET", "/api/agents").listed("cookie", "a=1").listed("cookie", &format!("token={}", good()));
+    let crumbs = ask("GET", "/api/agents")
+        .listed("cookie", "a=1")
+        .listed("cookie", &format!("token={}", good()));
     assert_eq!(outcome("", &crumbs), (200, ""), "HTTP/2 cuts the header into pieces");
 }
 

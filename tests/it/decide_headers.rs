@@ -45,9 +45,19 @@ fn values_are_encoded_so_that_they_are_one_header() {
 #[test]
 fn no_identity_header_of_a_client_passes_in_any_spelling() {
     let spellings = [
-        "x-user-id", "X-User-Role", "x_user_role", "X_USER_ROLE", "x.user.role", "x-user_role",
-        "x_user.role", "x-user-anything", "X-uSeR_eMail", "x_user_agent", "x.user-agent",
-        "x-user-", "x-user-role-x",
+        "x-user-id",
+        "X-User-Role",
+        "x_user_role",
+        "X_USER_ROLE",
+        "x.user.role",
+        "x-user_role",
+        "x_user.role",
+        "x-user-anything",
+        "X-uSeR_eMail",
+        "x_user_agent",
+        "x.user-agent",
+        "x-user-",
+        "x-user-role-x",
     ];
     let engine = engine("");
     for signed_in in [true, false] {
@@ -161,7 +171,9 @@ fn forwarding_nothing_takes_the_credential_out_wherever_it_is() {
     assert!(out.removes("cookie") && out.sets("cookie").is_none());
     assert_eq!(out.remove_query, None, "the query would be sorted for nothing");
 
-    let out = ask("GET", "/api/healthcheck?access-token=junk").with("cookie", "token=a; token=b; c=3").of(&engine);
+    let out = ask("GET", "/api/healthcheck?access-token=junk")
+        .with("cookie", "token=a; token=b; c=3")
+        .of(&engine);
     assert_eq!(out.sets("cookie"), Some("c=3"));
     assert_eq!(out.remove_query.as_deref(), Some("access-token"));
     let other = ask("GET", "/api/healthcheck?b=access-token&c=1").with("cookie", "c=3").of(&engine);

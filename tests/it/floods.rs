@@ -72,7 +72,9 @@ async fn is_cut_off(stream: &mut TcpStream, bytes: &[u8], times: usize) -> bool 
         }
         std::future::pending::<()>().await;
     };
-    let cut_off = async { tokio::select! { () = drain => {}, () = flood => {} } };
+    let cut_off = async {
+        tokio::select! { () = drain => {}, () = flood => {} }
+    };
     tokio::time::timeout(Duration::from_secs(10), cut_off).await.is_ok()
 }
 
@@ -105,7 +107,8 @@ async fn endless_continuations_are_cut_off() {
 #[tokio::test]
 async fn headers_beyond_the_limit_are_refused() {
     let running = serve("127.0.0.1:0", &[]);
-    let channel = tonic::transport::Endpoint::new(format!("http://{}", address_of(&running))).unwrap();
+    let channel =
+        tonic::transport::Endpoint::new(format!("http://{}", address_of(&running))).unwrap();
     let mut client = AuthorizationClient::new(channel.connect().await.unwrap());
     let mut request = tonic::Request::new(question("GET", "/api/healthcheck", &[]));
     request.metadata_mut().insert("x-big", "x".repeat(20 * 1024).parse().unwrap());

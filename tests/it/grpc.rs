@@ -1,5 +1,7 @@
 //! The gRPC listener, asked by types that were not made from our `proto/`.
 
+#![allow(deprecated, reason = "`append` is what older versions of Envoy read")]
+
 use std::{
     collections::HashMap,
     sync::{
@@ -13,8 +15,8 @@ use envoy_types::pb::{
     envoy::{
         config::core::v3::{
             Address, EnvoyInternalAddress, HeaderMap, HeaderValue, HeaderValueOption, Metadata,
-            Pipe, QueryParameter, SocketAddress, address, envoy_internal_address, header_value_option::HeaderAppendAction,
-            socket_address,
+            Pipe, QueryParameter, SocketAddress, address, envoy_internal_address,
+            header_value_option::HeaderAppendAction, socket_address,
         },
         service::auth::v3::{
             AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
@@ -107,7 +109,9 @@ async fn an_allowance_sets_and_removes_headers_and_tells_the_gateway_who_it_was(
     let response = service.check(question("GET", "/api/agents", &headers)).await;
 
     assert_eq!(response.status.as_ref().unwrap().code, 0);
-    let Some(HttpResponse::OkResponse(ok)) = &response.http_response else { panic!("{response:?}") };
+    let Some(HttpResponse::OkResponse(ok)) = &response.http_response else {
+        panic!("{response:?}")
+    };
     let set: Vec<(&str, &str)> = ok
         .headers
         .iter()
@@ -125,8 +129,14 @@ async fn an_allowance_sets_and_removes_headers_and_tells_the_gateway_who_it_was(
     );
     assert!(ok.query_parameters_to_remove.is_empty() && ok.response_headers_to_add.is_empty());
     for (key, value) in [
-        ("decision", "allow"), ("rule", "agents"), ("user_id", "7"), ("user_name", "ann"),
-        ("role", "ADMIN"), ("token_id", "token-1"), ("reason", "absent"), ("shadow", "absent"),
+        ("decision", "allow"),
+        ("rule", "agents"),
+        ("user_id", "7"),
+        ("user_name", "ann"),
+        ("role", "ADMIN"),
+        ("token_id", "token-1"),
+        ("reason", "absent"),
+        ("shadow", "absent"),
     ] {
         assert_eq!(metadata(&response, key), value, "{key}");
     }
@@ -137,8 +147,14 @@ async fn an_anonymous_allowance_names_nobody() {
     let service = start("").await;
     let response = service.check(question("GET", "/api/healthcheck", &[])).await;
     assert_eq!(response.status.as_ref().unwrap().code, 0);
-    for (key, value) in [("decision", "allow"), ("rule", "health"), ("user_id", "absent"),
-        ("user_name", "absent"), ("role", "absent"), ("token_id", "absent")] {
+    for (key, value) in [
+        ("decision", "allow"),
+        ("rule", "health"),
+        ("user_id", "absent"),
+        ("user_name", "absent"),
+        ("role", "absent"),
+        ("token_id", "absent"),
+    ] {
         assert_eq!(metadata(&response, key), value, "{key}");
     }
 }
@@ -163,7 +179,11 @@ async fn a_denial_has_a_code_a_status_headers_a_body_and_a_reason() {
         assert_eq!(metadata(&response, "user_id"), "absent");
         let Some(HttpResponse::DeniedResponse(denied)) = &response.http_response else { panic!() };
         let value = |name: &str| {
-            denied.headers.iter().filter_map(|option| option.header.as_ref()).find(|header| header.key == name)
+            denied
+                .headers
+                .iter()
+                .filter_map(|option| option.header.as_ref())
+                .find(|header| header.key == name)
                 .map(|header| header.value.clone())
         };
         assert_eq!(value("content-type").as_deref(), Some("application/json"));
@@ -180,7 +200,10 @@ async fn a_question_without_a_request_is_denied_and_not_an_error() {
     let service = start("").await;
     let no_request = CheckRequest { attributes: Some(AttributeContext::default()) };
     let no_http = CheckRequest {
-        attributes: Some(AttributeContext { request: Some(Request::default()), ..Default::default() }),
+        attributes: Some(AttributeContext {
+            request: Some(Request::default()),
+            ..Default::default()
+        }),
     };
     for request in [CheckRequest::default(), no_request, no_http] {
         let response = service.check(request).await;
@@ -200,7 +223,8 @@ async fn headers_are_read_from_the_list_too_also_when_they_are_no_text() {
     };
     let with = |headers: Vec<HeaderValue>| {
         let mut request = question("GET", "/api/agents", &[]);
-        let http = request.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
+        let http =
+            request.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
         http.header_map = Some(HeaderMap { headers });
         request
     };
@@ -213,7 +237,8 @@ async fn headers_are_read_from_the_list_too_also_when_they_are_no_text() {
     assert_eq!(denied(&service.check(with(twice)).await), (7, 400, "ambiguous_credential".into()));
     let no_text = vec![header("authorization", "", b"Bearer \xff\xfe")];
     assert_eq!(denied(&service.check(with(no_text)).await), (16, 401, "malformed_token".into()));
-    let odd = vec![header("x-odd", "", b"\xff\0\r\n"), header("connection", "", b"\xff, x-user-id")];
+    let odd =
+        vec![header("x-odd", "", b"\xff\0\r\n"), header("connection", "", b"\xff, x-user-id")];
     assert_eq!(denied(&service.check(with(odd)).await), (7, 400, "bad_header".into()));
 }
 
@@ -247,7 +272,11 @@ impl tonic::codec::Codec for RawCodec {
 impl tonic::codec::Encoder for RawCodec {
     type Item = Vec<u8>;
     type Error = tonic::Status;
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), tonic::Status> {
+    fn encode(
+        &mut self,
+        item: Vec<u8>,
+        buffer: &mut tonic::codec::EncodeBuf<'_>,
+    ) -> Result<(), tonic::Status> {
         bytes::BufMut::put_slice(buffer, &item);
         Ok(())
     }
@@ -256,7 +285,10 @@ impl tonic::codec::Encoder for RawCodec {
 impl tonic::codec::Decoder for RawCodec {
     type Item = Vec<u8>;
     type Error = tonic::Status;
-    fn decode(&mut self, buffer: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<Vec<u8>>, tonic::Status> {
+    fn decode(
+        &mut self,
+        buffer: &mut tonic::codec::DecodeBuf<'_>,
+    ) -> Result<Option<Vec<u8>>, tonic::Status> {
         let length = bytes::Buf::remaining(buffer);
         Ok(Some(bytes::Buf::copy_to_bytes(buffer, length).to_vec()))
     }
@@ -271,7 +303,9 @@ async fn a_message_that_cannot_be_read_is_denied_and_not_an_error() {
     let at = good.windows(4).position(|window| window == b"MARK").unwrap();
     let mut no_text = good.clone();
     no_text[at] = 0xff;
-    for message in [no_text, b"\xff\xff\xff\xff".to_vec(), good[..good.len() - 3].to_vec(), b"junk".to_vec()] {
+    for message in
+        [no_text, b"\xff\xff\xff\xff".to_vec(), good[..good.len() - 3].to_vec(), b"junk".to_vec()]
+    {
         assert_eq!(denied(&raw_check(&service, message).await.unwrap()), unreadable);
     }
     assert_eq!(denied(&raw_check(&service, vec![]).await.unwrap()), unreadable);
@@ -284,7 +318,8 @@ async fn a_message_at_the_limit_is_read_and_one_over_it_is_denied() {
     let sized = |length: usize| {
         let mut request = question("GET", "/api/healthcheck", &[]);
         let room = length - request.encoded_len() - 64;
-        let http = request.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
+        let http =
+            request.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
         http.raw_body = vec![b'x'; room];
         let message = request.encode_to_vec();
         assert!(message.len() <= length && message.len() > length - 64);
@@ -300,7 +335,8 @@ async fn a_message_at_the_limit_is_read_and_one_over_it_is_denied() {
     let many: Vec<(String, String)> =
         (0..20_000).map(|n| (format!("x-user-{n}"), "ADMIN".into())).collect();
     let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (&**name, &**value)).collect();
-    let spoofed = raw_check(&service, question("GET", "/api/healthcheck", &many).encode_to_vec()).await;
+    let spoofed =
+        raw_check(&service, question("GET", "/api/healthcheck", &many).encode_to_vec()).await;
     let Some(HttpResponse::OkResponse(ok)) = spoofed.unwrap().http_response else { panic!() };
     assert!(ok.headers_to_remove.len() >= 20_000);
 }
@@ -464,7 +500,8 @@ async fn health_tells_of_the_service_by_name_and_of_draining() {
     }
     // Not ready, and still serving: also who connects only now.
     let token = bearer(&json!({}));
-    let response = service.check(question("GET", "/api/agents", &[("authorization", &token)])).await;
+    let response =
+        service.check(question("GET", "/api/agents", &[("authorization", &token)])).await;
     assert_eq!(response.status.unwrap().code, 0);
 }
 
@@ -490,26 +527,38 @@ async fn reflection_shows_the_services_in_both_versions() {
 
     let request = v1::ServerReflectionRequest {
         host: String::new(),
-        message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(String::new())),
+        message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(
+            String::new(),
+        )),
     };
-    let mut client = v1::server_reflection_client::ServerReflectionClient::new(service.channel().await);
+    let mut client =
+        v1::server_reflection_client::ServerReflectionClient::new(service.channel().await);
     let stream = client.server_reflection_info(tokio_stream::once(request)).await.unwrap();
     let answer = stream.into_inner().message().await.unwrap().unwrap().message_response.unwrap();
-    let v1::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer else { panic!() };
+    let v1::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer else {
+        panic!()
+    };
     let mut names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
     names.sort();
     assert_eq!(names, expected);
 
     let request = v1alpha::ServerReflectionRequest {
         host: String::new(),
-        message_request: Some(v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
-            "envoy.service.auth.v3.CheckRequest".into(),
-        )),
+        message_request: Some(
+            v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
+                "envoy.service.auth.v3.CheckRequest".into(),
+            ),
+        ),
     };
-    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(service.channel().await);
+    let mut client =
+        v1alpha::server_reflection_client::ServerReflectionClient::new(service.channel().await);
     let stream = client.server_reflection_info(tokio_stream::once(request)).await.unwrap();
     let answer = stream.into_inner().message().await.unwrap().unwrap().message_response.unwrap();
-    let v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(files) = answer else { panic!("{answer:?}") };
+    let v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(files) =
+        answer
+    else {
+        panic!("{answer:?}")
+    };
     assert!(!files.file_descriptor_proto.is_empty());
 }
 
@@ -543,12 +592,14 @@ fn fields() -> Struct {
 fn metadata_context(name: &str) -> Metadata {
     Metadata {
         filter_metadata: [(name.to_owned(), fields())].into_iter().collect(),
-        typed_filter_metadata: [(name.to_owned(), Any { type_url: "t".into(), value: vec![1] })].into_iter().collect(),
+        typed_filter_metadata: [(name.to_owned(), Any { type_url: "t".into(), value: vec![1] })]
+            .into_iter()
+            .collect(),
     }
 }
 
-fn address_of(kind: address::Address) -> Option<Address> {
-    Some(Address { address: Some(kind) })
+fn address_of(kind: address::Address) -> Address {
+    Address { address: Some(kind) }
 }
 
 /// A wrong field number of ours would lose or move a value.
@@ -564,41 +615,65 @@ fn the_question_has_the_same_fields_as_envoys() {
     };
     let internal = EnvoyInternalAddress {
         endpoint_id: "e".into(),
-        address_name_specifier: Some(envoy_internal_address::AddressNameSpecifier::ServerListenerName("l".into())),
+        address_name_specifier: Some(
+            envoy_internal_address::AddressNameSpecifier::ServerListenerName("l".into()),
+        ),
     };
     let peer = |address| Peer {
-        address,
+        address: Some(address),
         service: "s".into(),
         labels: [("a".to_owned(), "b".to_owned())].into_iter().collect(),
         principal: "p".into(),
         certificate: "c".into(),
     };
     let http = HttpRequest {
-        id: "1".into(), method: "GET".into(), path: "/p".into(), host: "h".into(),
-        scheme: "https".into(), query: "q".into(), fragment: "f".into(), size: -1,
-        protocol: "HTTP/2".into(), body: "b".into(), raw_body: vec![0, 255],
+        id: "1".into(),
+        method: "GET".into(),
+        path: "/p".into(),
+        host: "h".into(),
+        scheme: "https".into(),
+        query: "q".into(),
+        fragment: "f".into(),
+        size: -1,
+        protocol: "HTTP/2".into(),
+        body: "b".into(),
+        raw_body: vec![0, 255],
         headers: [("n".to_owned(), "v".to_owned())].into_iter().collect(),
-        header_map: Some(HeaderMap { headers: vec![HeaderValue { key: "k".into(), value: "v".into(), raw_value: vec![255] }] }),
+        header_map: Some(HeaderMap {
+            headers: vec![HeaderValue { key: "k".into(), value: "v".into(), raw_value: vec![255] }],
+        }),
     };
     for (source, destination) in [
-        (address::Address::SocketAddress(socket), address::Address::Pipe(Pipe { path: "/p".into(), mode: 7 })),
-        (address::Address::EnvoyInternalAddress(internal), address::Address::SocketAddress(SocketAddress {
-            port_specifier: Some(socket_address::PortSpecifier::NamedPort("x".into())),
-            ..SocketAddress::default()
-        })),
+        (
+            address::Address::SocketAddress(socket),
+            address::Address::Pipe(Pipe { path: "/p".into(), mode: 7 }),
+        ),
+        (
+            address::Address::EnvoyInternalAddress(internal),
+            address::Address::SocketAddress(SocketAddress {
+                port_specifier: Some(socket_address::PortSpecifier::NamedPort("x".into())),
+                ..SocketAddress::default()
+            }),
+        ),
     ] {
         let question = CheckRequest {
             attributes: Some(AttributeContext {
                 source: Some(peer(address_of(source))),
                 destination: Some(peer(address_of(destination))),
-                request: Some(Request { time: Some(ProtoTime { seconds: 1, nanos: 2 }), http: Some(http.clone()) }),
+                request: Some(Request {
+                    time: Some(ProtoTime { seconds: 1, nanos: 2 }),
+                    http: Some(http.clone()),
+                }),
                 context_extensions: [("c".to_owned(), "e".to_owned())].into_iter().collect(),
                 metadata_context: Some(metadata_context("m")),
                 route_metadata_context: Some(metadata_context("r")),
                 tls_session: Some(TlsSession { sni: "sni".into() }),
             }),
         };
-        let ours = portcullis::proto::envoy::service::auth::v3::CheckRequest::decode(question.encode_to_vec().as_slice()).unwrap();
+        let ours = portcullis::proto::envoy::service::auth::v3::CheckRequest::decode(
+            question.encode_to_vec().as_slice(),
+        )
+        .unwrap();
         assert_eq!(CheckRequest::decode(ours.encode_to_vec().as_slice()).unwrap(), question);
     }
 }
@@ -616,7 +691,6 @@ fn the_answer_has_the_same_fields_as_envoys() {
         headers: vec![option.clone()],
         body: "b".into(),
     };
-    #[allow(deprecated, reason = "the field is there")]
     let ok = OkHttpResponse {
         headers: vec![option.clone()],
         headers_to_remove: vec!["r".into()],
@@ -631,11 +705,18 @@ fn the_answer_has_the_same_fields_as_envoys() {
         HttpResponse::ErrorResponse(denied),
     ] {
         let answer = CheckResponse {
-            status: Some(Status { code: 7, message: "m".into(), details: vec![Any { type_url: "t".into(), value: vec![1] }] }),
+            status: Some(Status {
+                code: 7,
+                message: "m".into(),
+                details: vec![Any { type_url: "t".into(), value: vec![1] }],
+            }),
             http_response: Some(http_response),
             dynamic_metadata: Some(fields()),
         };
-        let ours = portcullis::proto::envoy::service::auth::v3::CheckResponse::decode(answer.encode_to_vec().as_slice()).unwrap();
+        let ours = portcullis::proto::envoy::service::auth::v3::CheckResponse::decode(
+            answer.encode_to_vec().as_slice(),
+        )
+        .unwrap();
         assert_eq!(CheckResponse::decode(ours.encode_to_vec().as_slice()).unwrap(), answer);
     }
 }

@@ -110,9 +110,11 @@ async fn rest_needs_a_bearer_token_of_a_role_of_the_rule() {
     let response = client.get(in_query).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "no WebSocket, no query");
     // The same role check as at the gateway for a path that can be misread.
-    let encoded = client.get(url("/api/%61gents")).bearer_auth(token(&json!({}))).send().await.unwrap();
+    let encoded =
+        client.get(url("/api/%61gents")).bearer_auth(token(&json!({}))).send().await.unwrap();
     assert_eq!(encoded.status(), StatusCode::NOT_FOUND, "it passed the guard, and is no route");
-    let hidden = client.get(url("/api%2Fagents")).bearer_auth(token(&json!({}))).send().await.unwrap();
+    let hidden =
+        client.get(url("/api%2Fagents")).bearer_auth(token(&json!({}))).send().await.unwrap();
     assert_eq!(hidden.status(), StatusCode::BAD_REQUEST);
 }
 
@@ -130,8 +132,14 @@ async fn a_websocket_is_refused_before_the_upgrade() {
     let url = |query: &str| format!("ws://{address}/api/agents/1/react{query}");
     assert_eq!(status_of(url("")).await, 401);
     assert_eq!(status_of(url("?access-token=junk")).await, 401);
-    assert_eq!(status_of(url(&format!("?access-token={}", token(&json!({ "role": "INACTIVE" }))))).await, 403);
-    assert_eq!(status_of(url(&format!("?access-token={0}&access-token={0}", token(&json!({}))))).await, 400);
+    assert_eq!(
+        status_of(url(&format!("?access-token={}", token(&json!({ "role": "INACTIVE" }))))).await,
+        403
+    );
+    assert_eq!(
+        status_of(url(&format!("?access-token={0}&access-token={0}", token(&json!({}))))).await,
+        400
+    );
     assert_eq!(status_of(url(&format!("?access-token={}", token(&json!({}))))).await, 101);
 }
 
@@ -140,7 +148,10 @@ async fn a_websocket_ends_when_its_token_expires() {
     let clock = Hand::now();
     let address = upstream("tokens.leeway = \"1s\"", Arc::clone(&clock)).await;
     let expires = SystemClock.now().as_secs() + 2;
-    let url = format!("ws://{address}/api/agents/1/react?access-token={}", token(&json!({ "exp": expires })));
+    let url = format!(
+        "ws://{address}/api/agents/1/react?access-token={}",
+        token(&json!({ "exp": expires }))
+    );
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     socket.send(Message::text("hello")).await.unwrap();
     assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("hello"));

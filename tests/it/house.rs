@@ -28,9 +28,23 @@ fn sources(under: &str) -> Vec<PathBuf> {
 #[test]
 fn the_decision_and_the_tokens_know_no_runtime_no_network_and_no_clock() {
     let strangers = [
-        "tokio", "tonic", "axum", "redis", "hyper", "tower", "std::fs", "std::net::Tcp", "std::env",
-        "SystemTime", "SystemClock", "Instant::now", "crate::config", "crate::grpc", "crate::app",
-        "crate::guard", "crate::checker",
+        "tokio",
+        "tonic",
+        "axum",
+        "redis",
+        "hyper",
+        "tower",
+        "std::fs",
+        "std::net::Tcp",
+        "std::env",
+        "SystemTime",
+        "SystemClock",
+        "Instant::now",
+        "crate::config",
+        "crate::grpc",
+        "crate::app",
+        "crate::guard",
+        "crate::checker",
     ];
     for file in sources("src/authz").into_iter().chain(sources("src/token")) {
         let text = fs::read_to_string(&file).unwrap();
@@ -54,7 +68,10 @@ fn only_the_composition_and_the_command_line_read_the_configuration() {
             continue;
         }
         let text = fs::read_to_string(&file).unwrap();
-        let rest = plain.get(name.as_str()).map_or(text.clone(), |allowed| text.replace(allowed, ""));
+        // Envoy's package of that name is another.
+        let text = text.replace("config::core::v3", "");
+        let rest =
+            plain.get(name.as_str()).map_or(text.clone(), |allowed| text.replace(allowed, ""));
         assert!(!rest.contains("config::"), "{name} reads the configuration");
     }
 }

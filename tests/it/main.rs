@@ -6,6 +6,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
+    clippy::similar_names,
+    clippy::format_push_string,
     reason = "a test may fail loudly"
 )]
 

@@ -1,1 +1,99 @@
-//! x
+//! Every command and snippet of the README works as it is written.
+
+use std::process::Command;
+
+use crate::support::{free_port, output, portcullis, read, root};
+
+/// The fenced blocks of this language, in their order.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = read("README.md");
+    let fence = format!("\n```{language}\n");
+    readme
+        .split(&fence)
+        .skip(1)
+        .map(|rest| rest.split("\n```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn every_configuration_is_one() {
+    let blocks = blocks("toml");
+    assert!(blocks.len() >= 4);
+    for block in blocks {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &block).unwrap();
+        let checked = output(
+            portcullis().args(["check-config", "--config", file.path().to_str().unwrap()]),
+            "",
+        );
+        assert!(checked.status.success(), "{block}\n{}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
+
+#[test]
+fn every_piece_of_envoys_configuration_is_in_the_whole_one() {
+    let whole = read("envoy/envoy.yaml");
+    let blocks = blocks("yaml");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        assert!(whole.contains(&block), "{block}");
+    }
+}
+
+/// Runs the shell's blocks in one shell, but for the commands that the
+/// tests' own runner runs, with a port that is free.
+#[test]
+fn every_command_runs_and_shows_what_is_written() {
+    let port = free_port();
+    let room = tempfile::tempdir().unwrap();
+    let first_toml = blocks("toml").remove(0);
+    std::fs::write(room.path().join("portcullis.toml"), first_toml).unwrap();
+    let mut script =
+        format!("set -euo pipefail\nexport PORTCULLIS__CHECK__LISTEN=127.0.0.1:{port}\n");
+    for block in blocks("sh") {
+        // `envoy/run --check` and the tests themselves: by `tests/run`.
+        if block.starts_with("envoy/run") || block.starts_with("tests/run") {
+            continue;
+        }
+        for line in block.lines() {
+            let installs = line.starts_with("cargo install") || line.starts_with("export PATH");
+            if installs {
+                continue;
+            }
+            // The one that denies says so by its code.
+            let asks_and_is_denied = line.ends_with("explain --config portcullis.toml /api/agents");
+            let code = if asks_and_is_denied { " && exit 9 || [ $? = 1 ]" } else { "" };
+            let line = line.replace("localhost:9191", &format!("localhost:{port}"));
+            script.push_str(&format!("{line}{code}\n"));
+            if line.ends_with('&') {
+                script.push_str(&format!(
+                    "SERVER=$!; trap 'kill $SERVER' EXIT\n\
+                     until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.05; done\n"
+                ));
+            }
+        }
+    }
+    let tools = root().join("target/tools");
+    assert!(tools.join("grpcurl").exists(), "no grpcurl: run tests/run");
+    let binaries = std::path::Path::new(env!("CARGO_BIN_EXE_portcullis")).parent().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the README is read by a person with a shell")]
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{}:{path}", binaries.display(), tools.display());
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &script]).current_dir(room.path()).env("PATH", path);
+    let done = output(&mut bash, "");
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{script}\n{said}\n{}", String::from_utf8_lossy(&done.stderr));
+    for expected in [
+        "ok\n",
+        "reason   no_credential",
+        "remove   x_user_role",
+        "envoy.service.auth.v3.Authorization\n",
+        "grpc.health.v1.Health\n",
+        "rpc Check ( .envoy.service.auth.v3.CheckRequest ) returns ( .envoy.service.auth.v3.CheckResponse );",
+        "\"status\": \"SERVING\"",
+        blocks("json")[0].as_str(),
+    ] {
+        assert!(said.contains(expected), "the output lacks {expected:?}:\n{said}");
+    }
+}

@@ -17,6 +17,7 @@ pub const MAX_PATH_BYTES: usize = 8 * 1024;
 
 /// Forms that are refused unless the upstream is known to need them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a form of its own")]
 pub struct PathAllow {
     /// `%2F` within a segment.
     pub encoded_slash: bool,
@@ -99,17 +100,15 @@ impl<'a> NormalPath<'a> {
         }
         let rest = path.strip_prefix('/').ok_or(BadPath::NoSlash)?;
         let raw_ok = |byte: u8| match byte {
-            b'\\' | b'#' | b' ' => false,
+            b'\\' | b'?' | b'#' | b' ' => false,
             b';' => allow.semicolon,
             _ => byte.is_ascii() && !byte.is_ascii_control(),
         };
         if !rest.bytes().all(raw_ok) {
             return Err(BadPath::Character);
         }
-        let segments = rest
-            .split('/')
-            .map(|raw| decode_segment(raw, allow))
-            .collect::<Result<Vec<_>, _>>()?;
+        let segments =
+            rest.split('/').map(|raw| decode_segment(raw, allow)).collect::<Result<Vec<_>, _>>()?;
         check_segments(&segments)?;
 
         // A form that was let through: read the path as other servers would.

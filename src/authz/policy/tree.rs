@@ -50,13 +50,12 @@ impl Tree {
     /// visited twice: each is reached by one way alone.
     fn find_template(&self, path: &[Cow<'_, str>]) -> Option<&Slot> {
         let Some((segment, rest)) = path.split_first() else { return self.template.as_ref() };
-        self.literals
-            .get(segment.as_ref())
-            .and_then(|node| node.find_template(rest))
-            .or_else(|| match &self.variable {
+        self.literals.get(segment.as_ref()).and_then(|node| node.find_template(rest)).or_else(
+            || match &self.variable {
                 Some(node) if !segment.is_empty() => node.find_template(rest),
                 _ => None,
-            })
+            },
+        )
     }
 }
 

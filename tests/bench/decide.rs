@@ -1,0 +1,102 @@
+//! How long one decision takes: a token of 400 bytes, 20 headers, and 1, 100
+//! or 10,000 rules.
+//!
+//! `cargo bench --bench decide` prints the table; `tests/bench/check` holds it
+//! to its bounds.
+
+#![allow(clippy::unwrap_used, reason = "a bench may fail loudly")]
+
+use std::sync::Arc;
+
+use divan::{Bencher, black_box};
+use portcullis::{
+    app,
+    authz::{CheckInput, Engine, Header, Headers},
+    clock::Timestamp,
+    config::{Config, Sources},
+    token::RevocationList,
+};
+
+#[path = "../it/jwt.rs"]
+#[allow(dead_code, reason = "shared with the tests")]
+mod jwt;
+
+const NOW: i64 = 1_800_000_000;
+const RULES: [usize; 3] = [1, 100, 10_000];
+
+fn main() {
+    divan::main();
+}
+
+/// An engine of this many rules; the last one is for the agents.
+fn engine(rules: usize) -> Engine {
+    let mut toml = String::new();
+    for at in 1..rules {
+        let path = match at % 3 {
+            0 => format!("path_prefix = \"/service-{at}/v1\""),
+            1 => format!("path = \"/service-{at}/v1/status\""),
+            _ => format!("path_template = \"/service-{at}/{{id}}/runs\""),
+        };
+        toml += &format!("[[rules]]\nname = \"r{at}\"\n{path}\naccess = \"authenticated\"\n");
+    }
+    toml += "[[rules]]\nname = \"agents\"\npath_prefix = \"/api/agents\"\nroles = [\"REGULAR\"]\n";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), toml).unwrap();
+    let environment = [("AUTH_JWT_SECRET".into(), jwt::SECRET.into())];
+    let config = Config::load(&Sources::new(vec![file.path().into()], environment), false).unwrap();
+    app::engine(config, Arc::new(RevocationList::empty()))
+}
+
+/// A good token, filled up to about 400 bytes.
+fn token() -> String {
+    let filler = "f".repeat(108);
+    let token = jwt::token(&jwt::with(NOW, &serde_json::json!({ "filler": filler })));
+    assert!((390..410).contains(&token.len()), "{}", token.len());
+    token
+}
+
+/// The headers of a browser's request behind Envoy.
+fn headers(authorization: &str) -> Vec<(&'static str, String)> {
+    vec![
+        (":authority", "app.example.com".into()),
+        (":method", "GET".into()),
+        (":path", "/api/agents/42/runs?page=2".into()),
+        (":scheme", "https".into()),
+        ("accept", "application/json, text/plain, */*".into()),
+        ("accept-encoding", "gzip, deflate, br, zstd".into()),
+        ("accept-language", "en-GB,en;q=0.9".into()),
+        ("authorization", authorization.into()),
+        ("cache-control", "no-cache".into()),
+        ("cookie", "theme=dark; session=abcdefghijklmnop; consent=1".into()),
+        ("referer", "https://app.example.com/agents".into()),
+        ("sec-ch-ua-platform", "Linux".into()),
+        ("sec-fetch-dest", "empty".into()),
+        ("sec-fetch-mode", "cors".into()),
+        ("sec-fetch-site", "same-origin".into()),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36".into()),
+        ("x-forwarded-for", "192.0.2.10".into()),
+        ("x-forwarded-proto", "https".into()),
+        ("x-request-id", "4d3a75a5-41cf-400f-8471-f0a1b6fdcbfe".into()),
+    ]
+}
+
+#[divan::bench(args = RULES, sample_count = 500, sample_size = 50)]
+fn decide(bencher: Bencher<'_, '_>, rules: usize) {
+    let engine = engine(rules);
+    let headers = headers(&format!("Bearer {}", token()));
+    let now = Timestamp::from_secs(NOW);
+    bencher.bench_local(|| {
+        let map = headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() });
+        let input = CheckInput {
+            method: "GET",
+            scheme: "https",
+            host: "app.example.com",
+            path: "/api/agents/42/runs?page=2",
+            headers: Headers { map: map.collect(), list: Vec::new() },
+        };
+        let decision = engine.decide(black_box(&input), now);
+        assert!(decision.is_allowed());
+        divan::black_box_drop(decision);
+    });
+}
