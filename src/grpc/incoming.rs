@@ -14,7 +14,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Sleep,
+    time::{Instant, Sleep},
 };
 use tokio_stream::Stream;
 use tokio_util::either::Either;
@@ -81,19 +81,21 @@ impl Listener {
         }
     }
 
-    /// The connections that come, at most `max` at a time; the next waits.
+    /// The connections that come, at most `max` at a time, each for at most
+    /// `lifetime`; the next waits.
     pub(super) fn incoming(
         self,
         max: usize,
+        lifetime: Duration,
     ) -> impl Stream<Item = Result<Guarded, std::convert::Infallible>> {
         let places = Arc::new(Semaphore::new(max));
-        futures_util::stream::unfold((self, places), |(listener, places)| async move {
+        futures_util::stream::unfold((self, places), move |(listener, places)| async move {
             // The semaphore is never closed, so there is always a next one.
             let place = Arc::clone(&places).acquire_owned().await.ok()?;
             loop {
                 match listener.accept().await {
                     Ok(connection) => {
-                        let guarded = Guarded::new(connection, place);
+                        let guarded = Guarded::new(connection, place, lifetime);
                         return Some((Ok(guarded), (listener, places)));
                     }
                     Err(error) => {
@@ -137,21 +139,23 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 
 type Connection = Either<TcpStream, UnixStream>;
 
-/// A connection that takes one of the places, and that has to begin with
-/// HTTP/2 in time.
+/// A connection that takes one of the places, that has to begin with HTTP/2
+/// in time, and that ends when its time is over.
 pub(super) struct Guarded {
     connection: Connection,
-    /// Until the preface is whole.
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// First for the preface, then for the whole connection.
+    deadline: Pin<Box<Sleep>>,
+    ends_at: Instant,
     preface_missing: usize,
     _place: OwnedSemaphorePermit,
 }
 
 impl Guarded {
-    fn new(connection: Connection, place: OwnedSemaphorePermit) -> Self {
+    fn new(connection: Connection, place: OwnedSemaphorePermit, lifetime: Duration) -> Self {
         Self {
             connection,
-            deadline: Some(Box::pin(tokio::time::sleep(PREFACE_TIMEOUT))),
+            deadline: Box::pin(tokio::time::sleep(PREFACE_TIMEOUT)),
+            ends_at: Instant::now() + lifetime,
             preface_missing: PREFACE_BYTES,
             _place: place,
         }
@@ -170,15 +174,16 @@ impl AsyncRead for Guarded {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = self.stream().poll_read(task, buffer);
-        if let Some(deadline) = &mut self.deadline {
-            if read.is_pending() {
-                ready!(deadline.as_mut().poll(task));
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
+        if read.is_pending() {
+            ready!(self.deadline.as_mut().poll(task));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if self.preface_missing > 0 {
             let came = buffer.filled().len() - before;
             self.preface_missing = self.preface_missing.saturating_sub(came);
             if self.preface_missing == 0 {
-                self.deadline = None;
+                let ends_at = self.ends_at;
+                self.deadline.as_mut().reset(ends_at);
             }
         }
         read

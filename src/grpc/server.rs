@@ -84,6 +84,9 @@ impl Server {
         stop: CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let Limits { message_bytes, connections, .. } = self.limits;
+        // With a grace of its own, tonic cuts a connection off at its end and
+        // never asks the peer to leave; so the end is the connection's.
+        let lifetime = self.limits.connection_age + self.limits.connection_age_grace;
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -95,14 +98,16 @@ impl Server {
             .http2_keepalive_interval(Some(self.limits.keepalive_interval))
             .http2_keepalive_timeout(Some(self.limits.keepalive_timeout))
             .max_connection_age(self.limits.connection_age)
-            .max_connection_age_grace(self.limits.connection_age_grace)
             .add_service(CheckService::new(Arc::clone(&self.checker), message_bytes))
             .add_service(tonic_health::pb::health_server::HealthServer::new(
                 tonic_health::server::HealthService::from_health_reporter(self.health.clone()),
             ))
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
-            .serve_with_incoming_shutdown(listener.incoming(connections), stop.cancelled_owned())
+            .serve_with_incoming_shutdown(
+                listener.incoming(connections, lifetime),
+                stop.cancelled_owned(),
+            )
             .await?;
         Ok(())
     }

@@ -4,7 +4,12 @@
 //! `cargo bench --bench decide` prints the table; `tests/bench/check` holds it
 //! to its bounds.
 
-#![allow(clippy::unwrap_used, reason = "a bench may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::format_push_string,
+    reason = "a bench may fail loudly"
+)]
 
 use std::sync::Arc;
 

@@ -21,6 +21,7 @@ use envoy_types::pb::{
         service::auth::v3::{
             AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
             attribute_context::{HttpRequest, Peer, Request, TlsSession},
+            authorization_client::AuthorizationClient,
             check_response::HttpResponse,
         },
         r#type::v3::HttpStatus,
@@ -35,14 +36,17 @@ use portcullis::{
     authz::Reason,
     checker::Checker,
     clock::{Clock, SystemClock, Timestamp},
+    config::Listen,
     decision_log::DecisionLog,
-    grpc::CheckService,
+    grpc::{CheckService, Limits, Listener, Server},
     token::RevocationList,
 };
 use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -371,6 +375,15 @@ async fn a_panic_is_a_denial_and_the_service_lives_on() {
     assert_eq!(service.check(ask()).await.status.unwrap().code, 0);
 }
 
+/// The head of a call of Check.
+fn check_call() -> http::Request<()> {
+    http::Request::post("http://x/envoy.service.auth.v3.Authorization/Check")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .unwrap()
+}
+
 #[tokio::test]
 async fn a_question_that_never_ends_is_denied() {
     let service = start("").await;
@@ -380,12 +393,7 @@ async fn a_question_that_never_ends_is_denied() {
         let handshake = h2::client::handshake(&mut stream);
         handshake.await.unwrap()
     };
-    let request = http::Request::post("http://x/envoy.service.auth.v3.Authorization/Check")
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .unwrap();
-    let (response, mut body) = sender.send_request(request, false).unwrap();
+    let (response, mut body) = sender.send_request(check_call(), false).unwrap();
     body.send_data(bytes::Bytes::from_static(&[0, 0, 0, 1, 0, 10]), false).unwrap();
     let answer = async {
         let mut body = response.await.unwrap().into_body();
@@ -513,6 +521,44 @@ async fn it_stops_by_itself_when_it_has_drained() {
     service.stop.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(10), service.ended).await;
     ended.expect("it did not stop").unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_has_an_age_so_that_replicas_get_their_share() {
+    let engine = app::engine(ask::config(""), Arc::new(RevocationList::empty()));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let checker = Arc::new(Checker::new(Arc::new(engine), clock, DecisionLog::new(0.0)));
+    let limits = Limits { connection_age: Duration::from_millis(200), ..Limits::new(1 << 20) };
+    let listener = Listener::bind(&Listen::Tcp(([127, 0, 0, 1], 0).into())).await.unwrap();
+    let address = listener.to_string();
+    let server = Server::new(checker, limits);
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn({
+        let stop = stop.clone();
+        async move { server.serve(listener, stop).await.unwrap() }
+    });
+
+    let stream = TcpStream::connect(&address).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let (response, mut body) = sender.send_request(check_call(), false).unwrap();
+    let message = question("GET", "/api/healthcheck", &[]).encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    body.send_data([&[0], &length[..]].concat().into(), false).unwrap();
+    let connection = tokio::spawn(connection);
+
+    // A call in flight outlives the age, and is answered.
+    tokio::time::sleep(limits.connection_age * 3).await;
+    assert!(!connection.is_finished());
+    body.send_data(message.into(), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 200);
+    // Then the connection is over, and a new one is served.
+    let ended = tokio::time::timeout(Duration::from_secs(5), connection).await;
+    assert!(ended.is_ok(), "the connection lives on");
+    let channel = Endpoint::new(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let mut client = AuthorizationClient::new(channel);
+    client.check(question("GET", "/api/healthcheck", &[])).await.unwrap();
+    stop.cancel();
+    serving.await.unwrap();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
     clippy::string_slice,
     clippy::similar_names,
     clippy::format_push_string,
+    clippy::print_stdout,
     reason = "a test may fail loudly"
 )]
 

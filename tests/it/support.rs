@@ -128,7 +128,12 @@ impl Drop for Running {
 
 /// The binary with the tests' key, and nothing else from the environment.
 pub(crate) fn portcullis() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    portcullis_of(Path::new(env!("CARGO_BIN_EXE_portcullis")))
+}
+
+/// The same of another build.
+pub(crate) fn portcullis_of(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     command.env_clear().env("AUTH_JWT_SECRET", jwt::SECRET);
     command
 }
