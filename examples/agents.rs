@@ -13,10 +13,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use axum::{
     Extension, Json, Router,
     extract::{
-        Path, State, WebSocketUpgrade,
+        Path, Request, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code},
     },
-    http::{HeaderMap, Method, StatusCode, Uri},
+    http::{HeaderName, StatusCode},
+    middleware,
     response::{IntoResponse, Response},
     routing::{any, get},
 };
@@ -32,7 +33,11 @@ const MAX_MODELS_BYTES: usize = 1024 * 1024;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let guard = GuardLayer::new(Config::load(&Sources::of_process(vec![]), false)?);
-    let service = router(ModelServer::from_environment()?).layer(guard);
+    // Layers are passed from the last to the first: what arrived is kept as it
+    // was before the guard puts its own headers in place.
+    let service = router(ModelServer::from_environment()?)
+        .layer(guard)
+        .layer(middleware::map_request(keep_what_arrived));
 
     let address = variable("AGENTS_LISTEN").unwrap_or_else(|| "127.0.0.1:8081".into());
     let listener = tokio::net::TcpListener::bind(address).await?;
@@ -55,39 +60,43 @@ fn router(models: ModelServer) -> Router {
         .with_state(Arc::new(models))
 }
 
-async fn agents(method: Method, uri: Uri, headers: HeaderMap) -> Json<Value> {
-    Json(json!({ "agents": ["1", "2"], "received": describe(&method, &uri, &headers) }))
+async fn agents(Extension(Arrived(arrived)): Extension<Arrived>) -> Json<Value> {
+    Json(json!({ "agents": ["1", "2"], "received": arrived }))
 }
 
 async fn agent(
     Path(id): Path<String>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    Extension(Arrived(arrived)): Extension<Arrived>,
 ) -> Json<Value> {
-    Json(json!({ "agent": id, "received": describe(&method, &uri, &headers) }))
+    Json(json!({ "agent": id, "received": arrived }))
 }
 
-async fn received(method: Method, uri: Uri, headers: HeaderMap) -> (StatusCode, Json<Value>) {
-    (StatusCode::NOT_FOUND, Json(json!({ "received": describe(&method, &uri, &headers) })))
+async fn received(Extension(Arrived(arrived)): Extension<Arrived>) -> (StatusCode, Json<Value>) {
+    (StatusCode::NOT_FOUND, Json(json!({ "received": arrived })))
 }
 
-/// What arrived: the headers that could name a user, in whatever spelling,
-/// and the names of all.
-fn describe(method: &Method, uri: &Uri, headers: &HeaderMap) -> Value {
+/// What arrived at this service: the headers that could name a user, in
+/// whatever spelling, and the names of all.
+#[derive(Clone)]
+struct Arrived(Value);
+
+async fn keep_what_arrived(mut request: Request) -> Request {
     let mut identity = BTreeMap::<&str, Vec<String>>::new();
-    for (name, value) in headers {
+    for (name, value) in request.headers() {
         if name.as_str().replace(['_', '.'], "-").starts_with("x-user") {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
             identity.entry(name.as_str()).or_default().push(value);
         }
     }
-    json!({
-        "method": method.as_str(),
-        "path": uri.path(),
+    let arrived = json!({
+        "method": request.method().as_str(),
+        "path": request.uri().path(),
+        "query": request.uri().query(),
         "identity": identity,
-        "headers": headers.keys().map(axum::http::HeaderName::as_str).collect::<Vec<_>>(),
-    })
+        "headers": request.headers().keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+    });
+    request.extensions_mut().insert(Arrived(arrived));
+    request
 }
 
 /// Echoes, until the token has expired.

@@ -34,7 +34,8 @@ pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
         credentials: CredentialSettings {
             query_parameter: tokens.query_parameter,
             query_on: tokens.query_on,
-            cookie: tokens.cookie.accept.then_some(cookie_name),
+            cookie: cookie_name,
+            cookie_accepted: tokens.cookie.accept,
             cookie_origins: origins.collect(),
             forward: tokens.forward,
         },

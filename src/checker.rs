@@ -71,6 +71,7 @@ impl Checker {
         let started = Instant::now();
         let engine = self.engine.load();
         let decision = match input {
+            None if !engine.verifier.revocations().is_loaded() => Decision::deny(Reason::NotReady),
             None => Decision::deny(Reason::NoHttpAttributes),
             Some(input) => {
                 // The engine holds no lock and nothing that a panic could

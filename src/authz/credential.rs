@@ -42,8 +42,10 @@ pub struct CredentialSettings {
     pub query_parameter: String,
     /// When the query is looked at.
     pub query_on: QueryOn,
-    /// The cookie, where one is accepted.
-    pub cookie: Option<String>,
+    /// The cookie.
+    pub cookie: String,
+    /// Whether a cookie is accepted.
+    pub cookie_accepted: bool,
     /// Further origins whose pages may use the cookie.
     pub cookie_origins: Vec<Origin>,
     /// How the credential goes on.
@@ -81,18 +83,21 @@ impl CredentialSettings {
         .ok_or(Reason::Token(Refusal::Malformed))
     }
 
+    /// Whether this is the parameter's name, however it is encoded.
+    pub(super) fn is_parameter(&self, name: &str) -> bool {
+        name == self.query_parameter || *decode(name) == *self.query_parameter.as_bytes()
+    }
+
     fn in_query<'a>(&self, input: &CheckInput<'a>) -> Result<Option<Cow<'a, [u8]>>, Reason> {
         let (_, Some(query)) = input.path_and_query() else { return Ok(None) };
         let mut found = None;
         for (name, value) in query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
         {
-            let is_plain = name == self.query_parameter;
-            if !is_plain && decode(name) != self.query_parameter.as_bytes() {
+            if !self.is_parameter(name) {
                 continue;
             }
-            // A gateway removes the parameter by its plain name alone, so
-            // another spelling would go on to the upstream.
-            if !is_plain && self.forward != Forward::AsIs {
+            // Where the parameter is to be taken out, it has one spelling.
+            if name != self.query_parameter && self.forward != Forward::AsIs {
                 return Err(Reason::AmbiguousCredential);
             }
             let expected = match self.query_on {
@@ -108,9 +113,12 @@ impl CredentialSettings {
     }
 
     fn in_cookie<'a>(&self, input: &CheckInput<'a>) -> Result<Option<Cow<'a, [u8]>>, Reason> {
-        let Some(name) = &self.cookie else { return Ok(None) };
+        if !self.cookie_accepted {
+            return Ok(None);
+        }
         let lines = input.headers.cookies().ok_or(Reason::AmbiguousCredential)?;
-        let Some(token) = cookie::find(&lines, name).map_err(|_| Reason::AmbiguousCredential)?
+        let Some(token) =
+            cookie::find(&lines, &self.cookie).map_err(|_| Reason::AmbiguousCredential)?
         else {
             return Ok(None);
         };

@@ -80,8 +80,8 @@ pub struct Grant<'a> {
     pub set: Vec<(&'a str, String)>,
     /// Headers to take off; none of those that are set.
     pub remove: Vec<Cow<'a, str>>,
-    /// A query parameter to take off.
-    pub remove_query: Option<&'a str>,
+    /// Query parameters to take off, as the query spells them.
+    pub remove_query: Vec<&'a str>,
 }
 
 /// Names alone: a value may be the credential.

@@ -139,7 +139,7 @@ impl Engine {
             self.identity.of(claims, self.verifier.roles().name(claims.role))
         });
         let mut also = Vec::new();
-        let mut remove_query = None;
+        let mut remove_query = Vec::new();
         if self.credentials.forward != Forward::AsIs {
             also.push("authorization");
             let bearer =
@@ -152,7 +152,7 @@ impl Engine {
                 Some(rest) if rest.is_empty() => also.push("cookie"),
                 Some(rest) => set.push(("cookie", rest)),
             }
-            remove_query = self.parameter_to_remove(input);
+            remove_query = self.parameters_to_remove(input);
         }
         let remove = self.identity.to_remove(&input.headers, &also, &set);
         Grant { set, remove, remove_query }
@@ -160,20 +160,29 @@ impl Engine {
 
     /// The cookies but for the token's; `None` when that is not among them.
     fn cookies_without_ours(&self, input: &CheckInput<'_>) -> Option<String> {
-        let name = self.credentials.cookie.as_ref()?;
         // Where the two forms of the headers differ, no cookie is trusted.
         let Some(lines) = input.headers.cookies() else { return Some(String::new()) };
-        let rest = cookie::without(&lines, name)?;
+        let rest = cookie::without(&lines, &self.credentials.cookie)?;
         Some(String::from_utf8(rest).unwrap_or_default())
     }
 
-    /// The token's parameter, when the query holds it. Never on CONNECT,
-    /// whose path is not the gateway's to change.
-    fn parameter_to_remove<'a>(&'a self, input: &CheckInput<'_>) -> Option<&'a str> {
-        let name = self.credentials.query_parameter.as_str();
+    /// The token's parameter as the query spells it, when that holds it: on
+    /// a public route also in a spelling that is refused elsewhere. Never on
+    /// CONNECT, whose path is not the gateway's to change.
+    fn parameters_to_remove<'a>(&self, input: &CheckInput<'a>) -> Vec<&'a str> {
         let (_, query) = input.path_and_query();
-        let holds = query?.split('&').any(|pair| pair.split('=').next() == Some(name));
-        (holds && input.method != "CONNECT").then_some(name)
+        let names = query
+            .into_iter()
+            .flat_map(|query| query.split('&'))
+            .map(|pair| pair.split('=').next().unwrap_or_default());
+        let mut found: Vec<&str> =
+            names.filter(|name| self.credentials.is_parameter(name)).collect();
+        if input.method == "CONNECT" {
+            found.clear();
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 }
 

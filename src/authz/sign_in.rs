@@ -2,6 +2,8 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use url::Url;
+
 use super::{input::CheckInput, origin::Origin};
 
 /// What may stand in the value of a query parameter (RFC 3986, section 3.4),
@@ -22,7 +24,9 @@ impl SignIn {
     #[must_use]
     pub fn new(url: &str) -> Option<Self> {
         let origin = Origin::parse(url)?;
-        (!url.contains('#')).then(|| Self { url: url.to_owned(), origin })
+        // As it was parsed: what was written may hold a line break.
+        let url = Url::parse(url).ok()?;
+        url.fragment().is_none().then(|| Self { url: url.into(), origin })
     }
 
     /// The page's address, with the way back to the request: its path when

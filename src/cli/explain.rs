@@ -91,7 +91,7 @@ fn in_words(decision: &Decision<'_>, engine: &Engine, input: &CheckInput<'_>) ->
             for name in &grant.remove {
                 line("remove", name);
             }
-            if let Some(parameter) = grant.remove_query {
+            for parameter in &grant.remove_query {
                 line("remove", &format!("?{parameter}="));
             }
         }
@@ -136,7 +136,7 @@ fn in_json(decision: &Decision<'_>) -> Value {
                 .map(|(name, value)| ((*name).to_owned(), shown(name, value).into()))
                 .collect::<serde_json::Map<_, _>>(),
             "headers_removed": grant.remove,
-            "query_parameters_removed": grant.remove_query.iter().collect::<Vec<_>>(),
+            "query_parameters_removed": grant.remove_query,
         }),
         Verdict::Deny(denial) => json!({
             "status": denial.status(),

@@ -9,6 +9,7 @@ use std::{
 
 use figment::{
     Figment, Metadata, Source,
+    error::{Actual, Kind},
     value::{Dict, Value},
 };
 use secrecy::SecretSlice;
@@ -133,7 +134,7 @@ impl<'r> Section<'r> {
         match parsed {
             Ok(parsed) => Some(parsed),
             Err(error) => {
-                self.problem(key, error.kind.to_string(), format!("write {expected}"));
+                self.problem(key, what_is_wrong(&error.kind), format!("write {expected}"));
                 None
             }
         }
@@ -159,7 +160,8 @@ impl<'r> Section<'r> {
         let text = self.text(key, expected)?;
         let parsed = parse(&text);
         if parsed.is_none() {
-            self.problem(key, format!("{text:?} is not {expected}"), format!("write {expected}"));
+            let cause = format!("{} is not {expected}", quoted(&text));
+            self.problem(key, cause, format!("write {expected}"));
         }
         parsed
     }
@@ -179,7 +181,7 @@ impl<'r> Section<'r> {
                 Some(item) => list.push(item),
                 None => self.problem(
                     key,
-                    format!("{text:?} is not {expected}"),
+                    format!("{} is not {expected}", quoted(&text)),
                     format!("write a list, each {expected}"),
                 ),
             }
@@ -304,5 +306,29 @@ impl<'r> Section<'r> {
                 format!("remove it, or use one of: {}", known.join(", ")),
             );
         }
+    }
+}
+
+/// A value as an error may show it: not where it could hold a password.
+fn quoted(text: &str) -> String {
+    if text.contains('@') { "the value".to_owned() } else { format!("{text:?}") }
+}
+
+/// Why a value is of another type than is wanted, without the value: it may
+/// be a secret, or hold one.
+fn what_is_wrong(kind: &Kind) -> String {
+    match kind {
+        Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
+            let actual = match actual {
+                Actual::Bool(_) => "true or false",
+                Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "a number",
+                Actual::Char(_) | Actual::Str(_) => "text",
+                Actual::Seq => "a list",
+                Actual::Map => "a table",
+                _ => "another type",
+            };
+            format!("it is {actual}, and should be {expected}")
+        }
+        _ => "it cannot be understood".to_owned(),
     }
 }

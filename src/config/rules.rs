@@ -190,6 +190,8 @@ fn role_set(section: &Section<'_>, named: &[String], roles: &Roles) -> Option<Ro
 /// Some servers serve `/admin/` as `/admin`; a rule for the one alone leaves
 /// the other to a rule that may let more people in.
 fn warn_of_trailing_slashes(root: &Section<'_>, policy: &Policy) {
+    let listed: Vec<&str> =
+        policy.rules().iter().flat_map(|rule| &rule.methods).map(String::as_str).collect();
     for rule in policy.rules() {
         let PathPattern::Exact(segments) = &rule.path else { continue };
         let literals = segments.iter().map(|segment| match segment {
@@ -200,7 +202,11 @@ fn warn_of_trailing_slashes(root: &Section<'_>, policy: &Policy) {
         if segments.last() == Some(&Segment::Literal(String::new())) {
             continue;
         }
-        let method = rule.methods.first().map_or("GET", String::as_str);
+        let methods: Vec<&str> = match rule.methods.as_slice() {
+            // Any method: one that no rule lists, and all that some rule does.
+            [] => listed.iter().copied().chain(["ANY"]).collect(),
+            own => own.iter().map(String::as_str).collect(),
+        };
         for host in &rule.hosts {
             let host = match host {
                 HostPattern::Exact(name) => name.clone(),
@@ -208,9 +214,12 @@ fn warn_of_trailing_slashes(root: &Section<'_>, policy: &Policy) {
                 HostPattern::Any => "any.invalid".to_owned(),
             };
             let Some(host) = NormalHost::parse(&host) else { continue };
-            if let Found::Rule(other) = policy.find(&host, &path, method, None)
-                && admits_more(other.access, rule.access)
-            {
+            let found = methods.iter().map(|method| policy.find(&host, &path, method, None));
+            let mut broader = found.filter_map(|found| match found {
+                Found::Rule(other) if admits_more(other.access, rule.access) => Some(other),
+                _ => None,
+            });
+            if let Some(other) = broader.next() {
                 root.warn(
                     "rules",
                     format!(

@@ -3,8 +3,9 @@
 //!
 //! [`GuardLayer`] is a tower layer. It answers a request that may not pass
 //! before the service behind it sees anything of it, so also before a
-//! WebSocket is upgraded, and hands an [`Admission`] to what passes, as an
-//! extension of the request. A WebSocket outlives its request; run it within
+//! WebSocket is upgraded. What passes has the identity headers of its token
+//! and no others, also when it came past the gateway, and an [`Admission`]
+//! among its extensions. A WebSocket outlives its request; run it within
 //! [`Admission::until_expired`], and it ends when its token does:
 //!
 //! ```
@@ -27,13 +28,13 @@ use std::{
     task::{Context as Task, Poll},
 };
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tower::{Layer, Service};
 
 pub use self::admission::{Admission, Expired, User};
 use crate::{
     app,
-    authz::{Denial, Verdict},
+    authz::{Denial, Grant, Verdict},
     checker::{Checker, Context},
     clock::{Clock, SystemClock},
     config::Config,
@@ -104,17 +105,51 @@ where
         let request_id = input.headers.text("x-request-id").unwrap_or_default();
         let context = Context { request_id, client: "", transport: "guard" };
         let admitted = checker.check(Some(&input), context, |decision| match &decision.verdict {
-            Verdict::Allow(_) => {
-                Ok(Admission::new(decision.principal.as_ref(), *leeway, Arc::clone(clock)))
+            Verdict::Allow(grant) => {
+                let principal = decision.principal.as_ref();
+                let admission = Admission::new(principal, *leeway, Arc::clone(clock));
+                Ok((admission, Changes::of(grant)))
             }
             Verdict::Deny(denial) => Err(refuse(denial)),
         });
         match admitted {
-            Ok(admission) => {
+            Ok((admission, changes)) => {
+                changes.make(request.headers_mut());
                 request.extensions_mut().insert(admission);
                 Box::pin(self.inner.call(request))
             }
             Err(response) => Box::pin(std::future::ready(Ok(response))),
+        }
+    }
+}
+
+/// What becomes of the headers of a request that passes: who came past the
+/// gateway could have set them.
+struct Changes {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Changes {
+    fn of(grant: &Grant<'_>) -> Self {
+        let name = |name: &str| HeaderName::try_from(name).ok();
+        let value = |value: &String| HeaderValue::try_from(value).ok();
+        Self {
+            // What is set goes first as well, so that nothing of it stays.
+            remove: (grant.remove.iter().map(AsRef::as_ref))
+                .chain(grant.set.iter().map(|(set, _)| *set))
+                .filter_map(name)
+                .collect(),
+            set: grant.set.iter().filter_map(|(set, to)| Some((name(set)?, value(to)?))).collect(),
+        }
+    }
+
+    fn make(self, headers: &mut HeaderMap) {
+        for name in self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in self.set {
+            headers.insert(name, value);
         }
     }
 }

@@ -63,7 +63,7 @@ pub(crate) struct Out {
     pub(crate) user: String,
     pub(crate) set: Vec<(String, String)>,
     pub(crate) remove: Vec<String>,
-    pub(crate) remove_query: Option<String>,
+    pub(crate) remove_query: Vec<String>,
     pub(crate) shadow: Vec<String>,
     pub(crate) answer: Vec<(String, String)>,
     pub(crate) body: String,
@@ -79,7 +79,7 @@ impl Out {
             user: principal.map_or("", |principal| principal.claims.user_id.as_str()).into(),
             set: vec![],
             remove: vec![],
-            remove_query: None,
+            remove_query: vec![],
             shadow: decision.shadow.iter().map(|&name| name.into()).collect(),
             answer: vec![],
             body: String::new(),
@@ -88,7 +88,7 @@ impl Out {
             Verdict::Allow(grant) => {
                 out.set = grant.set.iter().map(|(n, v)| ((*n).into(), v.clone())).collect();
                 out.remove = grant.remove.iter().map(|name| name.clone().into_owned()).collect();
-                out.remove_query = grant.remove_query.map(Into::into);
+                out.remove_query = grant.remove_query.iter().map(|&name| name.into()).collect();
             }
             Verdict::Deny(denial) => {
                 out.status = denial.status();

@@ -76,8 +76,7 @@ path_template = "/users/{{id}}/runs"
 access = "authenticated"
 mode = "shadow"
 [store]
-kind = "redis"
-url = "rediss://redis:6379"
+kind = "memory"
 prefix = "portcullis:"
 timeout = "250ms"
 require_at_start = true
@@ -162,6 +161,8 @@ hosts = ["a:80"]
 allowed_decisions = 2
 [lifecycle]
 drain = "soon"
+[store]
+kind = "redis"
 [nonsense]
 "#;
     let problems = load(toml, &[KEY]).unwrap_err();
@@ -305,6 +306,10 @@ fn no_secret_is_shown_by_any_error_or_debug() {
         format!("[tokens]\nkeys = [\"{secret}\"]"),
         format!("[tokens]\nkeys = [{{ secret = [\"{secret}\"] }}]"),
         format!("[sso]\nclient_secret = {{ a = \"{secret}\" }}"),
+        format!("[store]\nurls = \"redis://:{secret}@a:1\""),
+        format!("[store]\nkind = \"redis\"\nurl = [\"redis://:{secret}@a:1\"]"),
+        format!("[login]\ncontrol_plane_url = \"https://admin:{secret}@cp.example.com\""),
+        format!("[[workers]]\nurl = \"https://admin:{secret}@cp.example.com\""),
     ] {
         let problems = load(&toml, &[("AUTH_JWT_SECRET", "hunter2")]).unwrap_err();
         let shown: String = problems.iter().map(ToString::to_string).collect();
@@ -345,6 +350,8 @@ fn an_exact_path_whose_slashed_form_is_open_to_more_people_is_warned_of() {
     assert_eq!(found.len(), 1);
     assert!(found[0].cause.contains("/admin/ falls to \"all\""), "{found:?}");
 
+    let post = rule("post", "path_prefix = \"/\"\nmethods = [\"POST\"]", "access = \"public\"");
+    assert_eq!(warnings(&format!("{admin}{post}")).len(), 1);
     let strict = rule("all", "path_prefix = \"/\"", "access = \"deny\"");
     assert!(warnings(&format!("{admin}{strict}")).is_empty());
     let slashed = rule("slashed", "path = \"/admin/\"", "roles = [\"ADMIN\"]");

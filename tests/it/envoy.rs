@@ -47,8 +47,9 @@ fn replace(config: &str, from: &str, to: &str) -> String {
     config.replace(from, to)
 }
 
-fn start_portcullis(port: u16) -> Running {
-    serve(&format!("127.0.0.1:{port}"), &[("PORTCULLIS__RULES", RULES)])
+fn start_portcullis(port: u16, environment: &[(&str, &str)]) -> Running {
+    let environment = [environment, &[("PORTCULLIS__RULES", RULES)]].concat();
+    serve(&format!("127.0.0.1:{port}"), &environment)
 }
 
 struct Stack {
@@ -64,12 +65,21 @@ impl Stack {
         Self::with(version, mode, &[])
     }
 
-    fn with(version: &str, mode: Mode, agents_environment: &[(&str, &str)]) -> Self {
+    /// With these variables for portcullis and the agents.
+    fn with(version: &str, mode: Mode, environment: &[(&str, &str)]) -> Self {
+        let stack = Self::waiting_at("", version, mode, environment);
+        // It is up before it has seen that the others are.
+        stack.comes_back();
+        stack
+    }
+
+    /// The same, up when this path is answered.
+    fn waiting_at(path: &str, version: &str, mode: Mode, environment: &[(&str, &str)]) -> Self {
         let binary = root().join("target/envoy").join(version).join("envoy");
         assert!(binary.exists(), "no Envoy {version}: run tests/run, or envoy/install {version}");
         let [port, portcullis_port, agents_port, admin] = [(); 4].map(|()| free_port());
 
-        let portcullis = start_portcullis(portcullis_port);
+        let portcullis = start_portcullis(portcullis_port, environment);
         let agents = std::path::Path::new(env!("CARGO_BIN_EXE_portcullis"));
         let agents = agents.parent().unwrap().join("examples/agents");
         let agents = Running::start(
@@ -77,7 +87,7 @@ impl Stack {
                 .env("AUTH_JWT_SECRET", jwt::SECRET)
                 .env("PORTCULLIS__RULES", RULES)
                 .env("AGENTS_LISTEN", format!("127.0.0.1:{agents_port}"))
-                .envs(agents_environment.iter().copied()),
+                .envs(environment.iter().copied()),
         );
         agents.line("listening on");
 
@@ -118,8 +128,9 @@ impl Stack {
         );
         listens(port);
         let stack = Self { port, portcullis_port, portcullis: Some(portcullis), envoy, agents };
-        // It is up before it has seen that the others are.
-        stack.comes_back();
+        if !path.is_empty() {
+            eventually(path, || (stack.send("GET", path, &[]).status == 200).then_some(()));
+        }
         stack
     }
 
@@ -564,7 +575,7 @@ fn without_portcullis_nothing_passes_and_with_it_traffic_returns() {
     // Killed, and another one in its place.
     drop(stack.portcullis.take());
     closed(&stack, "killed");
-    stack.portcullis = Some(start_portcullis(stack.portcullis_port));
+    stack.portcullis = Some(start_portcullis(stack.portcullis_port, &[]));
     stack.comes_back();
 
     // It hangs, and goes on.
@@ -580,6 +591,33 @@ fn without_portcullis_nothing_passes_and_with_it_traffic_returns() {
         eventually("the port", || TcpListener::bind(("127.0.0.1", stack.portcullis_port)).ok());
     closed(&stack, "squatted");
     drop(squatter);
+}
+
+#[test]
+fn a_credential_that_is_not_forwarded_does_not_arrive() {
+    for mode in MODES {
+        let forward = [("PORTCULLIS__TOKENS__FORWARD", "none")];
+        let stack = Stack::waiting_at("/api/healthcheck", NEWEST, mode, &forward);
+        let good = bearer("REGULAR");
+        let headers = [("authorization", good.as_str()), ("cookie", "a=1; token=x; b=2")];
+        for (path, identity) in [
+            ("/open/x?b=2&access-token=x&a=1", json!(["REGULAR"])),
+            // Two spellings are two credentials: on a public route, nobody.
+            ("/open/x?b=2&access-token=x&access%2Dtoken=y&a=1", Value::Null),
+        ] {
+            let answer = stack.send("GET", path, &headers);
+            let arrived = &answer.json()["received"];
+            assert_eq!(arrived["identity"]["x-user-role"], identity, "{answer:?}");
+            assert!(!arrived["headers"].to_string().contains("authorization"), "{arrived}");
+            let query = arrived["query"].as_str().unwrap();
+            let mut left: Vec<&str> = query.split('&').collect();
+            left.sort_unstable();
+            assert_eq!(left, ["a=1", "b=2"]);
+        }
+        // The agents check once more, and have nothing to check.
+        let refused = stack.send("GET", "/api/agents", &headers);
+        assert_eq!((refused.status, refused.reached()), (401, false));
+    }
 }
 
 /// A model server that answers each connection with these bytes.

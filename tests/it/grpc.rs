@@ -317,6 +317,31 @@ async fn a_message_that_cannot_be_read_is_denied_and_not_an_error() {
 }
 
 #[tokio::test]
+async fn a_compressed_message_is_denied_and_not_an_error() {
+    let service = start("").await;
+    let mut client = AuthorizationClient::new(service.channel().await);
+    let mut request = tonic::Request::new(question("GET", "/api/healthcheck", &[]));
+    request.metadata_mut().insert("grpc-encoding", "gzip".parse().unwrap());
+    // The header alone lies about a message that is plain.
+    let response = client.check(request).await.unwrap().into_inner();
+    assert_eq!(response.status.unwrap().code, 0);
+    let call = async |flag: u8| {
+        let stream = TcpStream::connect(&service.address).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut head = check_call();
+        head.headers_mut().insert("grpc-encoding", http::HeaderValue::from_static("gzip"));
+        let (response, mut body) = sender.send_request(head, false).unwrap();
+        body.send_data(vec![flag, 0, 0, 0, 2, 0x1f, 0x8b].into(), true).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        let bytes = body.data().await.unwrap().unwrap();
+        connection.abort();
+        CheckResponse::decode(&bytes[5..]).unwrap()
+    };
+    assert_eq!(denied(&call(1).await), (7, 403, "no_http_attributes".into()));
+}
+
+#[tokio::test]
 async fn a_message_at_the_limit_is_read_and_one_over_it_is_denied() {
     let service = start("").await;
     let sized = |length: usize| {
@@ -452,6 +477,7 @@ fn every_answer_on_every_way_through_the_code_is_whole() {
         (&plain, Some(&b""[..])),
         (&plain, Some(&b"junk"[..])),
         (&waiting, Some(&good[..])),
+        (&waiting, None),
         (&broken, Some(&good[..])),
         (&broken, None),
     ] {

@@ -9,6 +9,7 @@ use std::{
 use axum::{
     Extension, Router,
     extract::WebSocketUpgrade,
+    http::HeaderMap,
     routing::{any, get},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -60,9 +61,20 @@ async fn upstream(toml: &str, clock: Arc<Hand>) -> SocketAddr {
         Some(User { id, name, role, .. }) => format!("{id} {name} {role}"),
         None => "nobody".to_owned(),
     };
+    let headers = async |headers: HeaderMap| {
+        let mut seen: Vec<String> = headers
+            .iter()
+            .filter(|(name, _)| name.as_str().starts_with('x'))
+            .map(|(name, value)| format!("{name}={}", value.to_str().unwrap()))
+            .collect();
+        seen.sort();
+        seen.join(" ")
+    };
     let router = Router::new()
         .route("/api/agents", any(who))
         .route("/api/healthcheck", any(who))
+        .route("/api/agents/headers", any(headers))
+        .route("/api/healthcheck/headers", any(headers))
         .route("/api/agents/{id}/react", get(react))
         .layer(GuardLayer::with_clock(ask::config(toml), clock));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -158,6 +170,28 @@ async fn a_websocket_ends_when_its_token_expires() {
     clock.forward(Duration::from_secs(5));
     let ended = async { while let Some(Ok(_)) = socket.next().await {} };
     tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it goes on");
+}
+
+#[tokio::test]
+async fn who_comes_past_the_gateway_cannot_be_somebody_else() {
+    let rules = "[[rules]]\nname = \"agents\"\npath_prefix = \"/api/agents\"\nroles = [\"REGULAR\"]\n\
+                 [[rules]]\nname = \"open\"\npath_prefix = \"/api/healthcheck\"\naccess = \"public\"";
+    let address = upstream(rules, Hand::now()).await;
+    let send = async |path: &str, token: Option<String>| {
+        let mut request = reqwest::Client::new()
+            .get(format!("http://{address}{path}"))
+            .header("x-user-id", "999")
+            .header("x-user-role", "ADMIN")
+            .header("x_user_role", "ADMIN")
+            .header("x-user-agent", "grpc-web");
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    let seen = send("/api/agents/headers", Some(token(&json!({ "email": null })))).await;
+    assert_eq!(seen, "x-user-agent=grpc-web x-user-id=7 x-user-name=ann x-user-role=REGULAR");
+    assert_eq!(send("/api/healthcheck/headers", None).await, "x-user-agent=grpc-web");
 }
 
 #[tokio::test]

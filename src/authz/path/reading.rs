@@ -19,31 +19,35 @@ pub(super) fn others<'a>(
     literal: &[Cow<'a, str>],
     allow: PathAllow,
 ) -> Result<Vec<Vec<Cow<'a, str>>>, BadPath> {
-    // Parameters are dropped, then each segment is decoded.
-    let without_parameters = raw
+    let no_parameters = |segment: &str| before(segment, &[';']).to_owned();
+    // Each segment is cut at its parameters before it is decoded, or after.
+    let cut_before = raw
         .split('/')
         .map(|segment| decode_segment(before(segment, &[';']), allow))
         .collect::<Result<Vec<_>, _>>()?;
+    let cut_after = literal.iter().map(|segment| Cow::Owned(no_parameters(segment))).collect();
+    let mut readings = vec![cut_before, cut_after];
 
-    // The path is decoded, then cut into segments.
+    // The path is decoded, once or to the end, and only then cut into its
+    // segments; as a whole, or up to where a query or a fragment begins.
     let decoded = literal.join("/");
-    let cut_late = split(&decoded, |segment| segment);
+    let bare = fully_decoded(decoded.clone())?;
+    for path in [&decoded, before(&decoded, &['?', '#']), &bare, before(&bare, &['?', '#'])] {
+        readings.push(split(path, str::to_owned));
+        readings.push(split(path, no_parameters));
+    }
 
-    // The path is decoded to the end, and whatever then structures it counts.
-    let bare = fully_decoded(decoded)?;
-    let bare = split(before(&bare, &['?', '#']), |segment| before(segment, &[';']));
-
-    let mut readings = vec![without_parameters, cut_late, bare];
-    readings.retain(|reading| reading != literal);
+    readings.sort();
     readings.dedup();
+    readings.retain(|reading| reading != literal);
     for reading in &readings {
         check_segments(reading)?;
     }
     Ok(readings)
 }
 
-fn split<'a>(path: &str, keep: impl Fn(&str) -> &str) -> Vec<Cow<'a, str>> {
-    path.split('/').map(|segment| Cow::Owned(keep(segment).to_owned())).collect()
+fn split<'a>(path: &str, keep: impl Fn(&str) -> String) -> Vec<Cow<'a, str>> {
+    path.split('/').map(|segment| Cow::Owned(keep(segment))).collect()
 }
 
 fn before<'a>(text: &'a str, ends: &[char]) -> &'a str {
