@@ -1,8 +1,18 @@
 //! The composition root: a configuration goes in, a running service comes out.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -11,23 +21,28 @@ use crate::{
     clock::Clock,
     config::{Config, LifecycleConfig},
     decision_log::DecisionLog,
-    grpc::{Limits, Listener, Server},
+    grpc::{Limits as GrpcLimits, Listener, Server},
+    login::{AccountsWatch, Codes, Limits, Login},
+    revocations::{Follower, ListHealth},
+    store::{Store, StoreError},
     token::{RevocationList, Verifier},
+    web::{HttpServer, Internal, Site, SiteSettings, internal_router, router},
 };
 
 /// The engine that a configuration describes, over this list of revocations.
 #[must_use]
 pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
-    let Config { check, sign_in, tokens, keys, identity, policy, .. } = config;
-    let own_pages = sign_in.public_url.as_ref().and_then(|url| Origin::parse(url.as_str()));
-    let is_https = sign_in.public_url.as_ref().is_some_and(|url| url.scheme() == "https");
+    let Config { check, http, login, tokens, keys, identity, policy, .. } = config;
+    let own_pages = Origin::parse(http.public_url.as_str());
+    let control_plane = login.control_plane.and_then(|url| Origin::parse(url.as_str()));
+    let is_https = http.public_url.scheme() == "https";
     let cookie = &tokens.cookie;
     let cookie_name = if is_https && cookie.domain.is_none() {
         format!("__Host-{}", cookie.name)
     } else {
         cookie.name.clone()
     };
-    let origins = tokens.cookie.origins.into_iter().chain(own_pages).chain(sign_in.control_plane);
+    let origins = tokens.cookie.origins.into_iter().chain(own_pages).chain(control_plane);
     Engine {
         policy,
         verifier: Verifier::new(keys, tokens.settings, identity.roles, revoked),
@@ -45,6 +60,23 @@ pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
     }
 }
 
+/// The store that a configuration names.
+///
+/// # Errors
+///
+/// [`StoreError::Failed`] for an address that is none.
+pub fn store(config: &Config, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
+    match &config.store.target {
+        None => Ok(Store::memory(clock)),
+        Some(target) => Store::redis(
+            target,
+            &config.store.prefix,
+            config.store.timeout,
+            config.tokens.settings.max_lifetime,
+        ),
+    }
+}
+
 /// Why the service did not start, or why it stopped before it was told to.
 #[derive(Debug, Error)]
 pub enum AppError {
@@ -58,17 +90,24 @@ pub enum AppError {
         /// What the operating system said.
         cause: io::Error,
     },
-    /// A listener failed.
-    #[error("the check listener failed: {0}")]
-    Check(Box<dyn std::error::Error + Send + Sync>),
+    /// The store's address is none.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// A part of the service failed.
+    #[error("a part of the service failed: {0}")]
+    Failed(String),
 }
 
 /// A service with its listeners bound.
 #[derive(Debug)]
 pub struct App {
     server: Arc<Server>,
+    check: Listener,
+    http: (HttpServer, Arc<Site>),
+    internal: (HttpServer, Arc<Internal>),
+    follower: Follower,
+    watch: Option<AccountsWatch>,
     checker: Arc<Checker>,
-    listener: Listener,
     lifecycle: LifecycleConfig,
 }
 
@@ -77,29 +116,89 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`AppError::Bind`].
+    /// [`AppError::Bind`] and [`AppError::Store`].
     pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let listen = config.check.listen.clone();
-        let listener = Listener::bind(&listen).await.map_err(|cause| AppError::Bind {
+        let check = Listener::bind(&listen).await.map_err(|cause| AppError::Bind {
             key: "check.listen",
             address: listen.to_string(),
             cause,
         })?;
-        let limits = Limits::new(config.check.max_message_bytes);
+        let http = bind("http", "http.listen", config.http.listen).await?;
+        let internal = bind("internal", "internal.listen", config.internal.listen).await?;
+
+        let store = Arc::new(store(&config, Arc::clone(&clock))?);
+        let list = Arc::new(RevocationList::default());
+        if !store.is_shared() {
+            list.set_loaded();
+        } else if !config.store.require_at_start {
+            list.set_loaded();
+            tracing::warn!(
+                "store.require_at_start is false: until the store answers, tokens that were \
+                 revoked are let through"
+            );
+        }
+        let accounts = Arc::new(ArcSwap::from_pointee(config.login.accounts.clone()));
+        let watch = config.login.users_file.clone().map(|file| AccountsWatch {
+            file,
+            roles: config.identity.roles.clone(),
+            accounts: Arc::clone(&accounts),
+            store: Arc::clone(&store),
+            list: Arc::clone(&list),
+        });
+        let health = Arc::new(ListHealth::default());
+        let follower = Follower {
+            store: Arc::clone(&store),
+            list: Arc::clone(&list),
+            health: Arc::clone(&health),
+            clock: Arc::clone(&clock),
+            leeway: config.tokens.settings.leeway,
+        };
+        let settings = SiteSettings {
+            public_url: config.http.public_url.clone(),
+            control_plane: config.login.control_plane.clone(),
+            trusted_proxies: config.http.trusted_proxies.clone(),
+            token_lifetime: config.tokens.lifetime,
+            cookie_domain: config.tokens.cookie.domain.clone(),
+            workers: config.workers.clone(),
+        };
+        let limits = Limits::new(Arc::clone(&store), config.login.limits);
+        let login = Login::new(accounts, limits, config.login.roles);
+        let codes = Codes::new(Arc::clone(&store), config.login.code_ttl);
+        let grpc_limits = GrpcLimits::new(config.check.max_message_bytes);
         let log = DecisionLog::new(config.telemetry.allowed_decisions);
-        let lifecycle = config.lifecycle;
-        // Nobody shares revocations with this service yet, so the list is
-        // complete from the start.
-        let engine = engine(config, Arc::new(RevocationList::empty()));
-        let checker = Arc::new(Checker::new(Arc::new(engine), clock, log));
-        let server = Arc::new(Server::new(Arc::clone(&checker), limits));
-        Ok(Self { server, checker, listener, lifecycle })
+        let (lifecycle, peers) = (config.lifecycle, config.internal.peers.clone());
+
+        let engine = Arc::new(engine(config, list));
+        let checker = Arc::new(Checker::new(engine, clock, log));
+        let site = Site::new(settings, Arc::clone(&checker), store, login, codes);
+        let is_draining = Arc::new(AtomicBool::new(false));
+        let probes = Internal { peers, checker: Arc::clone(&checker), health, is_draining };
+        Ok(Self {
+            server: Arc::new(Server::new(Arc::clone(&checker), grpc_limits)),
+            check,
+            http: (http, Arc::new(site)),
+            internal: (internal, Arc::new(probes)),
+            follower,
+            watch,
+            checker,
+            lifecycle,
+        })
     }
 
     /// Where checks are answered: an address, or `unix:` and a path.
     #[must_use]
     pub fn check_address(&self) -> String {
-        self.listener.to_string()
+        self.check.to_string()
+    }
+
+    /// Where the `http` listener is.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
+    pub fn http_address(&self) -> io::Result<SocketAddr> {
+        self.http.0.address()
     }
 
     /// Serves until `stop`; then says that it is not ready, serves on for
@@ -108,47 +207,122 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`AppError::Check`] when the listener failed.
+    /// [`AppError::Failed`] when a part of the service ended by itself: it
+    /// takes the others with it.
     pub async fn run(
         self,
         stop: CancellationToken,
         stop_now: CancellationToken,
     ) -> Result<(), AppError> {
-        let Self { server, checker, listener, lifecycle } = self;
-        tracing::info!(listener = "check", address = %listener, "listening");
-        server.set_serving(checker.is_ready()).await;
-
+        let Self { server, check, http, internal, follower, watch, checker, lifecycle } = self;
         let close = CancellationToken::new();
-        let serving = tokio::spawn({
-            let (server, close) = (Arc::clone(&server), close.clone());
-            async move { server.serve(listener, close).await }
+        let mut parts: JoinSet<Result<(), String>> = JoinSet::new();
+
+        tracing::info!(listener = "check", address = %check, "listening");
+        let (grpc, token) = (Arc::clone(&server), close.clone());
+        parts.spawn(async move { grpc.serve(check, token).await.map_err(|e| e.to_string()) });
+        let is_draining = Arc::clone(&internal.1.is_draining);
+        let token = close.clone();
+        parts.spawn(async move {
+            http.0.serve(router(http.1), token).await;
+            Ok(())
         });
-        tokio::pin!(serving);
+        let token = close.clone();
+        parts.spawn(async move {
+            internal.0.serve(internal_router(internal.1), token).await;
+            Ok(())
+        });
+        let concerns = tell_concerns(Arc::clone(&follower.store), close.clone());
+        parts.spawn(async move {
+            concerns.await;
+            Ok(())
+        });
+        let token = close.clone();
+        parts.spawn(async move {
+            follower.run(token).await;
+            Ok(())
+        });
+        if let Some(watch) = watch {
+            let token = close.clone();
+            parts.spawn(async move {
+                watch.run(token).await;
+                Ok(())
+            });
+        }
+
         tokio::select! {
-            // It ends before it is told to when it fails.
-            ended = &mut serving => return Err(AppError::Check(match ended {
-                Ok(Ok(())) => "it ended by itself".into(),
-                Ok(Err(error)) => error,
-                Err(panic) => panic.into(),
-            })),
+            ended = ended_early(&mut parts) => return Err(AppError::Failed(ended)),
+            () = serve_when_ready(&server, &checker) => {}
             () = stop.cancelled() => {}
         }
+        tokio::select! {
+            ended = ended_early(&mut parts) => return Err(AppError::Failed(ended)),
+            () = stop.cancelled() => {}
+        }
+        is_draining.store(true, Ordering::Relaxed);
         server.set_serving(false).await;
         tracing::info!(drain = ?lifecycle.drain, "stopping: not ready, still serving");
         wait(lifecycle.drain, &stop_now).await;
         close.cancel();
         tokio::select! {
-            ended = &mut serving => match ended {
-                Ok(Ok(())) => tracing::info!("stopped"),
-                Ok(Err(error)) => return Err(AppError::Check(error)),
-                Err(panic) => return Err(AppError::Check(panic.into())),
-            },
+            () = async { while parts.join_next().await.is_some() {} } => {
+                tracing::info!("stopped");
+            }
             () = wait(lifecycle.stop_within, &stop_now) => {
                 tracing::warn!(after = ?lifecycle.stop_within, "stopped with calls in flight");
-                serving.abort();
             }
         }
         Ok(())
+    }
+}
+
+async fn bind(
+    name: &'static str,
+    key: &'static str,
+    address: SocketAddr,
+) -> Result<HttpServer, AppError> {
+    HttpServer::bind(name, address).await.map_err(|cause| AppError::Bind {
+        key,
+        address: address.to_string(),
+        cause,
+    })
+}
+
+/// Says that checks are served as soon as they can be decided.
+async fn serve_when_ready(server: &Server, checker: &Checker) {
+    server.set_serving(checker.is_ready()).await;
+    while !checker.is_ready() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.set_serving(true).await;
+}
+
+/// What a part said when it ended before it was told to.
+async fn ended_early(parts: &mut JoinSet<Result<(), String>>) -> String {
+    match parts.join_next().await {
+        Some(Ok(Err(error))) => error,
+        Some(Err(panic)) => panic.to_string(),
+        _ => "it ended by itself".to_owned(),
+    }
+}
+
+/// Warns of settings of the store that could lose something, once it answers.
+/// Ends with the service.
+async fn tell_concerns(store: Arc<Store>, stop: CancellationToken) {
+    let asking = async {
+        loop {
+            if let Ok(concerns) = store.concerns().await {
+                for concern in concerns {
+                    tracing::warn!(concern, "the store may lose something");
+                }
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    };
+    tokio::select! {
+        () = asking => {}
+        () = stop.cancelled() => {}
     }
 }
 

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     authz::{CheckInput, Decision, Engine, Reason},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     decision_log::{DecisionLog, Entry},
 };
 
@@ -45,6 +45,18 @@ impl Checker {
     #[must_use]
     pub fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, log: DecisionLog) -> Self {
         Self { engine: ArcSwap::new(engine), clock, log }
+    }
+
+    /// The engine that decides now.
+    #[must_use]
+    pub fn engine(&self) -> Arc<Engine> {
+        self.engine.load_full()
+    }
+
+    /// The time by the clock of the checks.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Puts another engine in the place of the one that decides.

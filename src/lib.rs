@@ -45,9 +45,14 @@ pub mod error_body;
 pub mod grpc;
 pub mod guard;
 pub mod lifecycle;
+pub mod login;
 pub mod proto;
+pub mod revocations;
+pub mod store;
 pub mod telemetry;
 pub mod token;
+pub mod web;
+pub mod workers;
 
 /// The Rust of the README compiles.
 #[cfg(doctest)]

@@ -33,10 +33,19 @@ pub struct Engine {
     pub sign_in: Option<SignIn>,
 }
 
-/// A good token: its claims, and itself to be forwarded.
-struct Identified<'a> {
-    claims: Claims,
-    token: std::borrow::Cow<'a, str>,
+/// A good token: its claims, and itself.
+pub struct Identified<'a> {
+    /// Its claims.
+    pub claims: Claims,
+    /// The token, for forwarding or revoking it.
+    pub token: std::borrow::Cow<'a, str>,
+}
+
+/// Without the token.
+impl std::fmt::Debug for Identified<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identified").field("claims", &self.claims).finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -113,6 +122,22 @@ impl Engine {
             claims,
         });
         Decision { rule: rule.map(|rule| rule.name.as_str()), principal, shadow, verdict }
+    }
+
+    /// Who a request to this service itself is from, whatever the rules say.
+    ///
+    /// # Errors
+    ///
+    /// The [`Denial`] to answer with.
+    pub fn authenticate<'a>(
+        &self,
+        input: &CheckInput<'a>,
+        now: Timestamp,
+    ) -> Result<Identified<'a>, Denial> {
+        if !self.verifier.revocations().is_loaded() {
+            return Err(Denial { reason: Reason::NotReady, location: None });
+        }
+        self.identify(input, now).map_err(|reason| Denial { reason, location: None })
     }
 
     /// Who the request is from.

@@ -24,7 +24,7 @@ mod sign_in;
 
 pub use credential::{CredentialSettings, Forward, QueryOn};
 pub use decision::{Decision, Denial, Grant, Principal, Verdict};
-pub use engine::Engine;
+pub use engine::{Engine, Identified};
 pub use host::NormalHost;
 pub use identity::{IdentityHeaders, IdentitySettings};
 pub use input::{CheckInput, Header, Headers, Single};

@@ -3,6 +3,8 @@
 mod advice;
 mod check_config;
 mod explain;
+mod hash_password;
+mod healthcheck;
 mod serve;
 mod token;
 
@@ -38,6 +40,8 @@ enum Command {
     Explain(explain::Explain),
     #[command(subcommand)]
     Token(token::Token),
+    HashPassword(hash_password::HashPassword),
+    Healthcheck(healthcheck::Healthcheck),
 }
 
 /// Which configuration to use.
@@ -67,6 +71,8 @@ pub(crate) fn run() -> ExitCode {
         Command::CheckConfig(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Token(token) => token.run(),
+        Command::HashPassword(hash) => hash.run(),
+        Command::Healthcheck(check) => check.run(),
     };
     result.unwrap_or_else(|code| code)
 }

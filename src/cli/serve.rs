@@ -1,12 +1,17 @@
 //! `serve`.
 
-use std::{net::Ipv4Addr, process::ExitCode, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use portcullis::{
     app::{App, AppError},
     clock::SystemClock,
     config::{Config, Listen},
     lifecycle::Shutdown,
+    login::{self, Accounts},
     telemetry,
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -24,7 +29,8 @@ pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// For trying: a random key for this run when none is given, loopback
+    /// For trying: a random key for this run when none is given, the user
+    /// `demo` with the password `demo` when there is no users file, loopback
     /// addresses alone
     #[arg(long)]
     dev: bool,
@@ -34,7 +40,14 @@ impl Serve {
     pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
         let mut config = self.config.load(self.dev)?;
         if self.dev {
-            keep_to_loopback(&mut config.check.listen);
+            if let Listen::Tcp(address) = &mut config.check.listen {
+                keep_to_loopback(address);
+            }
+            keep_to_loopback(&mut config.http.listen);
+            keep_to_loopback(&mut config.internal.listen);
+        }
+        if self.dev && config.login.users_file.is_none() {
+            config.login.accounts = demo(&config)?;
         }
         let log = telemetry::init(config.telemetry.log_format)
             .map_err(|error| fail(NO, format!("the log did not start: {error}"), "report this"))?;
@@ -49,7 +62,7 @@ impl Serve {
         }
         if self.dev {
             tracing::warn!(
-                "--dev is for trying: its key is gone with the run, and only this machine is served"
+                "--dev is for trying: everybody on this machine can sign in as demo, and its key is gone with the run"
             );
         }
         raise_file_limit();
@@ -81,14 +94,27 @@ fn failed(error: &AppError) -> ExitCode {
             error,
             "stop what listens there, or choose another address or a directory that can be written",
         ),
-        AppError::Check(_) => fail(NO, error, "see the log; if it is of no help, report this"),
+        AppError::Store(_) => fail(WRONG, error, "write the store's address as a Redis URL"),
+        AppError::Failed(_) => fail(NO, error, "see the log; if it is of no help, report this"),
     }
 }
 
-fn keep_to_loopback(listen: &mut Listen) {
-    if let Listen::Tcp(address) = listen
-        && !address.ip().is_loopback()
-    {
+/// The one user of `--dev`, of the highest role that may sign in.
+fn demo(config: &Config) -> Result<Accounts, ExitCode> {
+    let roles = &config.identity.roles;
+    let may_sign_in =
+        |name: &&String| roles.get(name).is_some_and(|role| config.login.roles.contains(role));
+    let role = roles.names().iter().rev().find(may_sign_in);
+    let none = || fail(WRONG, "no role may sign in", "list one in login.roles");
+    let role = role.ok_or_else(none)?;
+    let hash = login::hash(&"demo".into()).map_err(|error| fail(NO, error, "report this"))?;
+    let user = format!("id = \"demo\"\nname = \"demo\"\nrole = {role:?}\npassword_hash = {hash:?}");
+    Accounts::parse(&format!("[[users]]\n{user}"), roles)
+        .map_err(|problems| fail(NO, problems.join("; "), "report this"))
+}
+
+fn keep_to_loopback(address: &mut SocketAddr) {
+    if !address.ip().is_loopback() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
 }

@@ -1,4 +1,4 @@
-//! `token mint` and `token inspect`.
+//! `token mint`, `token inspect` and `token revoke`.
 
 use std::{
     io::{self, Read as _},
@@ -9,9 +9,10 @@ use std::{
 
 use clap::Subcommand;
 use portcullis::{
-    clock::{Clock as _, SystemClock},
+    app,
+    clock::{Clock as _, SystemClock, Timestamp},
     config::Config,
-    token::{Minter, NewToken, RevocationList, UserId, Verifier, peek},
+    token::{Minter, NewToken, Refusal, RevocationList, TokenRef, UserId, Verifier, peek},
 };
 use secrecy::ExposeSecret as _;
 
@@ -25,6 +26,7 @@ const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 pub(super) enum Token {
     Mint(Mint),
     Inspect(Inspect),
+    Revoke(Revoke),
 }
 
 impl Token {
@@ -32,6 +34,7 @@ impl Token {
         match self {
             Self::Mint(mint) => mint.run(),
             Self::Inspect(inspect) => inspect.run(),
+            Self::Revoke(revoke) => revoke.run(),
         }
     }
 }
@@ -80,6 +83,7 @@ impl Mint {
             role,
             email: self.email.as_deref(),
             lifetime: self.ttl,
+            login_method: None,
         };
         let token = Minter::new(&verifier).mint(&token, SystemClock.now()).map_err(|error| {
             fail(WRONG, error, "give a name, and a --ttl of at most tokens.max_lifetime")
@@ -125,6 +129,89 @@ impl Inspect {
     }
 }
 
+/// Revokes a token, or all that a user was issued until now, on every replica
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  portcullis token revoke --config portcullis.toml \"$TOKEN\"
+  portcullis token revoke --config portcullis.toml --jti 3f2a… --until 2026-12-01T00:00:00Z
+  portcullis token revoke --config portcullis.toml --user-id 7")]
+pub(super) struct Revoke {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The token
+    #[arg(required_unless_present_any = ["jti", "user_id"], conflicts_with_all = ["jti", "user_id"])]
+    token: Option<String>,
+    /// The token's `jti`
+    #[arg(long, requires = "until", conflicts_with = "user_id")]
+    jti: Option<String>,
+    /// When the token expires by itself: seconds since 1970, or RFC 3339
+    #[arg(long, requires = "jti", value_parser = time)]
+    until: Option<Timestamp>,
+    /// The user's id
+    #[arg(long)]
+    user_id: Option<String>,
+}
+
+impl Revoke {
+    fn run(self) -> Result<ExitCode, ExitCode> {
+        let config = self.config.load(false)?;
+        if config.store.target.is_none() {
+            return Err(fail(
+                WRONG,
+                "the store is the memory of another process",
+                "configure the Redis that the replicas share, or sign out by POST /session/logout",
+            ));
+        }
+        let store = app::store(&config, Arc::new(SystemClock))
+            .map_err(|error| fail(WRONG, error, "write the store's address as a Redis URL"))?;
+        let (token, user_id) = match (self.token, self.jti.zip(self.until), self.user_id) {
+            (Some(token), ..) => (Some(of_token(&verifier(config), token.trim())?), None),
+            (None, Some((jti, until)), _) => (Some((TokenRef::by_id(&jti), until)), None),
+            (None, None, user_id) => (None, user_id),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| fail(NO, error, "try again"))?;
+        let revoked = runtime.block_on(async {
+            match (token, user_id) {
+                (Some((token, until)), _) => store.revoke(token, until).await,
+                (None, Some(user_id)) => store.cut_off(&user_id).await.map(drop),
+                (None, None) => Ok(()),
+            }
+        });
+        revoked.map_err(|error| fail(NO, error, "see whether Redis can be reached from here"))?;
+        print("revoked");
+        Ok(ExitCode::from(YES))
+    }
+}
+
+/// What names a token that some key of ours has signed, and its end.
+fn of_token(verifier: &Verifier, token: &str) -> Result<(TokenRef, Timestamp), ExitCode> {
+    let refused = |refusal| {
+        fail(
+            WRONG,
+            format!("the token would be refused anyhow: {refusal}"),
+            "there is nothing to do",
+        )
+    };
+    let claims = verifier.verify(token, SystemClock.now()).map_err(refused)?;
+    let name = match (&claims.token_id, token.rsplit_once('.')) {
+        (Some(jti), _) => TokenRef::by_id(jti),
+        (None, Some((input, _))) => TokenRef::by_signing_input(input),
+        (None, None) => return Err(refused(Refusal::Malformed)),
+    };
+    Ok((name, claims.expires_at))
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(secs) = text.parse() {
+        return Ok(Timestamp::from_secs(secs));
+    }
+    let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|error| error.to_string())?;
+    Ok(Timestamp::from_secs(0).plus(since))
+}
+
 fn from_stdin() -> Result<String, ExitCode> {
     let mut token = String::new();
     io::stdin().take(MAX_TOKEN_BYTES).read_to_string(&mut token).map_err(|error| {
@@ -134,5 +221,5 @@ fn from_stdin() -> Result<String, ExitCode> {
 }
 
 fn verifier(config: Config) -> Verifier {
-    portcullis::app::engine(config, Arc::new(RevocationList::empty())).verifier
+    app::engine(config, Arc::new(RevocationList::empty())).verifier
 }

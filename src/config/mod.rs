@@ -5,13 +5,15 @@
 //! rest of the crate works with; nobody else reads a file's key or a variable.
 
 mod check;
+mod http;
 mod identity;
 mod layers;
+mod login;
 mod problem;
 mod reader;
 mod rules;
 mod service;
-mod sign_in;
+mod store;
 mod tokens;
 
 use std::fmt;
@@ -19,22 +21,32 @@ use std::fmt;
 use self::reader::Reader;
 pub use self::{
     check::{CheckConfig, Listen},
+    http::{HttpConfig, InternalConfig},
     identity::IdentityConfig,
     layers::Sources,
+    login::LoginConfig,
     problem::Problem,
     service::{LifecycleConfig, LogFormat, TelemetryConfig},
-    sign_in::SignInConfig,
+    store::StoreConfig,
     tokens::{CookieConfig, TokensConfig},
 };
-use crate::{authz::Policy, token::KeyRing};
+use crate::{authz::Policy, token::KeyRing, workers::Worker};
 
 /// A configuration without a problem.
 #[derive(Debug)]
 pub struct Config {
     /// `[check]`.
     pub check: CheckConfig,
-    /// What the checks need to know of the sign-in.
-    pub sign_in: SignInConfig,
+    /// `[http]`.
+    pub http: HttpConfig,
+    /// `[internal]`.
+    pub internal: InternalConfig,
+    /// `[store]`.
+    pub store: StoreConfig,
+    /// `[login]`.
+    pub login: LoginConfig,
+    /// `[[workers]]`.
+    pub workers: Vec<Worker>,
     /// `[tokens]`, but for the keys.
     pub tokens: TokensConfig,
     /// The keys.
@@ -87,28 +99,52 @@ impl Config {
         let mut root = reader.root();
 
         let check = CheckConfig::read(root.table("check"));
-        let sign_in = sign_in::read(&mut root);
+        let http = HttpConfig::read(root.table("http"));
+        let internal = InternalConfig::read(root.table("internal"));
+        let store = StoreConfig::read(root.table("store"));
         let mut tokens = TokensConfig::read(root.table("tokens"), sources, dev);
         let identity = IdentityConfig::read(root.table("identity"), check.remove_headers.clone());
-        let policy = rules::read(&mut root, identity.as_ref().map(|identity| &identity.roles));
+        let roles = identity.as_ref().map(|identity| &identity.roles);
+        let login = LoginConfig::read(root.table("login"), roles);
+        let workers = login::workers(&mut root);
+        login::sso(root.table("sso"));
+        if store.target.is_none()
+            && login.as_ref().is_some_and(|login| login.control_plane.is_some())
+        {
+            root.warn(
+                "store",
+                "sign-in is on, and the store is the memory of this process: a second replica \
+                 could not finish what this one began",
+                "run one replica, or write kind = \"redis\" with its url",
+            );
+        }
+        let policy = rules::read(&mut root, roles);
         let lifecycle = LifecycleConfig::read(root.table("lifecycle"));
         let telemetry = TelemetryConfig::read(root.table("telemetry"));
         root.finish();
 
         let (mut problems, warnings) = reader.finish();
         problems.dedup();
-        match (tokens.keys.take(), identity, policy) {
-            (Some(keys), Some(identity), Some(policy)) if problems.is_empty() => Ok(Self {
-                check,
-                sign_in,
-                tokens,
-                keys,
-                identity,
-                policy,
-                lifecycle,
-                telemetry,
-                warnings,
-            }),
+        match (tokens.keys.take(), identity, policy, http, internal, login) {
+            (Some(keys), Some(identity), Some(policy), Some(http), Some(internal), Some(login))
+                if problems.is_empty() =>
+            {
+                Ok(Self {
+                    check,
+                    http,
+                    internal,
+                    store,
+                    login,
+                    workers,
+                    tokens,
+                    keys,
+                    identity,
+                    policy,
+                    lifecycle,
+                    telemetry,
+                    warnings,
+                })
+            }
             _ => Err(Problems { problems, warnings }),
         }
     }

@@ -20,7 +20,6 @@
 //! ```
 
 mod admission;
-mod request;
 
 use std::{
     pin::Pin,
@@ -40,6 +39,7 @@ use crate::{
     config::Config,
     decision_log::DecisionLog,
     token::RevocationList,
+    web,
 };
 
 /// Puts a [`Guard`] before a service.
@@ -101,7 +101,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let GuardLayer { checker, clock, leeway } = &self.layer;
-        let input = request::input(&request);
+        let input = web::request_input(&request);
         let request_id = input.headers.text("x-request-id").unwrap_or_default();
         let context = Context { request_id, client: "", transport: "guard" };
         let admitted = checker.check(Some(&input), context, |decision| match &decision.verdict {

@@ -10,12 +10,12 @@ use serde_json::Value;
 
 /// The members of an object, in their order; none is repeated.
 #[derive(Debug)]
-pub(super) struct Members<'a>(Vec<(Cow<'a, str>, Value)>);
+pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, Value)>);
 
 impl<'a> Members<'a> {
     /// Parses an object of at most `limit` members, which bounds the search
     /// for repeated names in input that nobody has vouched for.
-    pub(super) fn parse(bytes: &'a [u8], limit: usize) -> Result<Self, serde_json::Error> {
+    pub(crate) fn parse(bytes: &'a [u8], limit: usize) -> Result<Self, serde_json::Error> {
         let mut parser = serde_json::Deserializer::from_slice(bytes);
         let members = parser.deserialize_map(ObjectVisitor { limit })?;
         parser.end()?;
@@ -23,12 +23,12 @@ impl<'a> Members<'a> {
     }
 
     /// The member of this name.
-    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// The members as one JSON value, for showing to a person.
-    pub(super) fn into_value(self) -> Value {
+    pub(crate) fn into_value(self) -> Value {
         Value::Object(self.0.into_iter().map(|(key, value)| (key.into_owned(), value)).collect())
     }
 }

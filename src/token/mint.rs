@@ -38,8 +38,10 @@ pub struct NewToken<'a> {
     pub role: Role,
     /// `email`.
     pub email: Option<&'a str>,
-    /// How long it lives from now on.
+    /// How long it lives from its issue on.
     pub lifetime: Duration,
+    /// `login_method`: how the user signed in, when that is known.
+    pub login_method: Option<&'a str>,
 }
 
 /// Signs tokens that its [`Verifier`] accepts: with the first key, and with
@@ -64,6 +66,8 @@ struct Payload<'a> {
     iss: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     aud: Option<&'a str>,
+    #[serde(rename = "login_method", skip_serializing_if = "Option::is_none")]
+    login_method: Option<&'a str>,
 }
 
 impl<'a> Minter<'a> {
@@ -99,6 +103,7 @@ impl<'a> Minter<'a> {
             jti: &random_id()?,
             iss: settings.issuer.as_deref(),
             aud: settings.audience.as_deref(),
+            login_method: token.login_method,
         };
         jsonwebtoken::encode(&header, &payload, key.signing())
             .map(SecretString::from)

@@ -4,7 +4,7 @@
 //! Nothing here reads a clock, a file or a socket: the time is handed in.
 
 mod claims;
-mod json;
+pub(crate) mod json;
 mod key;
 mod mint;
 mod refusal;

@@ -34,6 +34,25 @@ impl TokenRef {
         Self::hash(input.as_bytes())
     }
 
+    /// The hash, for handing it to a store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The name that [`as_bytes`](Self::as_bytes) gave, as hexadecimal.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
     fn hash(bytes: &[u8]) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
@@ -92,6 +111,19 @@ impl RevocationList {
         let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
         let cut_off = lists.users.entry(user_id.to_owned()).or_insert(i64::MIN);
         *cut_off = at.as_secs().max(*cut_off);
+    }
+
+    /// How many tokens are on the list.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lists.read().unwrap_or_else(PoisonError::into_inner).tokens.len()
+    }
+
+    /// Whether nobody is shut out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
+        lists.tokens.is_empty() && lists.users.is_empty()
     }
 
     /// Forgets tokens that have expired by themselves, `leeway` ago.

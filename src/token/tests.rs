@@ -392,6 +392,7 @@ fn what_is_minted_is_accepted() {
         role: verifier.roles().get("ADMIN").unwrap(),
         email: None,
         lifetime: Duration::from_secs(3600),
+        login_method: None,
     };
     let minter = Minter::new(&verifier);
     let token = minter.mint(&new, now()).unwrap();

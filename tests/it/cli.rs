@@ -233,14 +233,20 @@ fn bad_configuration_ends_with_2_a_cause_and_a_mend() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "x");
 }
 
-#[test]
-fn dev_makes_a_key_and_keeps_to_this_machine() {
+#[tokio::test]
+async fn dev_makes_a_key_and_a_user_and_keeps_to_this_machine() {
     let mut command = portcullis();
     command.env_remove("AUTH_JWT_SECRET").args(["serve", "--dev"]);
     command.env("PORTCULLIS__CHECK__LISTEN", "0.0.0.0:0").env("PORTCULLIS__LIFECYCLE__DRAIN", "0s");
     let running = Running::start(&mut command);
     assert!(address_of(&running).ip().is_loopback());
     assert!(running.log().contains("--dev is for trying"));
+    let http = crate::support::address_of_listener(&running, "http");
+    assert!(http.ip().is_loopback());
+    let body = json!({ "username": "demo", "password": "demo" });
+    let signed_in =
+        reqwest::Client::new().post(format!("http://{http}/session")).json(&body).send();
+    assert_eq!(signed_in.await.unwrap().status(), 200);
 }
 
 /// Resident memory of a process, in KiB.

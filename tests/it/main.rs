@@ -9,6 +9,8 @@
     clippy::similar_names,
     clippy::format_push_string,
     clippy::print_stdout,
+    clippy::format_collect,
+    clippy::too_many_lines,
     reason = "a test may fail loudly"
 )]
 
@@ -25,4 +27,9 @@ mod guard;
 mod house;
 mod jwt;
 mod readme;
+mod redis;
+mod replica;
+mod replicas;
+mod signin;
+mod store;
 mod support;

@@ -48,8 +48,10 @@ fn every_command_runs_and_shows_what_is_written() {
     let room = tempfile::tempdir().unwrap();
     let first_toml = blocks("toml").remove(0);
     std::fs::write(room.path().join("portcullis.toml"), first_toml).unwrap();
-    let mut script =
-        format!("set -euo pipefail\nexport PORTCULLIS__CHECK__LISTEN=127.0.0.1:{port}\n");
+    let mut script = format!(
+        "set -euo pipefail\nexport PORTCULLIS__CHECK__LISTEN=127.0.0.1:{port}\n\
+         export PORTCULLIS__HTTP__LISTEN=127.0.0.1:0 PORTCULLIS__INTERNAL__LISTEN=127.0.0.1:0\n"
+    );
     for block in blocks("sh") {
         // `envoy/run --check` and the tests themselves: by `tests/run`.
         if block.starts_with("envoy/run") || block.starts_with("tests/run") {

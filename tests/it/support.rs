@@ -48,6 +48,8 @@ impl InProcess {
     pub(crate) async fn start(toml: &str, clock: Arc<dyn Clock>) -> Self {
         let listens = toml.contains("check.listen");
         let listen = if listens { "" } else { "check.listen = \"127.0.0.1:0\"\n" };
+        let listen =
+            format!("{listen}http.listen = \"127.0.0.1:0\"\ninternal.listen = \"127.0.0.1:0\"\n");
         let app = App::bind(ask::config(&format!("{listen}{toml}")), clock).await.unwrap();
         let address = app.check_address();
         let (stop, stop_now) = (CancellationToken::new(), CancellationToken::new());
@@ -135,6 +137,9 @@ pub(crate) fn portcullis() -> Command {
 pub(crate) fn portcullis_of(binary: &Path) -> Command {
     let mut command = Command::new(binary);
     command.env_clear().env("AUTH_JWT_SECRET", jwt::SECRET);
+    for listener in ["HTTP", "INTERNAL"] {
+        command.env(format!("PORTCULLIS__{listener}__LISTEN"), "127.0.0.1:0");
+    }
     command
 }
 
@@ -144,13 +149,18 @@ pub(crate) fn serve(listen: &str, environment: &[(&str, &str)]) -> Running {
     command.arg("serve").env("PORTCULLIS__CHECK__LISTEN", listen);
     command.env("PORTCULLIS__LIFECYCLE__DRAIN", "0s").envs(environment.iter().copied());
     let running = Running::start(&mut command);
-    running.line("\"listening\"");
+    running.line("\"check\"");
     running
 }
 
 /// The address of a `listening` line.
 pub(crate) fn address_of(running: &Running) -> SocketAddr {
-    let line = running.line("\"listening\"");
+    address_of_listener(running, "check")
+}
+
+/// The address of one of the listeners.
+pub(crate) fn address_of_listener(running: &Running, listener: &str) -> SocketAddr {
+    let line = running.line(&format!("\"listener\":\"{listener}\""));
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     line["address"].as_str().unwrap().parse().unwrap()
 }

@@ -6,7 +6,7 @@ use crate::authz::{CheckInput, Header, Headers};
 
 /// The request as the engine takes it. A host that is told twice, and not
 /// alike, is none.
-pub(super) fn input<B>(request: &Request<B>) -> CheckInput<'_> {
+pub(crate) fn request_input<B>(request: &Request<B>) -> CheckInput<'_> {
     let uri = request.uri();
     let map = request
         .headers()

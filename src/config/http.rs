@@ -1,0 +1,75 @@
+//! `[http]` and `[internal]`: the other two listeners.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::reader::Section;
+
+pub(super) const URL: &str = "an http(s) URL without credentials, query and fragment";
+const ADDRESS: &str = "an address such as \"0.0.0.0:8080\"";
+const NETWORK: &str = "a network such as \"10.0.0.0/8\"";
+
+/// `[http]`.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Where browsers, or a proxy before it, connect.
+    pub listen: SocketAddr,
+    /// How browsers reach it, a path included, without a slash at its end.
+    pub public_url: Url,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl HttpConfig {
+    /// `None` when there was a problem.
+    pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
+        let listen = section.parsed("listen", ADDRESS, |text| text.parse().ok());
+        let public_url = section.parsed("public_url", URL, web_url);
+        let trusted_proxies = networks(&mut section, "trusted_proxies");
+        if section.has("tls") {
+            section.problem(
+                "tls",
+                "this version does not speak TLS to browsers",
+                "remove it, and let the gateway end TLS",
+            );
+        }
+        section.get::<figment::value::Dict>("tls", "a table");
+        section.finish();
+        Some(Self { listen: listen?, public_url: public_url?, trusted_proxies })
+    }
+}
+
+/// `[internal]`.
+#[derive(Clone, Debug)]
+pub struct InternalConfig {
+    /// Where the kubelet and Prometheus connect.
+    pub listen: SocketAddr,
+    /// Who may; empty for any.
+    pub peers: Vec<IpNet>,
+}
+
+impl InternalConfig {
+    /// `None` when there was a problem.
+    pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
+        let listen = section.parsed("listen", ADDRESS, |text| text.parse().ok());
+        let peers = networks(&mut section, "peers");
+        section.finish();
+        Some(Self { listen: listen?, peers })
+    }
+}
+
+fn networks(section: &mut Section<'_>, key: &'static str) -> Vec<IpNet> {
+    section.parsed_list(key, NETWORK, |text| text.parse().ok())
+}
+
+/// An address that a browser is sent to.
+pub(super) fn web_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
+}

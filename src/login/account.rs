@@ -1,0 +1,171 @@
+//! The accounts of a users file.
+
+use std::{collections::HashMap, fmt, path::Path};
+
+use argon2::password_hash::phc::PasswordHash;
+use secrecy::SecretString;
+use serde::Deserialize;
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::password;
+use crate::token::{Role, Roles, UserId};
+
+/// The most that a users file may hold, in bytes.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Names that differ by case or by compatible characters are one name: NFKC,
+/// with case folded (UAX #31, R4).
+#[must_use]
+pub fn canonical_name(name: &str) -> String {
+    let folded: String = caseless::default_case_fold_str(&name.nfkc().collect::<String>());
+    folded.nfkc().collect()
+}
+
+/// One account.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The user's id.
+    pub id: UserId,
+    /// The user's name, as it is written in the file.
+    pub name: String,
+    /// The user's email.
+    pub email: Option<String>,
+    /// The user's role.
+    pub role: Role,
+    /// The password's hash: argon2id, in PHC form.
+    pub password_hash: SecretString,
+    /// Whether nobody may sign in to it.
+    pub disabled: bool,
+}
+
+/// All accounts.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    by_name: HashMap<String, Account>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    users: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: Id,
+    name: String,
+    #[serde(default)]
+    email: Option<String>,
+    role: String,
+    password_hash: SecretString,
+    #[serde(default)]
+    disabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Number(i64),
+    Text(String),
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(id) => write!(f, "{id}"),
+            Self::Text(id) => f.write_str(id),
+        }
+    }
+}
+
+impl Accounts {
+    /// Reads a users file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, a sentence each.
+    pub fn load(file: &Path, roles: &Roles) -> Result<Self, Vec<String>> {
+        let shown = file.display();
+        let unreadable = |error: std::io::Error| vec![format!("{shown} cannot be read: {error}")];
+        let size = std::fs::metadata(file).map_err(unreadable)?.len();
+        if size > MAX_FILE_BYTES {
+            return Err(vec![format!("{shown} is longer than {MAX_FILE_BYTES} bytes")]);
+        }
+        let text = std::fs::read_to_string(file).map_err(unreadable)?;
+        Self::parse(&text, roles)
+            .map_err(|problems| problems.into_iter().map(|p| format!("{shown}: {p}")).collect())
+    }
+
+    /// Reads the text of a users file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, a sentence each.
+    pub fn parse(text: &str, roles: &Roles) -> Result<Self, Vec<String>> {
+        // The message alone: the whole error shows a line, with a hash in it.
+        let file: File = toml::from_str(text).map_err(|error| vec![error.message().to_owned()])?;
+        let mut problems = Vec::new();
+        let mut accounts = Self::default();
+        let mut ids = std::collections::HashSet::new();
+        for (at, entry) in file.users.into_iter().enumerate() {
+            let mut problem = |cause: String| problems.push(format!("users[{at}]: {cause}"));
+            let id = entry.id.to_string();
+            if !ids.insert(id.clone()) {
+                problem(format!("the id {id:?} is used twice"));
+            }
+            let id = UserId::new(id).filter(|id| !id.as_str().starts_with("sso:"));
+            if id.is_none() {
+                problem("the id is empty, or begins with \"sso:\"".into());
+            }
+            let role = roles.get(&entry.role);
+            if role.is_none() {
+                problem(format!("{:?} is not one of identity.roles", entry.role));
+            }
+            if let Err(cause) = password::check_hash(&entry.password_hash) {
+                problem(format!("password_hash: {cause}"));
+            }
+            let canonical = canonical_name(&entry.name);
+            if canonical.trim().is_empty() {
+                problem("the name is empty".into());
+            }
+            if accounts.by_name.contains_key(&canonical) {
+                problem(format!(
+                    "the name {:?} is used twice, perhaps in another case",
+                    entry.name
+                ));
+            }
+            if let (Some(id), Some(role)) = (id, role) {
+                let account = Account {
+                    id,
+                    name: entry.name,
+                    email: entry.email.filter(|email| !email.is_empty()),
+                    role,
+                    password_hash: entry.password_hash,
+                    disabled: entry.disabled,
+                };
+                accounts.by_name.insert(canonical, account);
+            }
+        }
+        if problems.is_empty() { Ok(accounts) } else { Err(problems) }
+    }
+
+    /// The account of a [`canonical_name`].
+    #[must_use]
+    pub fn by_name(&self, canonical: &str) -> Option<&Account> {
+        self.by_name.get(canonical)
+    }
+
+    /// All accounts.
+    pub fn iter(&self) -> impl Iterator<Item = &Account> {
+        self.by_name.values()
+    }
+
+    /// Some hash of the accounts, to spend as much time on as on any.
+    pub(super) fn any_hash(&self) -> Option<PasswordHash> {
+        use secrecy::ExposeSecret as _;
+        let account = self.by_name.values().next()?;
+        PasswordHash::new(account.password_hash.expose_secret()).ok()
+    }
+}

@@ -1,0 +1,160 @@
+//! One-time codes: what a page holds between a sign-in and its token.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
+use thiserror::Error;
+
+use super::Account;
+use crate::{
+    store::{Key, Store, StoreError},
+    token::Roles,
+};
+
+/// A code's length: 256 bits as base64url.
+const CODE_CHARACTERS: usize = 43;
+
+/// Who has signed in, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedIn {
+    /// The user's id.
+    pub user_id: String,
+    /// The user's name.
+    pub name: String,
+    /// The user's email.
+    pub email: Option<String>,
+    /// The name of the user's role.
+    pub role: String,
+    /// `password` or `sso`.
+    pub method: String,
+    /// The user's cut-off when they signed in, in seconds: a later one voids
+    /// what has not been exchanged yet.
+    pub cut_off: Option<i64>,
+}
+
+impl SignedIn {
+    /// Who has signed in to this account by a password.
+    #[must_use]
+    pub fn by_password(account: &Account, roles: &Roles) -> Self {
+        Self {
+            user_id: account.id.to_string(),
+            name: account.name.clone(),
+            email: account.email.clone(),
+            role: roles.name(account.role).to_owned(),
+            method: "password".to_owned(),
+            cut_off: None,
+        }
+    }
+}
+
+/// What a code is bound to: who issues it and who exchanges it must agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    /// The `Origin` of the page, when one was sent.
+    pub origin: Option<String>,
+    /// The S256 challenge (RFC 7636, section 4.2), when one was sent.
+    pub challenge: Option<String>,
+    /// Where the exchange leads; to the pages when it is not given.
+    pub return_to: Option<String>,
+}
+
+/// What the exchanging page shows.
+#[derive(Debug, Default)]
+pub struct Proof {
+    /// The `Origin` of the page, when one was sent.
+    pub origin: Option<String>,
+    /// The verifier, when one was sent.
+    pub verifier: Option<SecretString>,
+}
+
+/// Why a code was not exchanged.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ExchangeError {
+    /// Unknown, used, expired, or of another page.
+    #[error("the code is not valid")]
+    Invalid,
+    /// The store does not answer.
+    #[error("not now: {0}")]
+    Unavailable(#[from] StoreError),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    user: SignedIn,
+    bound: Issued,
+}
+
+/// Issues codes and takes them back.
+#[derive(Debug)]
+pub struct Codes {
+    store: Arc<Store>,
+    ttl: Duration,
+}
+
+impl Codes {
+    /// Codes in this store, that live so long.
+    #[must_use]
+    pub fn new(store: Arc<Store>, ttl: Duration) -> Self {
+        Self { store, ttl }
+    }
+
+    /// How long a code lives.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// A code for somebody who has signed in. It is given out only when the
+    /// store has it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn issue(&self, user: SignedIn, bound: Issued) -> Result<SecretString, StoreError> {
+        let mut bytes = [0; 32];
+        aws_lc_rs::rand::fill(&mut bytes)
+            .map_err(|_| StoreError::Failed("no random numbers".into()))?;
+        let code = URL_SAFE_NO_PAD.encode(bytes);
+        self.store.put(&Key::new("code", &code), &Record { user, bound }, self.ttl).await?;
+        Ok(code.into())
+    }
+
+    /// Who signed in for this code. Whatever comes of it, the code is used up.
+    ///
+    /// # Errors
+    ///
+    /// [`ExchangeError`].
+    pub async fn exchange(
+        &self,
+        code: &str,
+        proof: &Proof,
+    ) -> Result<(SignedIn, Option<String>), ExchangeError> {
+        if code.len() != CODE_CHARACTERS {
+            return Err(ExchangeError::Invalid);
+        }
+        let record: Option<Record> = self.store.take(&Key::new("code", code)).await?;
+        let Record { user, bound } = record.ok_or(ExchangeError::Invalid)?;
+        if bound.origin != proof.origin || !proves(proof, bound.challenge.as_deref()) {
+            return Err(ExchangeError::Invalid);
+        }
+        Ok((user, bound.return_to))
+    }
+}
+
+/// Whether the verifier is that of the challenge; one that nobody asked for
+/// is as wrong as one that is missing.
+fn proves(proof: &Proof, challenge: Option<&str>) -> bool {
+    use secrecy::ExposeSecret as _;
+    match (&proof.verifier, challenge) {
+        (None, None) => true,
+        (Some(verifier), Some(challenge)) => {
+            let hash = digest(&SHA256, verifier.expose_secret().as_bytes());
+            URL_SAFE_NO_PAD.encode(hash).as_bytes().ct_eq(challenge.as_bytes()).into()
+        }
+        _ => false,
+    }
+}

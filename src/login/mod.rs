@@ -1,0 +1,89 @@
+//! Signing in with a password: accounts, the limits on guessing, and the
+//! one-time codes that stand for a sign-in until they are exchanged.
+
+mod account;
+mod code;
+mod limits;
+mod password;
+mod watch;
+
+use std::{net::IpAddr, sync::Arc};
+
+use arc_swap::ArcSwap;
+use secrecy::{ExposeSecret as _, SecretString};
+use thiserror::Error;
+
+pub use self::{
+    account::{Account, Accounts, canonical_name},
+    code::{Codes, ExchangeError, Issued, Proof, SignedIn},
+    limits::{LimitSettings, Limits},
+    password::{Hasher, hash},
+    watch::AccountsWatch,
+};
+use crate::{store::StoreError, token::RoleSet};
+
+/// Why nobody was signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SignInError {
+    /// There is no such name, or this is not its password: one error for both.
+    #[error("the name or the password is wrong")]
+    Wrong,
+    /// The password was right, and the account may not sign in.
+    #[error("the account may not sign in")]
+    Forbidden,
+    /// Too many tries, for so many seconds yet.
+    #[error("too many tries")]
+    LockedOut(u64),
+    /// The store does not answer, or there is no room to hash.
+    #[error("not now")]
+    Unavailable,
+}
+
+impl From<StoreError> for SignInError {
+    fn from(_: StoreError) -> Self {
+        Self::Unavailable
+    }
+}
+
+/// Who may sign in, and how often one may try.
+#[derive(Debug)]
+pub struct Login {
+    accounts: Arc<ArcSwap<Accounts>>,
+    hasher: Hasher,
+    limits: Limits,
+    roles: RoleSet,
+}
+
+impl Login {
+    /// A sign-in to these accounts, for these roles.
+    #[must_use]
+    pub fn new(accounts: Arc<ArcSwap<Accounts>>, limits: Limits, roles: RoleSet) -> Self {
+        let hasher = Hasher::new(&accounts.load());
+        Self { accounts, hasher, limits, roles }
+    }
+
+    /// The account of this name and password. A try is counted before the
+    /// password is looked at, and given back when that was right.
+    ///
+    /// # Errors
+    ///
+    /// [`SignInError`].
+    pub async fn sign_in(
+        &self,
+        name: &str,
+        password: SecretString,
+        address: Option<IpAddr>,
+    ) -> Result<Account, SignInError> {
+        let name = canonical_name(name);
+        let tried = self.limits.enter(&name, address).await?;
+        let account = self.accounts.load().by_name(&name).cloned();
+        let hash = account.as_ref().map(|account| account.password_hash.expose_secret().to_owned());
+        let right = self.hasher.verify(password, hash).await.ok_or(SignInError::Unavailable)?;
+        let Some(account) = account.filter(|_| right) else { return Err(SignInError::Wrong) };
+        self.limits.give_back(tried).await?;
+        if account.disabled || !self.roles.contains(account.role) {
+            return Err(SignInError::Forbidden);
+        }
+        Ok(account)
+    }
+}

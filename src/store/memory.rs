@@ -1,0 +1,145 @@
+//! The store in the memory of one process.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{Cursor, Hits, Key, Limit, Revocation, Standing, StoreError};
+use crate::{
+    clock::{Clock, Timestamp},
+    token::TokenRef,
+};
+
+/// The most entries of each kind. A live one is never dropped to make room.
+const CAPACITY: usize = 100_000;
+
+/// The store in memory.
+#[derive(Debug)]
+pub struct Memory {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    values: HashMap<Key, (Vec<u8>, Timestamp)>,
+    counters: HashMap<Key, (u64, Timestamp)>,
+    revocations: Vec<Revocation>,
+    cut_offs: HashMap<String, Timestamp>,
+    accounts: HashMap<String, String>,
+}
+
+impl State {
+    fn append(&mut self, revocation: Revocation) -> Result<(), StoreError> {
+        if self.revocations.len() >= CAPACITY {
+            return Err(StoreError::Full);
+        }
+        self.revocations.push(revocation);
+        Ok(())
+    }
+}
+
+impl Memory {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn put(&self, key: &Key, value: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        make_room(&mut state.values, |(_, until)| *until > now)?;
+        state.values.insert(key.clone(), (value, now.plus(ttl)));
+        Ok(())
+    }
+
+    pub(super) fn take(&self, key: &Key) -> Option<Vec<u8>> {
+        let now = self.clock.now();
+        let (value, until) = self.state().values.remove(key)?;
+        (until > now).then_some(value)
+    }
+
+    pub(super) fn hit(&self, key: &Key, limit: Limit) -> Result<Hits, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        if !state.counters.contains_key(key) {
+            make_room(&mut state.counters, |(_, until)| *until > now)?;
+        }
+        let (count, until) =
+            state.counters.entry(key.clone()).or_insert((0, now.plus(limit.window)));
+        if *until <= now {
+            (*count, *until) = (0, now.plus(limit.window));
+        }
+        *count += 1;
+        if *count == limit.tries + 1 {
+            *until = now.plus(limit.lockout);
+        }
+        Ok(Hits { count: *count, resets_in: until.since(now) })
+    }
+
+    pub(super) fn give_back(&self, key: &Key) {
+        if let Some((count, _)) = self.state().counters.get_mut(key) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn forget(&self, key: &Key) {
+        self.state().counters.remove(key);
+    }
+
+    pub(super) fn revoke(&self, token: TokenRef, until: Timestamp) -> Result<(), StoreError> {
+        self.state().append(Revocation::Token(token, until))
+    }
+
+    pub(super) fn cut_off(&self, user_id: &str) -> Result<Timestamp, StoreError> {
+        self.cut_off_in(&mut self.state(), user_id)
+    }
+
+    fn cut_off_in(&self, state: &mut State, user_id: &str) -> Result<Timestamp, StoreError> {
+        let now = self.clock.now().as_secs();
+        // What was issued after an earlier one in this second is of the next.
+        let after = state.cut_offs.get(user_id).map_or(now, |before| before.as_secs() + 1);
+        let at = Timestamp::from_secs(now.max(after));
+        state.append(Revocation::User(user_id.to_owned(), at))?;
+        state.cut_offs.insert(user_id.to_owned(), at);
+        Ok(at)
+    }
+
+    pub(super) fn standing(&self, user_id: &str) -> Standing {
+        let cut_off = self.state().cut_offs.get(user_id).copied();
+        Standing { now: self.clock.now(), cut_off }
+    }
+
+    pub(super) fn note_account(
+        &self,
+        user_id: &str,
+        account: &str,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut state = self.state();
+        let known = state.accounts.get(user_id);
+        let changed = known.is_some_and(|known| known != account);
+        let cut_off = changed.then(|| self.cut_off_in(&mut state, user_id)).transpose()?;
+        state.accounts.insert(user_id.to_owned(), account.to_owned());
+        Ok(cut_off)
+    }
+
+    pub(super) fn revocations(&self, after: &Cursor) -> (Vec<Revocation>, Cursor) {
+        let state = self.state();
+        let seen = after.0.parse().unwrap_or(0);
+        let new = state.revocations.get(seen..).unwrap_or_default().to_vec();
+        (new, Cursor(state.revocations.len().to_string()))
+    }
+}
+
+/// Drops what has expired, when there is no room.
+fn make_room<V>(map: &mut HashMap<Key, V>, lives: impl Fn(&V) -> bool) -> Result<(), StoreError> {
+    if map.len() >= CAPACITY {
+        map.retain(|_, value| lives(value));
+    }
+    if map.len() >= CAPACITY { Err(StoreError::Full) } else { Ok(()) }
+}

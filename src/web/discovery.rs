@@ -1,0 +1,23 @@
+//! What a sign-in page needs to know of this instance.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde_json::{Value, json};
+
+use super::state::Site;
+
+/// The discovery document.
+pub(super) async fn document(State(site): State<Arc<Site>>) -> Json<Value> {
+    let workers = &site.settings.workers;
+    let root = site.settings.public_url.path().trim_end_matches('/');
+    Json(json!({
+        "is_control_plane": !workers.is_empty(),
+        "workers": workers,
+        "sso_configured": false,
+        "server_root_path": root,
+        "proxy_base_url": null,
+        "auto_redirect_to_sso": false,
+        "admin_ui_disabled": false,
+    }))
+}

@@ -1,0 +1,132 @@
+//! Errors of the endpoints, in the one form that clients see.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::{
+    authz::Denial,
+    error_body::{ErrorBody, ErrorKind},
+    login::{ExchangeError, SignInError},
+    store::StoreError,
+};
+
+/// An error to answer with.
+#[derive(Clone, Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    kind: ErrorKind,
+    message: &'static str,
+    param: Option<&'static str>,
+    retry_after: Option<u64>,
+}
+
+impl ApiError {
+    const fn new(status: StatusCode, kind: ErrorKind, message: &'static str) -> Self {
+        Self { status, kind, message, param: None, retry_after: None }
+    }
+
+    pub(super) const fn invalid(message: &'static str, param: Option<&'static str>) -> Self {
+        let error = Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidRequestError, message);
+        Self { param, ..error }
+    }
+
+    pub(super) const fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFoundError, "There is nothing here")
+    }
+
+    pub(super) const fn method_not_allowed() -> Self {
+        let (status, kind) = (StatusCode::METHOD_NOT_ALLOWED, ErrorKind::InvalidRequestError);
+        Self::new(status, kind, "This method is not possible here")
+    }
+
+    pub(super) const fn foreign_origin() -> Self {
+        let (status, kind) = (StatusCode::FORBIDDEN, ErrorKind::AuthError);
+        Self::new(status, kind, "This origin may not do that")
+    }
+
+    pub(super) const fn too_large() -> Self {
+        let (status, kind) = (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::InvalidRequestError);
+        Self::new(status, kind, "The body is too long")
+    }
+
+    pub(super) const fn not_json() -> Self {
+        let (status, kind) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::InvalidRequestError);
+        Self::new(status, kind, "The body must be application/json")
+    }
+
+    pub(super) const fn unavailable() -> Self {
+        let (status, kind) = (StatusCode::SERVICE_UNAVAILABLE, ErrorKind::UnavailableError);
+        Self::new(status, kind, "Not available now, try again soon")
+    }
+
+    pub(super) const fn internal() -> Self {
+        let (status, kind) = (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::InternalError);
+        Self::new(status, kind, "Something went wrong")
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "a request was not answered, since the store failed");
+        Self::unavailable()
+    }
+}
+
+impl From<SignInError> for ApiError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Wrong => {
+                let (status, kind) = (StatusCode::UNAUTHORIZED, ErrorKind::AuthError);
+                Self::new(status, kind, "The name or the password is wrong")
+            }
+            SignInError::Forbidden => {
+                let (status, kind) = (StatusCode::FORBIDDEN, ErrorKind::AuthError);
+                Self::new(status, kind, "This account may not sign in")
+            }
+            SignInError::LockedOut(seconds) => {
+                let (status, kind) = (StatusCode::TOO_MANY_REQUESTS, ErrorKind::RateLimitError);
+                let error = Self::new(status, kind, "Too many tries, wait before the next one");
+                Self { retry_after: Some(seconds), ..error }
+            }
+            SignInError::Unavailable => Self::unavailable(),
+        }
+    }
+}
+
+impl From<ExchangeError> for ApiError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Invalid => {
+                let (status, kind) = (StatusCode::UNAUTHORIZED, ErrorKind::AuthError);
+                let error = Self::new(status, kind, "Invalid or expired login code");
+                Self { param: Some("code"), ..error }
+            }
+            ExchangeError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let code = self.status.as_u16();
+        let body = ErrorBody { message: self.message, kind: self.kind, param: self.param, code };
+        let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut response = (self.status, [content_type], body.to_json()).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The answer that the decision has for this.
+pub(super) fn denied(denial: &Denial) -> Response {
+    let status = StatusCode::from_u16(denial.status()).unwrap_or(StatusCode::FORBIDDEN);
+    let mut response = (status, denial.body()).into_response();
+    for (name, value) in denial.headers() {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(http::HeaderName::from_static(name), value);
+        }
+    }
+    response
+}

@@ -1,0 +1,95 @@
+//! The internal listener: probes and metrics.
+
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    Extension, Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{StatusCode, header};
+use ipnet::IpNet;
+
+use super::{address::Peer, error::ApiError};
+use crate::{checker::Checker, revocations::ListHealth};
+
+/// What the internal listener tells of.
+#[derive(Debug)]
+pub struct Internal {
+    /// Who may connect; empty for any.
+    pub peers: Vec<IpNet>,
+    /// What answers the checks.
+    pub checker: Arc<Checker>,
+    /// How the revocations stand.
+    pub health: Arc<ListHealth>,
+    /// Whether the service is about to stop.
+    pub is_draining: Arc<AtomicBool>,
+}
+
+/// The `internal` listener's endpoints.
+pub fn internal_router(internal: Arc<Internal>) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(async || ApiError::not_found())
+        .layer(middleware::from_fn_with_state(Arc::clone(&internal), known_peers))
+        .with_state(internal)
+}
+
+async fn known_peers(
+    State(internal): State<Arc<Internal>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let address = peer.ip().to_canonical();
+    if internal.peers.is_empty() || internal.peers.iter().any(|peer| peer.contains(&address)) {
+        next.run(request).await
+    } else {
+        ApiError::foreign_origin().into_response()
+    }
+}
+
+async fn ready(State(internal): State<Arc<Internal>>) -> (StatusCode, &'static str) {
+    if internal.is_draining.load(Ordering::Relaxed) {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else if !internal.checker.is_ready() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the revocations are not loaded\n")
+    } else if internal.health.is_degraded() {
+        // An outage of the store must not take all replicas out of service.
+        (StatusCode::OK, "degraded: store\n")
+    } else {
+        (StatusCode::OK, "ok\n")
+    }
+}
+
+async fn metrics(State(internal): State<Arc<Internal>>) -> Response {
+    let revoked = internal.checker.engine().verifier.revocations().len();
+    let age = internal.health.age().as_secs_f64();
+    let mut text = String::new();
+    for (name, help, value) in [
+        (
+            "portcullis_revocations_age_seconds",
+            "Since the list of revocations was last whole.",
+            age,
+        ),
+        #[expect(clippy::cast_precision_loss, reason = "2^53 tokens are enough")]
+        (
+            "portcullis_revoked_tokens",
+            "Tokens that are refused before they expire.",
+            revoked as f64,
+        ),
+    ] {
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n");
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

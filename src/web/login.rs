@@ -1,0 +1,188 @@
+//! Signing in with a password: a code for a page elsewhere, a token for a
+//! code, or a token at once for a page of this service.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, header};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use super::{
+    address::{self, Peer},
+    body::{self, Object},
+    error::ApiError,
+    state::{IssuedToken, Site},
+};
+use crate::{
+    clock::Timestamp,
+    login::{ExchangeError, Issued, Proof, SignInError, SignedIn},
+    store::Standing,
+};
+
+/// A challenge's length: a SHA-256 as base64url (RFC 7636, section 4.2).
+const CHALLENGE_CHARACTERS: usize = 43;
+/// The length of a verifier (RFC 7636, section 4.1).
+const VERIFIER_CHARACTERS: std::ops::RangeInclusive<usize> = 43..=128;
+
+/// `POST /v3/login`: name and password for a one-time code.
+pub(super) async fn login(
+    State(site): State<Arc<Site>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let headers = request.headers().clone();
+    let body = body::read(request).await?;
+    let object = Object::parse(&body)?;
+    let credentials = credentials(&object)?;
+    let bound =
+        Issued { origin: origin(&headers), challenge: challenge(&object)?, return_to: None };
+    let (user, _) = sign_in(&site, credentials, peer, &headers).await?;
+    let code = site.codes.issue(user, bound).await?;
+    let expires_in = site.codes.ttl().as_secs();
+    Ok(Json(json!({ "code": code.expose_secret(), "expires_in": expires_in })).into_response())
+}
+
+/// `POST /v3/login/exchange`: a one-time code for a token.
+pub(super) async fn exchange(
+    State(site): State<Arc<Site>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let headers = request.headers().clone();
+    let body = body::read(request).await?;
+    let object = Object::parse(&body)?;
+    let code = object.text("code")?;
+    let verifier = object.optional_text("code_verifier")?;
+    let is_one = |verifier: &String| VERIFIER_CHARACTERS.contains(&verifier.len());
+    // One of another length is wrong; the code is used up by it all the same.
+    let verifier = verifier.map(|verifier| {
+        SecretString::from(if is_one(&verifier) { verifier } else { String::new() })
+    });
+    let proof = Proof { origin: origin(&headers), verifier };
+    let exchanged = site.codes.exchange(&code, &proof).await;
+    audit_exchange(exchanged.as_ref().ok().map(|(user, _)| user));
+    let (user, return_to) = exchanged?;
+    let standing = site.store.standing(&user.user_id).await?;
+    if standing.cut_off.map(Timestamp::as_secs) != user.cut_off {
+        // Shut out between the sign-in and its exchange.
+        return Err(ExchangeError::Invalid.into());
+    }
+    let issued = site.issue(&user, &standing)?;
+    Ok(signed_in(&site, &issued, return_to))
+}
+
+/// `POST /session`: name and password for a token, where the page is of this
+/// service.
+pub(super) async fn sign_in_here(
+    State(site): State<Arc<Site>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let headers = request.headers().clone();
+    let body = body::read(request).await?;
+    let credentials = credentials(&Object::parse(&body)?)?;
+    let (user, standing) = sign_in(&site, credentials, peer, &headers).await?;
+    let issued = site.issue(&user, &standing)?;
+    Ok(signed_in(&site, &issued, None))
+}
+
+/// A name and its password.
+struct Credentials {
+    name: String,
+    password: SecretString,
+}
+
+fn credentials(object: &Object<'_>) -> Result<Credentials, ApiError> {
+    let name = object.text("username")?;
+    Ok(Credentials { name, password: object.text("password")?.into() })
+}
+
+fn challenge(object: &Object<'_>) -> Result<Option<String>, ApiError> {
+    let challenge = object.optional_text("code_challenge")?;
+    let method = object.optional_text("code_challenge_method")?;
+    if method.as_deref().is_some_and(|method| method != "S256") {
+        let cause = "The challenge method must be S256";
+        return Err(ApiError::invalid(cause, Some("code_challenge_method")));
+    }
+    let is_hash = |challenge: &String| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        challenge.len() == CHALLENGE_CHARACTERS && challenge.bytes().all(plain)
+    };
+    match (&challenge, method) {
+        (Some(challenge), _) if !is_hash(challenge) => {}
+        (None, Some(_)) => {}
+        _ => return Ok(challenge),
+    }
+    Err(ApiError::invalid("The challenge must be a SHA-256 as base64url", Some("code_challenge")))
+}
+
+fn origin(headers: &HeaderMap) -> Option<String> {
+    headers.get(header::ORIGIN).and_then(|origin| Some(origin.to_str().ok()?.to_owned()))
+}
+
+async fn sign_in(
+    site: &Site,
+    credentials: Credentials,
+    Peer(peer): Peer,
+    headers: &HeaderMap,
+) -> Result<(SignedIn, Standing), ApiError> {
+    let address = address::client(peer.ip(), headers, &site.settings.trusted_proxies);
+    if address.is_none() {
+        tracing::warn!(
+            peer = %peer.ip(),
+            mend = "add it to http.trusted_proxies",
+            "a proxy that is not configured forwards sign-ins: addresses are not counted"
+        );
+    }
+    let Credentials { name, password } = credentials;
+    let result = site.login.sign_in(&name, password, address).await;
+    let told = match &result {
+        Ok(_) => "signed_in",
+        Err(SignInError::Wrong) => "wrong",
+        Err(SignInError::Forbidden) => "forbidden",
+        Err(SignInError::LockedOut(_)) => "locked_out",
+        Err(SignInError::Unavailable) => "unavailable",
+    };
+    tracing::info!(
+        target: "portcullis::audit",
+        event = "sign_in",
+        result = told,
+        name,
+        user_id = result.as_ref().ok().map(|account| account.id.as_str()),
+        address = address.map(tracing::field::display),
+        method = "password",
+    );
+    let account = result?;
+    let standing = site.store.standing(account.id.as_str()).await?;
+    let engine = site.checker.engine();
+    let mut user = SignedIn::by_password(&account, engine.verifier.roles());
+    user.cut_off = standing.cut_off.map(Timestamp::as_secs);
+    Ok((user, standing))
+}
+
+fn audit_exchange(user: Option<&SignedIn>) {
+    tracing::info!(
+        target: "portcullis::audit",
+        event = "exchange",
+        result = if user.is_some() { "exchanged" } else { "refused" },
+        name = user.map(|user| user.name.as_str()),
+        user_id = user.map(|user| user.user_id.as_str()),
+        method = user.map(|user| user.method.as_str()),
+    );
+}
+
+/// The answer to who has signed in: the token, and the cookie.
+fn signed_in(site: &Site, issued: &IssuedToken, return_to: Option<String>) -> Response {
+    let token = issued.token.expose_secret();
+    let redirect_url = return_to.unwrap_or_else(|| format!("{}/ui/?login=success", site.base()));
+    let answer = json!({
+        "token": token,
+        "redirect_url": redirect_url,
+        "expires_in": issued.expires_in,
+    });
+    ([(header::SET_COOKIE, site.cookie(token, false))], Json(answer)).into_response()
+}

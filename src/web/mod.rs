@@ -1,0 +1,48 @@
+//! The HTTP listeners: `http` for everybody, `internal` for the platform.
+//!
+//! A request passes the [`gate`] (origins, CORS, headers of every answer),
+//! then comes to its endpoint: a file a group.
+
+mod address;
+mod body;
+mod discovery;
+mod error;
+mod gate;
+mod internal;
+mod login;
+mod request;
+mod server;
+mod session;
+mod state;
+
+use std::sync::Arc;
+
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
+
+use self::error::ApiError;
+pub(crate) use self::request::request_input;
+pub use self::{
+    internal::{Internal, internal_router},
+    server::HttpServer,
+    state::{Site, SiteSettings},
+};
+
+/// The `http` listener's endpoints.
+pub fn router(site: Arc<Site>) -> Router {
+    Router::new()
+        .route("/v3/login", post(login::login))
+        .route("/v3/login/exchange", post(login::exchange))
+        .route("/v2/login", post(login::sign_in_here))
+        .route("/session", get(session::show).post(login::sign_in_here))
+        .route("/session/logout", post(session::logout))
+        .route("/.well-known/portcullis", get(discovery::document))
+        .route("/.well-known/litellm-ui-config", get(discovery::document))
+        .route("/litellm/.well-known/litellm-ui-config", get(discovery::document))
+        .fallback(async || ApiError::not_found())
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn_with_state(Arc::clone(&site), gate::pass))
+        .with_state(site)
+}

@@ -1,0 +1,233 @@
+//! One suite over every store.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use portcullis::{
+    clock::{SystemClock, Timestamp},
+    store::{Cursor, Key, Limit, Revocation, Store, StoreError},
+    token::TokenRef,
+};
+
+use crate::{
+    redis::{Redis, cli},
+    support::PATIENCE,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_millis(250);
+
+fn of(redis: &Redis) -> Store {
+    Store::redis(&redis.target, "test:", TIMEOUT, 7 * 24 * 60 * MINUTE).unwrap()
+}
+
+/// A busy machine may need a moment for the first connection.
+async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match call().await {
+            Ok(done) => return done,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn keeps_its_contract(store: Store) {
+    let store = Arc::new(store);
+    patiently(async || store.concerns().await).await;
+
+    // A value is taken once, whoever asks beside.
+    for round in 0..20 {
+        let key = Key::new("code", &round.to_string());
+        store.put(&key, &format!("value {round}"), MINUTE).await.unwrap();
+        let takers: Vec<_> = (0..50)
+            .map(|_| {
+                let (store, key) = (Arc::clone(&store), key.clone());
+                tokio::spawn(async move { store.take::<String>(&key).await.unwrap() })
+            })
+            .collect();
+        let mut taken = Vec::new();
+        for taker in takers {
+            taken.extend(taker.await.unwrap());
+        }
+        assert_eq!(taken, [format!("value {round}")]);
+    }
+    assert_eq!(store.take::<String>(&Key::new("code", "none")).await.unwrap(), None);
+
+    // It lives no longer than it should, and is not overwritten in Redis.
+    let brief = Key::new("code", "brief");
+    store.put(&brief, &1, Duration::from_millis(50)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(store.take::<i32>(&brief).await.unwrap(), None);
+
+    // Tries are counted, locked out, given back and forgotten.
+    let tries = Key::new("tries", "ann");
+    let limit = Limit { tries: 3, window: MINUTE, lockout: 5 * MINUTE };
+    for count in 1..=3 {
+        let hits = store.hit(&tries, limit).await.unwrap();
+        assert_eq!(hits.count, count);
+        assert!(hits.resets_in <= MINUTE && hits.resets_in > MINUTE / 2, "{hits:?}");
+    }
+    let locked = store.hit(&tries, limit).await.unwrap();
+    assert_eq!(locked.count, 4);
+    assert!(locked.resets_in > 4 * MINUTE, "{locked:?}");
+    store.give_back(&tries).await.unwrap();
+    assert_eq!(store.hit(&tries, limit).await.unwrap().count, 4);
+    store.forget(&tries).await.unwrap();
+    assert_eq!(store.hit(&tries, limit).await.unwrap().count, 1);
+    store.give_back(&Key::new("tries", "nobody")).await.unwrap();
+    assert_eq!(store.hit(&Key::new("tries", "nobody"), limit).await.unwrap().count, 1);
+    let brief = Limit { window: Duration::from_millis(50), ..limit };
+    store.hit(&Key::new("tries", "brief"), brief).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(store.hit(&Key::new("tries", "brief"), brief).await.unwrap().count, 1);
+
+    // Revocations come in their order, and once.
+    let (none, start) = store.revocations(&Cursor::default()).await.unwrap();
+    assert_eq!(none, []);
+    let token = TokenRef::by_id("token-1");
+    let until = Timestamp::from_secs(4_000_000_000);
+    store.revoke(token, until).await.unwrap();
+    assert_eq!(store.standing("7").await.unwrap().cut_off, None);
+    let at = store.cut_off("7").await.unwrap();
+    assert_eq!(store.standing("7").await.unwrap().cut_off, Some(at));
+    assert!(store.standing("7").await.unwrap().issue_at() > at);
+    let expected = [Revocation::Token(token, until), Revocation::User("7".into(), at)];
+    let (page, cursor) = store.revocations(&start).await.unwrap();
+    assert_eq!(page, expected);
+    let (page, same) = store.revocations(&cursor).await.unwrap();
+    assert_eq!((page, &same), (vec![], &cursor));
+    assert_eq!(store.revocations(&Cursor::default()).await.unwrap().0, expected);
+
+    // An account that changes cuts its user off, and only then.
+    for (state, cuts) in [("REGULAR", false), ("REGULAR", false), ("ADMIN", true), ("ADMIN", false)]
+    {
+        let cut_off = store.note_account("8", state).await.unwrap();
+        assert_eq!(cut_off.is_some(), cuts, "{state}");
+        assert_eq!(
+            cut_off.is_some(),
+            store.standing("8").await.unwrap().cut_off == cut_off && cuts
+        );
+    }
+    let (page, _) = store.revocations(&cursor).await.unwrap();
+    assert!(matches!(page.as_slice(), [Revocation::User(id, _)] if id == "8"), "{page:?}");
+
+    // One cut-off after the other voids what was issued between them, also
+    // within one second.
+    let mut last = store.cut_off("7").await.unwrap();
+    for _ in 0..3 {
+        let issued = store.standing("7").await.unwrap().issue_at();
+        assert!(issued > last);
+        last = store.cut_off("7").await.unwrap();
+        assert!(issued.as_secs() <= last.as_secs());
+    }
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    keeps_its_contract(Store::memory(Arc::new(SystemClock))).await;
+}
+
+#[tokio::test]
+async fn redis_keeps_the_contract() {
+    let redis = Redis::single();
+    keeps_its_contract(of(&redis)).await;
+    // Nothing in a key tells what it is about.
+    let keys = cli(redis.port, &["KEYS", "*"]);
+    assert!(keys.lines().all(|key| key.starts_with("test:")), "{keys}");
+    assert!(!keys.contains("ann") && !keys.contains("brief"), "{keys}");
+}
+
+#[tokio::test]
+async fn redis_with_a_password_keeps_the_contract() {
+    keeps_its_contract(of(&Redis::with_password("s3cret"))).await;
+}
+
+#[tokio::test]
+async fn a_redis_cluster_keeps_the_contract() {
+    keeps_its_contract(of(&Redis::cluster())).await;
+}
+
+#[tokio::test]
+async fn redis_behind_a_sentinel_keeps_the_contract_and_fails_over() {
+    let mut redis = Redis::sentinel();
+    let store = of(&redis);
+    keeps_its_contract(of(&redis)).await;
+    patiently(async || store.cut_off("9").await).await;
+    // The master goes; the sentinel names another, and the store finds it.
+    drop(redis.servers.remove(0));
+    patiently(async || {
+        store.put(&Key::new("code", &format!("{:?}", Instant::now())), &1, MINUTE).await
+    })
+    .await;
+    assert!(store.standing("9").await.unwrap().cut_off.is_some());
+}
+
+#[tokio::test]
+async fn an_outage_is_an_error_in_time_and_ends_by_itself() {
+    let mut redis = Redis::single();
+    let store = of(&redis);
+    let key = |n: u32| Key::new("code", &n.to_string());
+    patiently(async || store.put(&key(0), &0, MINUTE).await).await;
+
+    // It hangs.
+    redis.servers[0].signal("STOP");
+    for n in 1..4 {
+        let started = Instant::now();
+        assert!(store.put(&key(n), &n, MINUTE).await.is_err());
+        assert!(store.take::<u32>(&key(n)).await.is_err(), "an error, and not an empty answer");
+        assert!(started.elapsed() < 4 * TIMEOUT, "{:?}", started.elapsed());
+    }
+    redis.servers[0].signal("CONT");
+    patiently(async || store.put(&key(10), &0, MINUTE).await).await;
+
+    // It takes no writes.
+    cli(redis.port, &["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    assert!(matches!(store.put(&key(11), &0, MINUTE).await, Err(StoreError::Failed(_))));
+    assert!(store.take::<u32>(&key(0)).await.is_err());
+    cli(redis.port, &["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    patiently(async || store.put(&key(12), &0, MINUTE).await).await;
+
+    // It is gone, and another one comes.
+    drop(redis.servers.pop());
+    assert!(store.put(&key(13), &0, MINUTE).await.is_err());
+    redis.restart();
+    patiently(async || store.put(&key(14), &0, MINUTE).await).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_may_lose_something_is_warned_of() {
+    let redis = Redis::single();
+    let store = of(&redis);
+    assert_eq!(patiently(async || store.concerns().await).await, [""; 0]);
+    cli(redis.port, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let concerns = store.concerns().await.unwrap();
+    assert!(concerns[0].contains("allkeys-lru"), "{concerns:?}");
+
+    let pair = Redis::sentinel();
+    let concerns = patiently(async || of(&pair).concerns().await).await;
+    assert!(concerns[0].contains("min-replicas-to-write"), "{concerns:?}");
+}
+
+#[tokio::test]
+async fn memory_refuses_rather_than_drop_a_live_value() {
+    let store = Store::memory(Arc::new(SystemClock));
+    let mut stored = 0;
+    while store.put(&Key::new("code", &stored.to_string()), &stored, MINUTE).await.is_ok() {
+        stored += 1;
+        assert!(stored <= 1_000_000, "it has no end");
+    }
+    let more = store.put(&Key::new("code", "more"), &0, MINUTE).await;
+    assert_eq!(more, Err(StoreError::Full));
+    assert_eq!(store.take::<i32>(&Key::new("code", "0")).await.unwrap(), Some(0));
+}
+
+#[test]
+fn no_password_of_a_store_is_printed() {
+    let target = portcullis::store::Target::Single("redis://:hunter2@127.0.0.1:1".into());
+    let store = Store::redis(&target, "p:", TIMEOUT, MINUTE).unwrap();
+    assert!(!format!("{target:?}{store:?}").contains("hunter2"));
+}
