@@ -61,7 +61,7 @@ impl DecisionLog {
         let claims = decision.principal.as_ref().map(|principal| &principal.claims);
         tracing::info!(
             target: "portcullis::decision",
-            request_id = input.map(|_| shorten(context.request_id)),
+            request_id = (!context.request_id.is_empty()).then(|| shorten(context.request_id)),
             trace_id = input.and_then(trace_id),
             decision = decision.name(),
             reason = decision.reason().map(Reason::as_str),

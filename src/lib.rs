@@ -27,13 +27,18 @@
 //! | [`checker`] | a decision in its setting: snapshot, clock, log |
 //! | [`grpc`] | protobuf to [`authz`] and back; the listener |
 //! | [`guard`] | the same checks as a tower layer, for upstreams |
+//! | [`store`] | what replicas share: one-time values, counters, revocations |
+//! | [`revocations`] | keeps the list of the revoked as whole as the store is |
+//! | [`login`] | accounts, passwords, limits on guessing, one-time codes |
+//! | [`web`] | the HTTP listeners: sign-in and sessions, probes and metrics |
+//! | [`workers`] | the workers of a control plane |
 //! | [`config`] | files and environment to the types of the other rooms |
 //! | [`app`] | puts it all together, runs it, stops it |
 //! | [`decision_log`], [`telemetry`], [`lifecycle`], [`error_body`] | what operators and clients are told, and signals |
 //!
 //! Dependencies run one way: `token`, `clock` <- `authz` <- `checker` <-
-//! `grpc`, `guard` <- `app` <- the command line. Only `app` and the command
-//! line read [`config::Config`].
+//! `grpc`, `guard`, and beside them `store` <- `login`, `revocations` <- `web`;
+//! then `app` and the command line, which alone read [`config::Config`].
 
 pub mod app;
 pub mod authz;

@@ -13,8 +13,16 @@ const BUFFERED_LINES: usize = 64 * 1024;
 
 /// Libraries that would log what they carry: they may warn, whatever
 /// `RUST_LOG` asks for.
-const QUIET: [&str; 6] =
-    ["h2=warn", "hyper=warn", "hyper_util=warn", "tonic=warn", "tower=warn", "axum=warn"];
+const QUIET: [&str; 8] = [
+    "h2=warn",
+    "hyper=warn",
+    "hyper_util=warn",
+    "tonic=warn",
+    "tower=warn",
+    "axum=warn",
+    "redis=warn",
+    "rustls=warn",
+];
 
 /// Starts the log. Lines that wait are written when the guard is dropped.
 ///

@@ -170,10 +170,12 @@ impl Drop for Forget<'_> {
     }
 }
 
-/// The kind of an error and Redis' own code: the text may quote a command.
+/// Redis' own code or the kind of an error, and what the connection said: an
+/// answer's text may quote a command.
 pub(super) fn failed(error: &RedisError) -> StoreError {
     StoreError::Failed(match error.code() {
         Some(code) => code.to_owned(),
+        None if error.is_io_error() => error.to_string(),
         None => format!("{:?}", error.kind()),
     })
 }

@@ -1,6 +1,6 @@
 //! The HTTP listeners: `http` for everybody, `internal` for the platform.
 //!
-//! A request passes the [`gate`] (origins, CORS, headers of every answer),
+//! A request passes the `gate` (origins, CORS, headers of every answer),
 //! then comes to its endpoint: a file a group.
 
 mod address;

@@ -19,7 +19,7 @@ use portcullis::{
     authz::{CheckInput, Engine, Header, Headers},
     clock::Timestamp,
     config::{Config, Sources},
-    token::RevocationList,
+    token::{RevocationList, TokenRef},
 };
 
 #[path = "../it/jwt.rs"]
@@ -32,6 +32,9 @@ const RULES: [usize; 3] = [1, 100, 10_000];
 fn main() {
     divan::main();
 }
+
+/// How many tokens are revoked.
+const REVOKED: [usize; 2] = [0, 100_000];
 
 /// An engine of this many rules; the last one is for the agents.
 fn engine(rules: usize) -> Engine {
@@ -88,7 +91,20 @@ fn headers(authorization: &str) -> Vec<(&'static str, String)> {
 
 #[divan::bench(args = RULES, sample_count = 500, sample_size = 50)]
 fn decide(bencher: Bencher<'_, '_>, rules: usize) {
-    let engine = engine(rules);
+    run(bencher, &engine(rules));
+}
+
+#[divan::bench(args = REVOKED, sample_count = 500, sample_size = 50)]
+fn revoked(bencher: Bencher<'_, '_>, tokens: usize) {
+    let engine = engine(100);
+    for at in 0..tokens {
+        let token = TokenRef::by_id(&at.to_string());
+        engine.verifier.revocations().revoke_token(token, Timestamp::from_secs(NOW + 3600));
+    }
+    run(bencher, &engine);
+}
+
+fn run(bencher: Bencher<'_, '_>, engine: &Engine) {
     let headers = headers(&format!("Bearer {}", token()));
     let now = Timestamp::from_secs(NOW);
     bencher.bench_local(|| {

@@ -20,12 +20,12 @@ fn every_configuration_is_one() {
     let blocks = blocks("toml");
     assert!(blocks.len() >= 4);
     for block in blocks {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), &block).unwrap();
-        let checked = output(
-            portcullis().args(["check-config", "--config", file.path().to_str().unwrap()]),
-            "",
-        );
+        let room = tempfile::tempdir().unwrap();
+        let file = room.path().join("portcullis.toml");
+        std::fs::write(&file, &block).unwrap();
+        std::fs::write(room.path().join("users.toml"), "").unwrap();
+        let checked =
+            output(portcullis().args(["check-config", "--config", file.to_str().unwrap()]), "");
         assert!(checked.status.success(), "{block}\n{}", String::from_utf8_lossy(&checked.stderr));
     }
 }
@@ -46,11 +46,17 @@ fn every_piece_of_envoys_configuration_is_in_the_whole_one() {
 fn every_command_runs_and_shows_what_is_written() {
     let port = free_port();
     let room = tempfile::tempdir().unwrap();
-    let first_toml = blocks("toml").remove(0);
-    std::fs::write(room.path().join("portcullis.toml"), first_toml).unwrap();
+    // A configuration that begins with its file's name is kept in that file.
+    for block in blocks("toml") {
+        if let Some(name) = block.lines().next().and_then(|line| line.strip_prefix("# ")) {
+            std::fs::write(room.path().join(name), &block).unwrap();
+        }
+    }
+    let http_port = free_port();
     let mut script = format!(
         "set -euo pipefail\nexport PORTCULLIS__CHECK__LISTEN=127.0.0.1:{port}\n\
-         export PORTCULLIS__HTTP__LISTEN=127.0.0.1:0 PORTCULLIS__INTERNAL__LISTEN=127.0.0.1:0\n"
+         export PORTCULLIS__HTTP__LISTEN=127.0.0.1:{http_port} PORTCULLIS__INTERNAL__LISTEN=127.0.0.1:0\n\
+         export PORTCULLIS__LIFECYCLE__DRAIN=0s\n"
     );
     for block in blocks("sh") {
         // `envoy/run --check` and the tests themselves: by `tests/run`.
@@ -63,6 +69,7 @@ fn every_command_runs_and_shows_what_is_written() {
             let code = if asks_and_is_denied { " && exit 9 || [ $? = 1 ]" } else { "" };
             let line = line
                 .replace("localhost:9191", &format!("localhost:{port}"))
+                .replace("localhost:8080", &format!("localhost:{http_port}"))
                 .replace("$PWD", root().to_str().unwrap());
             let line = match line.strip_prefix("cargo ") {
                 Some(rest) => format!("(cd {} && cargo {rest})", root().display()),
@@ -90,6 +97,8 @@ fn every_command_runs_and_shows_what_is_written() {
     for expected in [
         "ok\n",
         "reason   no_credential",
+        "\"name\":\"ann\",\"role\":\"REGULAR\",\"user_id\":\"7\"}",
+        "{\"message\":\"Session revoked.\"}",
         "remove   x_user_role",
         "envoy.service.auth.v3.Authorization\n",
         "grpc.health.v1.Health\n",

@@ -65,6 +65,54 @@ impl Redis {
         }
     }
 
+    /// One that speaks TLS alone, and the certificate to trust.
+    pub(crate) fn tls() -> (Self, String) {
+        let room = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let file = |name: &str| room.path().join(name).to_str().unwrap().to_owned();
+        let (key, certificate) = (file("key.pem"), file("cert.pem"));
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+            ])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args([
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                "subjectAltName=DNS:localhost",
+            ])
+            .args(["-keyout", &key, "-out", &certificate])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let running = Running::start(
+            Command::new("redis-server")
+                .args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1"])
+                .args(["--save", "", "--tls-auth-clients", "no", "--requirepass", "s3cret"])
+                .args(["--tls-cert-file", &certificate, "--tls-key-file", &key])
+                .args(["--tls-ca-cert-file", &certificate]),
+        );
+        crate::support::listens(port);
+        let url = format!("rediss://:s3cret@localhost:{port}");
+        let redis = Self {
+            target: Target::Single(url.clone()),
+            toml: format!("[store]\nkind = \"redis\"\nurl = \"{url}\"\ntimeout = \"1s\"\n"),
+            servers: vec![running],
+            port,
+            room,
+        };
+        (redis, certificate)
+    }
+
     /// Starts the server of a killed one again.
     pub(crate) fn restart(&mut self) {
         self.servers.clear();

@@ -108,6 +108,24 @@ async fn what_one_replica_begins_the_other_finishes_and_ends() {
 }
 
 #[tokio::test]
+async fn a_store_over_tls_is_one_whose_certificate_is_trusted() {
+    let (redis, certificate) = Redis::tls();
+    let toml = format!("login.control_plane_url = \"https://cp.example.com\"\n{}", redis.toml);
+    let mut trusting = portcullis();
+    trusting.env("SSL_CERT_FILE", certificate);
+    let replica = Replica::of(trusting, &toml).ready().await;
+    let token = replica.token("ann").await;
+    assert_eq!(replica.logout(&token).await.0, 200);
+
+    let doubting = Replica::of(portcullis(), &toml);
+    doubting.says("the store is away");
+    assert_eq!(doubting.readyz().await.0, 503);
+    for log in [replica.running.log(), doubting.running.log()] {
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}
+
+#[tokio::test]
 async fn the_command_line_revokes_on_every_replica() {
     let redis = Redis::single();
     let (a, b) = pair(&redis).await;
