@@ -30,6 +30,13 @@ const GIVE_BACK: &str = "\
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('DECR', KEYS[1]) end
 return 1";
 
+/// Revokes a token: KEYS stream; ARGV token, its end (seconds), how long an
+/// entry is kept (milliseconds): no token lives longer than that.
+const REVOKE: &str = "\
+local oldest = redis.call('TIME')[1] * 1000 - ARGV[3]
+redis.call('XADD', KEYS[1], 'MINID', '~', string.format('%d', oldest), '*', 't', ARGV[1], 'u', ARGV[2])
+return 1";
+
 /// Cuts a user off by the clock of Redis: KEYS stream, cut-offs; ARGV user,
 /// how long it is kept (milliseconds). A second one in the same second is a
 /// second later, since what was issued after the first one is, too.
@@ -124,9 +131,8 @@ impl Redis {
     }
 
     pub(super) async fn revoke(&self, token: TokenRef, until: Timestamp) -> Result<(), StoreError> {
-        let mut command = cmd("XADD");
-        command.arg(self.shared_key("stream")).arg("*");
-        command.arg("t").arg(hex(token.as_bytes())).arg("u").arg(until.as_secs());
+        let mut command = script(REVOKE, &[self.shared_key("stream")]);
+        command.arg(hex(token.as_bytes())).arg(until.as_secs()).arg(millis(self.keep_cut_offs));
         self.ask::<Value>(&command).await.map(drop)
     }
 

@@ -24,6 +24,8 @@ use crate::{
     store::Standing,
 };
 
+/// The longest name that is logged, in bytes.
+const MAX_LOGGED_NAME: usize = 128;
 /// A challenge's length: a SHA-256 as base64url (RFC 7636, section 4.2).
 const CHALLENGE_CHARACTERS: usize = 43;
 /// The length of a verifier (RFC 7636, section 4.1).
@@ -151,7 +153,8 @@ async fn sign_in(
         target: "portcullis::audit",
         event = "sign_in",
         result = told,
-        name,
+        // What was typed there need not be a name, nor short.
+        name = name.get(..name.floor_char_boundary(MAX_LOGGED_NAME)),
         user_id = result.as_ref().ok().map(|account| account.id.as_str()),
         address = address.map(tracing::field::display),
         method = "password",

@@ -360,3 +360,28 @@ fn an_exact_path_whose_slashed_form_is_open_to_more_people_is_warned_of() {
     let braces = warnings(&rule("a", "path = \"/users/{id}\"", "access = \"public\""));
     assert!(braces[0].mend.contains("path_template"));
 }
+
+#[test]
+fn a_worker_has_an_id_of_its_own_and_an_address_that_browsers_can_open() {
+    let worker = |id: &str, url: &str| {
+        format!("[[workers]]\nworker_id = \"{id}\"\nname = \"{id}\"\nurl = \"{url}\"\n")
+    };
+    for url in [
+        "eu.example.com",
+        "ftp://eu.example.com",
+        "javascript:alert(1)",
+        "https://a:b@eu.example.com",
+        "https://eu.example.com/?x=1",
+        "https://eu.example.com/#x",
+        "//eu.example.com",
+        "",
+    ] {
+        assert_eq!(keys(&worker("eu", url)), ["workers[0].url"], "{url}");
+    }
+    assert_eq!(keys(&worker("eu", "https://eu.example.com/base/")), [""; 0]);
+    let twice = worker("eu", "https://a.example") + &worker("eu", "https://b.example");
+    assert_eq!(keys(&twice), ["workers[1].worker_id"]);
+    assert_eq!(keys("[[workers]]\n").len(), 3);
+    let control_plane = "login.control_plane_url = \"https://cp.example.com\"";
+    assert!(load(control_plane, &[KEY]).unwrap().warnings.iter().any(|w| w.key == "store"));
+}

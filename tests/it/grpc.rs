@@ -13,40 +13,27 @@ use std::{
 
 use envoy_types::pb::{
     envoy::{
-        config::core::v3::{
-            Address, EnvoyInternalAddress, HeaderMap, HeaderValue, HeaderValueOption, Metadata,
-            Pipe, QueryParameter, SocketAddress, address, envoy_internal_address,
-            header_value_option::HeaderAppendAction, socket_address,
-        },
+        config::core::v3::{HeaderMap, HeaderValue, header_value_option::HeaderAppendAction},
         service::auth::v3::{
-            AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
-            attribute_context::{HttpRequest, Peer, Request, TlsSession},
-            authorization_client::AuthorizationClient,
+            AttributeContext, CheckRequest, CheckResponse,
+            attribute_context::{HttpRequest, Request},
             check_response::HttpResponse,
         },
-        r#type::v3::HttpStatus,
     },
-    google::{
-        protobuf::{Any, BoolValue, Struct, Timestamp as ProtoTime, Value, value::Kind},
-        rpc::Status,
-    },
+    google::protobuf::{BoolValue, value::Kind},
 };
 use portcullis::{
     app,
     authz::Reason,
     checker::Checker,
     clock::{Clock, SystemClock, Timestamp},
-    config::Listen,
     decision_log::DecisionLog,
-    grpc::{CheckService, Limits, Listener, Server},
+    grpc::CheckService,
     token::RevocationList,
 };
 use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::json;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
-use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -68,7 +55,7 @@ pub(crate) fn question(method: &str, path: &str, headers: &[(&str, &str)]) -> Ch
     })
 }
 
-fn of_http(http: HttpRequest) -> CheckRequest {
+pub(crate) fn of_http(http: HttpRequest) -> CheckRequest {
     let request = Request { http: Some(http), ..Request::default() };
     let attributes = AttributeContext { request: Some(request), ..AttributeContext::default() };
     CheckRequest { attributes: Some(attributes) }
@@ -83,12 +70,12 @@ pub(crate) fn bearer(changes: &serde_json::Value) -> String {
     format!("Bearer {}", jwt::token(&jwt::with(seconds(), changes)))
 }
 
-async fn start(toml: &str) -> InProcess {
+pub(crate) async fn start(toml: &str) -> InProcess {
     InProcess::start(toml, Arc::new(SystemClock)).await
 }
 
 /// The denial in an answer: the code, the status, and the reason.
-fn denied(response: &CheckResponse) -> (i32, i32, String) {
+pub(crate) fn denied(response: &CheckResponse) -> (i32, i32, String) {
     let Some(HttpResponse::DeniedResponse(denied)) = &response.http_response else {
         panic!("not denied: {response:?}");
     };
@@ -246,130 +233,6 @@ async fn headers_are_read_from_the_list_too_also_when_they_are_no_text() {
     assert_eq!(denied(&service.check(with(odd)).await), (7, 400, "bad_header".into()));
 }
 
-/// Sends bytes as the message of a Check and reads the answer's bytes.
-async fn raw_check(service: &InProcess, message: Vec<u8>) -> Result<CheckResponse, tonic::Status> {
-    use tonic::{client::Grpc, codegen::http::uri::PathAndQuery};
-    let mut grpc = Grpc::new(service.channel().await);
-    grpc.ready().await.unwrap();
-    let path = PathAndQuery::from_static("/envoy.service.auth.v3.Authorization/Check");
-    let codec = RawCodec;
-    let response = grpc.unary(tonic::Request::new(message), path, codec).await?;
-    Ok(CheckResponse::decode(response.into_inner().as_slice()).unwrap())
-}
-
-/// Bytes as they are.
-struct RawCodec;
-
-impl tonic::codec::Codec for RawCodec {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl tonic::codec::Encoder for RawCodec {
-    type Item = Vec<u8>;
-    type Error = tonic::Status;
-    fn encode(
-        &mut self,
-        item: Vec<u8>,
-        buffer: &mut tonic::codec::EncodeBuf<'_>,
-    ) -> Result<(), tonic::Status> {
-        bytes::BufMut::put_slice(buffer, &item);
-        Ok(())
-    }
-}
-
-impl tonic::codec::Decoder for RawCodec {
-    type Item = Vec<u8>;
-    type Error = tonic::Status;
-    fn decode(
-        &mut self,
-        buffer: &mut tonic::codec::DecodeBuf<'_>,
-    ) -> Result<Option<Vec<u8>>, tonic::Status> {
-        let length = bytes::Buf::remaining(buffer);
-        Ok(Some(bytes::Buf::copy_to_bytes(buffer, length).to_vec()))
-    }
-}
-
-#[tokio::test]
-async fn a_message_that_cannot_be_read_is_denied_and_not_an_error() {
-    let service = start("").await;
-    let unreadable = (7, 403, "no_http_attributes".to_owned());
-    // A header in the map whose value is not UTF-8.
-    let good = question("GET", "/api/healthcheck", &[("x-a", "MARK")]).encode_to_vec();
-    let at = good.windows(4).position(|window| window == b"MARK").unwrap();
-    let mut no_text = good.clone();
-    no_text[at] = 0xff;
-    for message in
-        [no_text, b"\xff\xff\xff\xff".to_vec(), good[..good.len() - 3].to_vec(), b"junk".to_vec()]
-    {
-        assert_eq!(denied(&raw_check(&service, message).await.unwrap()), unreadable);
-    }
-    assert_eq!(denied(&raw_check(&service, vec![]).await.unwrap()), unreadable);
-    assert_eq!(raw_check(&service, good).await.unwrap().status.unwrap().code, 0);
-}
-
-#[tokio::test]
-async fn a_compressed_message_is_denied_and_not_an_error() {
-    let service = start("").await;
-    let mut client = AuthorizationClient::new(service.channel().await);
-    let mut request = tonic::Request::new(question("GET", "/api/healthcheck", &[]));
-    request.metadata_mut().insert("grpc-encoding", "gzip".parse().unwrap());
-    // The header alone lies about a message that is plain.
-    let response = client.check(request).await.unwrap().into_inner();
-    assert_eq!(response.status.unwrap().code, 0);
-    let call = async |flag: u8| {
-        let stream = TcpStream::connect(&service.address).await.unwrap();
-        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
-        let connection = tokio::spawn(connection);
-        let mut head = check_call();
-        head.headers_mut().insert("grpc-encoding", http::HeaderValue::from_static("gzip"));
-        let (response, mut body) = sender.send_request(head, false).unwrap();
-        body.send_data(vec![flag, 0, 0, 0, 2, 0x1f, 0x8b].into(), true).unwrap();
-        let mut body = response.await.unwrap().into_body();
-        let bytes = body.data().await.unwrap().unwrap();
-        connection.abort();
-        CheckResponse::decode(&bytes[5..]).unwrap()
-    };
-    assert_eq!(denied(&call(1).await), (7, 403, "no_http_attributes".into()));
-}
-
-#[tokio::test]
-async fn a_message_at_the_limit_is_read_and_one_over_it_is_denied() {
-    let service = start("").await;
-    let sized = |length: usize| {
-        let mut request = question("GET", "/api/healthcheck", &[]);
-        let room = length - request.encoded_len() - 64;
-        let http =
-            request.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
-        http.raw_body = vec![b'x'; room];
-        let message = request.encode_to_vec();
-        assert!(message.len() <= length && message.len() > length - 64);
-        message
-    };
-    let mib = 1024 * 1024;
-    let fits = raw_check(&service, sized(mib)).await.unwrap();
-    assert_eq!(fits.status.unwrap().code, 0);
-    for length in [mib + 4096, 4 * mib + 4096] {
-        let response = raw_check(&service, sized(length)).await.unwrap();
-        assert_eq!(denied(&response), (7, 403, "no_http_attributes".into()));
-    }
-    let many: Vec<(String, String)> =
-        (0..20_000).map(|n| (format!("x-user-{n}"), "ADMIN".into())).collect();
-    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (&**name, &**value)).collect();
-    let spoofed =
-        raw_check(&service, question("GET", "/api/healthcheck", &many).encode_to_vec()).await;
-    let Some(HttpResponse::OkResponse(ok)) = spoofed.unwrap().http_response else { panic!() };
-    assert!(ok.headers_to_remove.len() >= 20_000);
-}
-
 /// A clock that panics when it is told to.
 #[derive(Debug, Default)]
 struct Fragile {
@@ -398,44 +261,6 @@ async fn a_panic_is_a_denial_and_the_service_lives_on() {
     }
     clock.broken.store(false, Ordering::Relaxed);
     assert_eq!(service.check(ask()).await.status.unwrap().code, 0);
-}
-
-/// The head of a call of Check.
-fn check_call() -> http::Request<()> {
-    http::Request::post("http://x/envoy.service.auth.v3.Authorization/Check")
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .unwrap()
-}
-
-#[tokio::test]
-async fn a_question_that_never_ends_is_denied() {
-    let service = start("").await;
-    // Preface, empty SETTINGS, HEADERS of a Check, and the beginning of DATA.
-    let mut stream = TcpStream::connect(&service.address).await.unwrap();
-    let (mut sender, connection) = {
-        let handshake = h2::client::handshake(&mut stream);
-        handshake.await.unwrap()
-    };
-    let (response, mut body) = sender.send_request(check_call(), false).unwrap();
-    body.send_data(bytes::Bytes::from_static(&[0, 0, 0, 1, 0, 10]), false).unwrap();
-    let answer = async {
-        let mut body = response.await.unwrap().into_body();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = body.data().await {
-            bytes.extend_from_slice(&chunk.unwrap());
-        }
-        bytes
-    };
-    let bytes = tokio::select! {
-        bytes = answer => bytes,
-        _ = connection => panic!("the connection ended"),
-        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("no answer"),
-    };
-    let response = CheckResponse::decode(&bytes[5..]).unwrap();
-    assert_eq!(denied(&response), (7, 403, "no_http_attributes".into()));
-    stream.shutdown().await.ok();
 }
 
 /// A service to be asked without a network.
@@ -550,44 +375,6 @@ async fn it_stops_by_itself_when_it_has_drained() {
 }
 
 #[tokio::test]
-async fn a_connection_has_an_age_so_that_replicas_get_their_share() {
-    let engine = app::engine(ask::config(""), Arc::new(RevocationList::empty()));
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let checker = Arc::new(Checker::new(Arc::new(engine), clock, DecisionLog::new(0.0)));
-    let limits = Limits { connection_age: Duration::from_millis(200), ..Limits::new(1 << 20) };
-    let listener = Listener::bind(&Listen::Tcp(([127, 0, 0, 1], 0).into())).await.unwrap();
-    let address = listener.to_string();
-    let server = Server::new(checker, limits);
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn({
-        let stop = stop.clone();
-        async move { server.serve(listener, stop).await.unwrap() }
-    });
-
-    let stream = TcpStream::connect(&address).await.unwrap();
-    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
-    let (response, mut body) = sender.send_request(check_call(), false).unwrap();
-    let message = question("GET", "/api/healthcheck", &[]).encode_to_vec();
-    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    body.send_data([&[0], &length[..]].concat().into(), false).unwrap();
-    let connection = tokio::spawn(connection);
-
-    // A call in flight outlives the age, and is answered.
-    tokio::time::sleep(limits.connection_age * 3).await;
-    assert!(!connection.is_finished());
-    body.send_data(message.into(), true).unwrap();
-    assert_eq!(response.await.unwrap().status(), 200);
-    // Then the connection is over, and a new one is served.
-    let ended = tokio::time::timeout(Duration::from_secs(5), connection).await;
-    assert!(ended.is_ok(), "the connection lives on");
-    let channel = Endpoint::new(format!("http://{address}")).unwrap().connect().await.unwrap();
-    let mut client = AuthorizationClient::new(channel);
-    client.check(question("GET", "/api/healthcheck", &[])).await.unwrap();
-    stop.cancel();
-    serving.await.unwrap();
-}
-
-#[tokio::test]
 async fn reflection_shows_the_services_in_both_versions() {
     use tonic_reflection::pb::{v1, v1alpha};
     let service = start("").await;
@@ -651,144 +438,4 @@ async fn a_unix_socket_serves_and_leaves_no_file_behind() {
     service.stop.cancel();
     service.ended.await.unwrap();
     assert!(!path.exists());
-}
-
-fn text(text: &str) -> Value {
-    Value { kind: Some(Kind::StringValue(text.into())) }
-}
-
-fn fields() -> Struct {
-    Struct { fields: HashMap::from([("k".to_owned(), text("v"))]).into_iter().collect() }
-}
-
-fn metadata_context(name: &str) -> Metadata {
-    Metadata {
-        filter_metadata: [(name.to_owned(), fields())].into_iter().collect(),
-        typed_filter_metadata: [(name.to_owned(), Any { type_url: "t".into(), value: vec![1] })]
-            .into_iter()
-            .collect(),
-    }
-}
-
-fn address_of(kind: address::Address) -> Address {
-    Address { address: Some(kind) }
-}
-
-/// A wrong field number of ours would lose or move a value.
-#[test]
-fn the_question_has_the_same_fields_as_envoys() {
-    let socket = SocketAddress {
-        protocol: 1,
-        address: "192.0.2.1".into(),
-        resolver_name: "r".into(),
-        ipv4_compat: true,
-        network_namespace_filepath: "/n".into(),
-        port_specifier: Some(socket_address::PortSpecifier::PortValue(443)),
-    };
-    let internal = EnvoyInternalAddress {
-        endpoint_id: "e".into(),
-        address_name_specifier: Some(
-            envoy_internal_address::AddressNameSpecifier::ServerListenerName("l".into()),
-        ),
-    };
-    let peer = |address| Peer {
-        address: Some(address),
-        service: "s".into(),
-        labels: [("a".to_owned(), "b".to_owned())].into_iter().collect(),
-        principal: "p".into(),
-        certificate: "c".into(),
-    };
-    let http = HttpRequest {
-        id: "1".into(),
-        method: "GET".into(),
-        path: "/p".into(),
-        host: "h".into(),
-        scheme: "https".into(),
-        query: "q".into(),
-        fragment: "f".into(),
-        size: -1,
-        protocol: "HTTP/2".into(),
-        body: "b".into(),
-        raw_body: vec![0, 255],
-        headers: [("n".to_owned(), "v".to_owned())].into_iter().collect(),
-        header_map: Some(HeaderMap {
-            headers: vec![HeaderValue { key: "k".into(), value: "v".into(), raw_value: vec![255] }],
-        }),
-    };
-    for (source, destination) in [
-        (
-            address::Address::SocketAddress(socket),
-            address::Address::Pipe(Pipe { path: "/p".into(), mode: 7 }),
-        ),
-        (
-            address::Address::EnvoyInternalAddress(internal),
-            address::Address::SocketAddress(SocketAddress {
-                port_specifier: Some(socket_address::PortSpecifier::NamedPort("x".into())),
-                ..SocketAddress::default()
-            }),
-        ),
-    ] {
-        let question = CheckRequest {
-            attributes: Some(AttributeContext {
-                source: Some(peer(address_of(source))),
-                destination: Some(peer(address_of(destination))),
-                request: Some(Request {
-                    time: Some(ProtoTime { seconds: 1, nanos: 2 }),
-                    http: Some(http.clone()),
-                }),
-                context_extensions: [("c".to_owned(), "e".to_owned())].into_iter().collect(),
-                metadata_context: Some(metadata_context("m")),
-                route_metadata_context: Some(metadata_context("r")),
-                tls_session: Some(TlsSession { sni: "sni".into() }),
-            }),
-        };
-        let ours = portcullis::proto::envoy::service::auth::v3::CheckRequest::decode(
-            question.encode_to_vec().as_slice(),
-        )
-        .unwrap();
-        assert_eq!(CheckRequest::decode(ours.encode_to_vec().as_slice()).unwrap(), question);
-    }
-}
-
-#[test]
-fn the_answer_has_the_same_fields_as_envoys() {
-    let option = HeaderValueOption {
-        header: Some(HeaderValue { key: "k".into(), value: "v".into(), raw_value: vec![1] }),
-        append: Some(BoolValue { value: true }),
-        append_action: 3,
-        keep_empty_value: true,
-    };
-    let denied = DeniedHttpResponse {
-        status: Some(HttpStatus { code: 451 - 20 }),
-        headers: vec![option.clone()],
-        body: "b".into(),
-    };
-    let ok = OkHttpResponse {
-        headers: vec![option.clone()],
-        headers_to_remove: vec!["r".into()],
-        dynamic_metadata: Some(fields()),
-        response_headers_to_add: vec![option],
-        query_parameters_to_set: vec![QueryParameter { key: "k".into(), value: "v".into() }],
-        query_parameters_to_remove: vec!["q".into()],
-    };
-    for http_response in [
-        HttpResponse::OkResponse(ok),
-        HttpResponse::DeniedResponse(denied.clone()),
-        HttpResponse::ErrorResponse(denied),
-    ] {
-        let answer = CheckResponse {
-            status: Some(Status {
-                code: 7,
-                message: "m".into(),
-                details: vec![Any { type_url: "t".into(), value: vec![1] }],
-            }),
-            http_response: Some(http_response),
-            dynamic_metadata: Some(fields()),
-        };
-        let ours = portcullis::proto::envoy::service::auth::v3::CheckResponse::decode(
-            answer.encode_to_vec().as_slice(),
-        )
-        .unwrap();
-        assert_eq!(CheckResponse::decode(ours.encode_to_vec().as_slice()).unwrap(), answer);
-    }
 }

@@ -14,22 +14,30 @@
     reason = "a test may fail loudly"
 )]
 
+mod accounts;
 mod ask;
 mod cli;
 mod config;
 mod decide;
+mod decide_answers;
 mod decide_credentials;
 mod decide_headers;
 mod envoy;
+mod envoy_websocket;
 mod floods;
 mod grpc;
+mod grpc_bytes;
+mod grpc_fields;
 mod guard;
 mod house;
 mod jwt;
+mod measured;
+mod models;
 mod readme;
 mod redis;
 mod replica;
 mod replicas;
 mod signin;
+mod stack;
 mod store;
 mod support;

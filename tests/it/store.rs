@@ -142,6 +142,22 @@ async fn redis_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn revocations_of_tokens_that_have_expired_are_dropped_from_redis() {
+    let redis = Redis::single();
+    // Nothing lives longer than a millisecond here.
+    let brief = Store::redis(&redis.target, "test:", TIMEOUT, Duration::from_millis(1)).unwrap();
+    let until = Timestamp::from_secs(4_000_000_000);
+    patiently(async || brief.revoke(TokenRef::by_id("first"), until).await).await;
+    for n in 0..500 {
+        brief.revoke(TokenRef::by_id(&n.to_string()), until).await.unwrap();
+    }
+    let length = || cli(redis.port, &["XLEN", "test:{revocations}:stream"]).parse::<u32>().unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    brief.revoke(TokenRef::by_id("last"), until).await.unwrap();
+    assert!(length() < 200, "{}", length());
+}
+
+#[tokio::test]
 async fn redis_with_a_password_keeps_the_contract() {
     keeps_its_contract(of(&Redis::with_password("s3cret"))).await;
 }

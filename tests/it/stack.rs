@@ -1,0 +1,229 @@
+//! A client's view of a real Envoy, the real binary, and the agents.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Command,
+};
+
+use portcullis::clock::{Clock as _, SystemClock};
+use serde_json::{Value, json};
+
+use crate::{
+    jwt,
+    support::{PATIENCE, Running, eventually, free_port, listens, read, root, serve},
+};
+
+pub(crate) const VERSIONS: [&str; 3] = ["1.36.4", "1.37.0", "1.40.0"];
+pub(crate) const NEWEST: &str = "1.40.0";
+
+/// How Envoy is configured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Mode {
+    /// By `envoy/envoy.yaml` as it is.
+    Strict,
+    /// Nothing normalised, nothing refused, so that all reaches portcullis.
+    Lax,
+    /// The same, with headers sent as a list of bytes.
+    LaxRaw,
+}
+
+/// The built-in rules, and a public path at which the agents show what
+/// arrived.
+const RULES: &str = r#"[
+    { name = "agents", path_prefix = "/api/agents", roles = ["REGULAR", "ADMIN"] },
+    { name = "health", path = "/api/healthcheck", access = "public" },
+    { name = "open", path_prefix = "/open", access = "public" },
+]"#;
+
+pub(crate) const MODES: [Mode; 3] = [Mode::Strict, Mode::Lax, Mode::LaxRaw];
+
+/// Replaces text that has to be there.
+fn replace(config: &str, from: &str, to: &str) -> String {
+    assert!(config.contains(from), "envoy.yaml has no {from:?}");
+    config.replace(from, to)
+}
+
+pub(crate) fn start_portcullis(port: u16, environment: &[(&str, &str)]) -> Running {
+    let environment = [environment, &[("PORTCULLIS__RULES", RULES)]].concat();
+    serve(&format!("127.0.0.1:{port}"), &environment)
+}
+
+pub(crate) struct Stack {
+    pub(crate) port: u16,
+    pub(crate) portcullis_port: u16,
+    pub(crate) portcullis: Option<Running>,
+    pub(crate) envoy: Running,
+    pub(crate) agents: Running,
+}
+
+impl Stack {
+    pub(crate) fn start(version: &str, mode: Mode) -> Self {
+        Self::with(version, mode, &[])
+    }
+
+    /// With these variables for portcullis and the agents.
+    pub(crate) fn with(version: &str, mode: Mode, environment: &[(&str, &str)]) -> Self {
+        let stack = Self::waiting_at("", version, mode, environment);
+        // It is up before it has seen that the others are.
+        stack.comes_back();
+        stack
+    }
+
+    /// The same, up when this path is answered.
+    pub(crate) fn waiting_at(
+        path: &str,
+        version: &str,
+        mode: Mode,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let binary = root().join("target/envoy").join(version).join("envoy");
+        assert!(binary.exists(), "no Envoy {version}: run tests/run, or envoy/install {version}");
+        let [port, portcullis_port, agents_port, admin] = [(); 4].map(|()| free_port());
+
+        let portcullis = start_portcullis(portcullis_port, environment);
+        let agents = std::path::Path::new(env!("CARGO_BIN_EXE_portcullis"));
+        let agents = agents.parent().unwrap().join("examples/agents");
+        let agents = Running::start(
+            Command::new(agents)
+                .env("AUTH_JWT_SECRET", jwt::SECRET)
+                .env("PORTCULLIS__RULES", RULES)
+                .env("AGENTS_LISTEN", format!("127.0.0.1:{agents_port}"))
+                .envs(environment.iter().copied()),
+        );
+        agents.line("listening on");
+
+        let mut config = read("envoy/envoy.yaml");
+        for (theirs, ours) in
+            [(8000, port), (9191, portcullis_port), (8081, agents_port), (9901, admin)]
+        {
+            config = replace(
+                &config,
+                &format!("port_value: {theirs} "),
+                &format!("port_value: {ours} "),
+            );
+        }
+        if mode != Mode::Strict {
+            for (from, to) in [
+                ("normalize_path: true", "normalize_path: false"),
+                ("merge_slashes: true", "merge_slashes: false"),
+                ("UNESCAPE_AND_REDIRECT", "KEEP_UNCHANGED"),
+                ("REJECT_REQUEST", "ALLOW"),
+                ("max_request_headers_kb: 32", "max_request_headers_kb: 96"),
+            ] {
+                config = replace(&config, from, to);
+            }
+        }
+        if mode == Mode::LaxRaw {
+            config = replace(&config, "validate_mutations: true", "encode_raw_headers: true");
+        }
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        std::fs::write(file.path(), config).unwrap();
+        let envoy = Running::start(
+            Command::new(binary).args(["--config-path", file.path().to_str().unwrap()]).args([
+                "--concurrency",
+                "1",
+                "--disable-hot-restart",
+                "--log-level",
+                "warning",
+            ]),
+        );
+        listens(port);
+        let stack = Self { port, portcullis_port, portcullis: Some(portcullis), envoy, agents };
+        if !path.is_empty() {
+            eventually(path, || (stack.send("GET", path, &[]).status == 200).then_some(()));
+        }
+        stack
+    }
+
+    /// Waits until a good token is let through.
+    pub(crate) fn comes_back(&self) {
+        let good = bearer("ADMIN");
+        eventually("a good answer", || {
+            let answer = self.send("GET", "/api/agents", &[("authorization", &good)]);
+            (answer.status == 200).then_some(())
+        });
+    }
+
+    /// Sends a request as it is written, over a socket.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nhost: app.example.com\r\n").into_bytes();
+        let closes = !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("connection"));
+        for (name, value) in headers {
+            request.extend(format!("{name}: {value}\r\n").bytes());
+        }
+        request.extend(if closes { &b"connection: close\r\n\r\n"[..] } else { &b"\r\n"[..] });
+        self.send_bytes(&request)
+    }
+
+    pub(crate) fn send_bytes(&self, request: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // It may have answered, and closed, before it has read all.
+        let _ = stream.write_all(request);
+        Answer::read(&mut stream)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// Reads an answer with a `content-length`, or up to the end.
+    pub(crate) fn read(stream: &mut TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let answer = Self::parse(head, body);
+                let length = answer.headers.get("content-length").and_then(|v| v.parse().ok());
+                if length.is_some_and(|length: usize| body.len() >= length) || answer.status == 101
+                {
+                    return answer;
+                }
+            }
+            if let Ok(length @ 1..) = stream.read(&mut chunk) {
+                bytes.extend_from_slice(&chunk[..length]);
+            } else {
+                let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+                return Self::parse(head, body);
+            }
+        }
+    }
+
+    pub(crate) fn parse(head: &str, body: &str) -> Self {
+        let mut lines = head.lines();
+        // A connection that is closed without an answer lets nothing through.
+        let status =
+            lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0);
+        let headers = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        Self { status, headers, body: body.to_owned() }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// Whether the upstream has seen the request.
+    pub(crate) fn reached(&self) -> bool {
+        self.body.contains("\"received\"")
+    }
+}
+
+pub(crate) fn token(changes: &Value) -> String {
+    jwt::token(&jwt::with(SystemClock.now().as_secs(), changes))
+}
+
+pub(crate) fn bearer(role: &str) -> String {
+    format!("Bearer {}", token(&json!({ "role": role })))
+}
