@@ -145,6 +145,7 @@ impl App {
             accounts: Arc::clone(&accounts),
             store: Arc::clone(&store),
             list: Arc::clone(&list),
+            clock: Arc::clone(&clock),
         });
         let health = Arc::new(ListHealth::default());
         let follower = Follower {

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use portcullis::config::{Config, Sources};
+
 use super::{ConfigArgs, NO, YES, fail, print};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -21,7 +23,11 @@ pub(super) struct Healthcheck {
 
 impl Healthcheck {
     pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
-        let mut address = self.config.load(false)?.internal.listen;
+        let sources = Sources::of_process(self.config.config);
+        let address = Config::internal_listen(&sources);
+        let mut address = address.ok_or_else(|| {
+            fail(NO, "internal.listen is no address", "write one such as 127.0.0.1:9192")
+        })?;
         // An address for listening everywhere is none to connect to.
         address.set_ip(match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -12,7 +12,7 @@ use portcullis::{
     app,
     clock::{Clock as _, SystemClock, Timestamp},
     config::Config,
-    token::{Minter, NewToken, Refusal, RevocationList, TokenRef, UserId, Verifier, peek},
+    token::{Minter, NewToken, RevocationList, TokenRef, UserId, Verifier, peek},
 };
 use secrecy::ExposeSecret as _;
 
@@ -170,6 +170,10 @@ impl Revoke {
             (None, Some((jti, until)), _) => (Some((TokenRef::by_id(&jti), until)), None),
             (None, None, user_id) => (None, user_id),
         };
+        if token.as_ref().is_some_and(|(_, until)| *until < SystemClock.now()) {
+            let mend = "there is nothing to do, unless --until is wrong";
+            return Err(fail(WRONG, "the token has expired by itself", mend));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| fail(NO, error, "try again"))?;
         let revoked = runtime.block_on(async {
@@ -185,22 +189,15 @@ impl Revoke {
     }
 }
 
-/// What names a token that some key of ours has signed, and its end.
+/// What names a token of ours, and its end.
 fn of_token(verifier: &Verifier, token: &str) -> Result<(TokenRef, Timestamp), ExitCode> {
-    let refused = |refusal| {
+    verifier.name_of(token).map_err(|refusal| {
         fail(
             WRONG,
-            format!("the token would be refused anyhow: {refusal}"),
+            format!("the token is none of this service: {refusal}"),
             "there is nothing to do",
         )
-    };
-    let claims = verifier.verify(token, SystemClock.now()).map_err(refused)?;
-    let name = match (&claims.token_id, token.rsplit_once('.')) {
-        (Some(jti), _) => TokenRef::by_id(jti),
-        (None, Some((input, _))) => TokenRef::by_signing_input(input),
-        (None, None) => return Err(refused(Refusal::Malformed)),
-    };
-    Ok((name, claims.expires_at))
+    })
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {

@@ -85,6 +85,11 @@ fn limits(mut section: Section<'_>) -> LimitSettings {
             section.problem(key, "nobody could sign in", format!("write {number}"));
         }
     }
+    for (key, span) in [("window", window), ("lockout", lockout)] {
+        if span.is_zero() {
+            section.problem(key, "nothing would be counted", "write a duration such as \"60s\"");
+        }
+    }
     section.finish();
     let limit = |tries| Limit { tries, window, lockout };
     LimitSettings { name: limit(name), address: limit(address) }

@@ -87,6 +87,17 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 impl Config {
+    /// Where the internal listener of a running service is. Whatever else may
+    /// be wrong with a configuration is not asked: the service may run by an
+    /// earlier one.
+    #[must_use]
+    pub fn internal_listen(sources: &Sources) -> Option<std::net::SocketAddr> {
+        let (figment, problems) = sources.merge();
+        let reader = Reader::new(figment, problems);
+        let internal = InternalConfig::read(reader.root().table("internal"));
+        internal.map(|internal| internal.listen)
+    }
+
     /// Reads a configuration. With `dev`, a random key takes the place of one
     /// that is not given.
     ///

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, fmt, path::Path};
 
-use argon2::password_hash::phc::PasswordHash;
 use secrecy::SecretString;
 use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization as _;
@@ -36,6 +35,15 @@ pub struct Account {
     pub password_hash: SecretString,
     /// Whether nobody may sign in to it.
     pub disabled: bool,
+}
+
+impl Account {
+    /// What a token of this account depends on: a change of it cuts the user
+    /// off, and replicas that do not agree about it sign nobody in.
+    #[must_use]
+    pub fn state<'a>(&self, roles: &'a Roles) -> &'a str {
+        if self.disabled { "disabled" } else { roles.name(self.role) }
+    }
 }
 
 /// All accounts.
@@ -162,10 +170,12 @@ impl Accounts {
         self.by_name.values()
     }
 
-    /// Some hash of the accounts, to spend as much time on as on any.
-    pub(super) fn any_hash(&self) -> Option<PasswordHash> {
-        use secrecy::ExposeSecret as _;
-        let account = self.by_name.values().next()?;
-        PasswordHash::new(account.password_hash.expose_secret()).ok()
+    /// The hash that costs the most, to spend as much time on a name that
+    /// nobody has.
+    pub(super) fn costliest_hash(&self) -> Option<&SecretString> {
+        self.by_name
+            .values()
+            .map(|account| &account.password_hash)
+            .max_by_key(|hash| password::cost(hash))
     }
 }

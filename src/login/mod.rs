@@ -10,7 +10,7 @@ mod watch;
 use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use thiserror::Error;
 
 pub use self::{
@@ -20,7 +20,10 @@ pub use self::{
     password::{Hasher, hash},
     watch::AccountsWatch,
 };
-use crate::{store::StoreError, token::RoleSet};
+use crate::{
+    store::StoreError,
+    token::{RoleSet, Roles},
+};
 
 /// Why nobody was signed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -58,8 +61,7 @@ impl Login {
     /// A sign-in to these accounts, for these roles.
     #[must_use]
     pub fn new(accounts: Arc<ArcSwap<Accounts>>, limits: Limits, roles: RoleSet) -> Self {
-        let hasher = Hasher::new(&accounts.load());
-        Self { accounts, hasher, limits, roles }
+        Self { accounts, hasher: Hasher::default(), limits, roles }
     }
 
     /// The account of this name and password. A try is counted before the
@@ -76,14 +78,28 @@ impl Login {
     ) -> Result<Account, SignInError> {
         let name = canonical_name(name);
         let tried = self.limits.enter(&name, address).await?;
-        let account = self.accounts.load().by_name(&name).cloned();
-        let hash = account.as_ref().map(|account| account.password_hash.expose_secret().to_owned());
-        let right = self.hasher.verify(password, hash).await.ok_or(SignInError::Unavailable)?;
+        let accounts = self.accounts.load_full();
+        let account = accounts.by_name(&name).cloned();
+        let hash = account.as_ref().map(|account| account.password_hash.clone());
+        let right = self.hasher.verify(password, hash, &accounts).await;
+        let right = right.ok_or(SignInError::Unavailable)?;
         let Some(account) = account.filter(|_| right) else { return Err(SignInError::Wrong) };
         self.limits.give_back(tried).await?;
         if account.disabled || !self.roles.contains(account.role) {
             return Err(SignInError::Forbidden);
         }
         Ok(account)
+    }
+
+    /// Whether an account that has signed in is still what it was then, here
+    /// and by what the replicas have noted. Hashing takes time, and files
+    /// reach the replicas one after the other.
+    #[must_use]
+    pub fn is_current(&self, account: &Account, noted: Option<&str>, roles: &Roles) -> bool {
+        let accounts = self.accounts.load();
+        let state = account.state(roles);
+        let same = |now: &Account| now.id == account.id && now.state(roles) == state;
+        accounts.by_name(&canonical_name(&account.name)).is_some_and(same)
+            && noted.is_none_or(|noted| noted == state)
     }
 }

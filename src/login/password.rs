@@ -59,41 +59,47 @@ pub(super) fn check_hash(hash: &SecretString) -> Result<(), String> {
     Ok(())
 }
 
+/// What a hash costs: memory times passes. Zero for what is no hash.
+pub(super) fn cost(hash: &SecretString) -> u64 {
+    let params =
+        PasswordHash::new(hash.expose_secret()).ok().and_then(|hash| Params::try_from(&hash).ok());
+    params.map_or(0, |params| u64::from(params.m_cost()) * u64::from(params.t_cost()))
+}
+
+/// A hash of the weakest parameters that no password has: its value is made
+/// up. For a service that has no account whose hash could be taken.
+const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdCE$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// Verifies passwords, as many at a time as there are cores.
 #[derive(Debug)]
 pub struct Hasher {
     places: Arc<Semaphore>,
-    /// What a name is compared with that nobody has.
-    decoy: Arc<str>,
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { places: Arc::new(Semaphore::new(cores)) }
+    }
 }
 
 impl Hasher {
-    /// A hasher whose decoy costs what the accounts' hashes do.
-    #[must_use]
-    pub fn new(accounts: &Accounts) -> Self {
-        let params = accounts
-            .any_hash()
-            .and_then(|hash| Params::try_from(&hash).ok())
-            .or_else(|| Params::new(MIN_KIB, MIN_PASSES, 1, None).ok())
-            .unwrap_or_default();
-        let decoy = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password(b"the password of nobody")
-            .map(|hash: PasswordHash| hash.to_string())
-            .unwrap_or_default();
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { places: Arc::new(Semaphore::new(cores)), decoy: decoy.into() }
-    }
-
     /// Whether the password is that of the hash; without a hash it never is,
-    /// and takes as long. `None` when there was no room in time.
-    pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Option<bool> {
+    /// and takes as long as the costliest of the accounts. `None` when there
+    /// was no room in time.
+    pub(super) async fn verify(
+        &self,
+        password: SecretString,
+        hash: Option<SecretString>,
+        accounts: &Accounts,
+    ) -> Option<bool> {
         let place = Arc::clone(&self.places).acquire_owned();
         let place = tokio::time::timeout(MAX_WAIT, place).await.ok()?.ok()?;
-        let decoy = Arc::clone(&self.decoy);
+        let is_somebody = hash.is_some();
+        let hash =
+            hash.or_else(|| accounts.costliest_hash().cloned()).unwrap_or_else(|| NOBODYS.into());
         let verified = tokio::task::spawn_blocking(move || {
-            let is_somebody = hash.is_some();
-            let hash = hash.as_deref().unwrap_or(&decoy);
-            let matches = PasswordHash::new(hash).is_ok_and(|hash| {
+            let matches = PasswordHash::new(hash.expose_secret()).is_ok_and(|hash| {
                 Argon2::default()
                     .verify_password(password.expose_secret().as_bytes(), &hash)
                     .is_ok()

@@ -12,8 +12,9 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use super::account::Accounts;
+use super::account::{Account, Accounts};
 use crate::{
+    clock::Clock,
     store::{Store, StoreError},
     token::{RevocationList, Roles},
 };
@@ -35,6 +36,8 @@ pub struct AccountsWatch {
     pub store: Arc<Store>,
     /// Where they are enforced at once.
     pub list: Arc<RevocationList>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What tells one version of a file from another.
@@ -48,9 +51,10 @@ fn fingerprint(file: &Path) -> Option<Fingerprint> {
 impl AccountsWatch {
     /// Follows until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let mut seen = fingerprint(&self.file);
-        // What each account is, and whether the store knows it.
-        let mut noted: HashMap<String, String> = HashMap::new();
+        // The file is read once more: it may have changed since the start.
+        let mut seen = None;
+        // What each account was noted to be, once the store has told.
+        let mut noted: Option<HashMap<String, String>> = None;
         loop {
             if let Err(error) = self.note_all(&mut noted).await {
                 tracing::debug!(%error, "the accounts are noted when the store answers");
@@ -70,7 +74,7 @@ impl AccountsWatch {
     fn reload(&self) {
         match Accounts::load(&self.file, &self.roles) {
             Ok(accounts) => {
-                tracing::info!(accounts = accounts.iter().count(), "the users file was reloaded");
+                tracing::info!(accounts = accounts.iter().count(), "the users file was read");
                 self.accounts.store(Arc::new(accounts));
             }
             Err(problems) => {
@@ -85,20 +89,43 @@ impl AccountsWatch {
         }
     }
 
-    /// Notes what changed since it was last noted, until the store fails.
-    async fn note_all(&self, noted: &mut HashMap<String, String>) -> Result<(), StoreError> {
-        let accounts = self.accounts.load_full();
-        let mut now: HashMap<String, String> =
-            noted.keys().map(|id| (id.clone(), "removed".to_owned())).collect();
-        for account in accounts.iter() {
-            let state = if account.disabled { "disabled" } else { self.roles.name(account.role) };
-            now.insert(account.id.to_string(), state.to_owned());
+    /// What each account is, by the user's id.
+    fn states(&self) -> HashMap<String, String> {
+        let accounts = self.accounts.load();
+        let state = |account: &Account| account.state(&self.roles).to_owned();
+        accounts.iter().map(|account| (account.id.to_string(), state(account))).collect()
+    }
+
+    /// Notes what changed since it was last noted, by whichever replica.
+    async fn note_all(
+        &self,
+        noted: &mut Option<HashMap<String, String>>,
+    ) -> Result<(), StoreError> {
+        let noted = match noted {
+            Some(noted) => noted,
+            None => noted.insert(self.store.accounts().await?),
+        };
+        let mut now = self.states();
+        for id in noted.keys() {
+            now.entry(id.clone()).or_insert_with(|| "removed".to_owned());
         }
+        let mut failed = None;
         for (id, state) in now {
             if noted.get(&id) == Some(&state) {
                 continue;
             }
-            if let Some(at) = self.store.note_account(&id, &state).await? {
+            let cut_off = match self.store.note_account(&id, &state).await {
+                Ok(cut_off) => cut_off,
+                Err(error) => {
+                    // With the store away, who is shut out is so at least here.
+                    if noted.contains_key(&id) {
+                        self.list.cut_off_user(&id, self.clock.now());
+                    }
+                    failed = Some(error);
+                    continue;
+                }
+            };
+            if let Some(at) = cut_off {
                 self.list.cut_off_user(&id, at);
                 tracing::info!(
                     target: "portcullis::audit",
@@ -110,6 +137,6 @@ impl AccountsWatch {
             }
             noted.insert(id, state);
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }

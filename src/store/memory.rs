@@ -14,6 +14,8 @@ use crate::{
 
 /// The most entries of each kind. A live one is never dropped to make room.
 const CAPACITY: usize = 100_000;
+/// More than any leeway by which a token is accepted after its end.
+const KEPT_AFTER_END: Duration = Duration::from_secs(24 * 3600);
 
 /// The store in memory.
 #[derive(Debug)]
@@ -26,17 +28,29 @@ pub struct Memory {
 struct State {
     values: HashMap<Key, (Vec<u8>, Timestamp)>,
     counters: HashMap<Key, (u64, Timestamp)>,
-    revocations: Vec<Revocation>,
+    /// Each with its number, which grows.
+    revocations: Vec<(u64, Revocation)>,
+    appended: u64,
     cut_offs: HashMap<String, Timestamp>,
     accounts: HashMap<String, String>,
 }
 
 impl State {
-    fn append(&mut self, revocation: Revocation) -> Result<(), StoreError> {
+    /// Appends, and drops what means nothing any more when there is no room:
+    /// tokens that have expired a day ago, and all but a user's last cut-off.
+    fn append(&mut self, revocation: Revocation, now: Timestamp) -> Result<(), StoreError> {
+        if self.revocations.len() >= CAPACITY {
+            let cut_offs = &self.cut_offs;
+            self.revocations.retain(|(_, kept)| match kept {
+                Revocation::Token(_, until) => until.plus(KEPT_AFTER_END) > now,
+                Revocation::User(id, at) => cut_offs.get(id) == Some(at),
+            });
+        }
         if self.revocations.len() >= CAPACITY {
             return Err(StoreError::Full);
         }
-        self.revocations.push(revocation);
+        self.appended += 1;
+        self.revocations.push((self.appended, revocation));
         Ok(())
     }
 }
@@ -93,7 +107,7 @@ impl Memory {
     }
 
     pub(super) fn revoke(&self, token: TokenRef, until: Timestamp) -> Result<(), StoreError> {
-        self.state().append(Revocation::Token(token, until))
+        self.state().append(Revocation::Token(token, until), self.clock.now())
     }
 
     pub(super) fn cut_off(&self, user_id: &str) -> Result<Timestamp, StoreError> {
@@ -105,14 +119,15 @@ impl Memory {
         // What was issued after an earlier one in this second is of the next.
         let after = state.cut_offs.get(user_id).map_or(now, |before| before.as_secs() + 1);
         let at = Timestamp::from_secs(now.max(after));
-        state.append(Revocation::User(user_id.to_owned(), at))?;
+        state.append(Revocation::User(user_id.to_owned(), at), self.clock.now())?;
         state.cut_offs.insert(user_id.to_owned(), at);
         Ok(at)
     }
 
     pub(super) fn standing(&self, user_id: &str) -> Standing {
         let cut_off = self.state().cut_offs.get(user_id).copied();
-        Standing { now: self.clock.now(), cut_off }
+        let account = self.state().accounts.get(user_id).cloned();
+        Standing { now: self.clock.now(), cut_off, account }
     }
 
     pub(super) fn note_account(
@@ -128,11 +143,16 @@ impl Memory {
         Ok(cut_off)
     }
 
+    pub(super) fn accounts(&self) -> HashMap<String, String> {
+        self.state().accounts.clone()
+    }
+
     pub(super) fn revocations(&self, after: &Cursor) -> (Vec<Revocation>, Cursor) {
         let state = self.state();
-        let seen = after.0.parse().unwrap_or(0);
-        let new = state.revocations.get(seen..).unwrap_or_default().to_vec();
-        (new, Cursor(state.revocations.len().to_string()))
+        let seen: u64 = after.0.parse().unwrap_or(0);
+        let from = state.revocations.partition_point(|(number, _)| *number <= seen);
+        let new = state.revocations.iter().skip(from).map(|(_, kept)| kept.clone()).collect();
+        (new, Cursor(state.appended.to_string()))
     }
 }
 

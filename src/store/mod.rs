@@ -8,7 +8,7 @@ mod link;
 mod memory;
 mod redis;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Serialize, de::DeserializeOwned};
@@ -88,12 +88,14 @@ pub enum Revocation {
 
 /// How a user stands. All times are the store's, so that the order of a
 /// cut-off and of a sign-in does not hang on the clocks of the replicas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The time now.
     pub now: Timestamp,
     /// What the user was issued up to and in that second is refused.
     pub cut_off: Option<Timestamp>,
+    /// What the user's account was noted to be.
+    pub account: Option<String>,
 }
 
 impl Standing {
@@ -274,6 +276,18 @@ impl Store {
         match self {
             Self::Memory(memory) => memory.note_account(user_id, state),
             Self::Redis(redis) => redis.note_account(user_id, state).await,
+        }
+    }
+
+    /// What every account was noted to be, by the user's id.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn accounts(&self) -> Result<HashMap<String, String>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.accounts()),
+            Self::Redis(redis) => redis.accounts().await,
         }
     }
 

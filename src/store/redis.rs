@@ -5,7 +5,7 @@
 //! goes on where it stood. All keys of a script share a hash tag, so that a
 //! cluster keeps them in one slot.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 
@@ -51,10 +51,11 @@ redis.call('ZADD', KEYS[2], at, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. oldest)
 return at";
 
-/// The time, and a user's cut-off: KEYS cut-offs; ARGV user.
+/// The time, a user's cut-off and account: KEYS cut-offs, accounts; ARGV user.
 const STANDING: &str = "\
 local at = redis.call('ZSCORE', KEYS[1], ARGV[1])
-return {tonumber(redis.call('TIME')[1]), at and tonumber(at) or -1}";
+local account = redis.call('HGET', KEYS[2], ARGV[1])
+return {tonumber(redis.call('TIME')[1]), at and tonumber(at) or -1, account}";
 
 /// Notes an account: KEYS stream, cut-offs, accounts; ARGV user, how long,
 /// account. Whoever notices a change cuts the user off.
@@ -143,10 +144,11 @@ impl Redis {
     }
 
     pub(super) async fn standing(&self, user_id: &str) -> Result<Standing, StoreError> {
-        let mut command = script(STANDING, &[self.shared_key("cut-offs")]);
-        let (now, at): (i64, i64) = self.ask(command.arg(user_id)).await?;
+        let keys = ["cut-offs", "accounts"].map(|key| self.shared_key(key));
+        let mut command = script(STANDING, &keys);
+        let (now, at, account): (i64, i64, Option<String>) = self.ask(command.arg(user_id)).await?;
         let cut_off = (at >= 0).then(|| Timestamp::from_secs(at));
-        Ok(Standing { now: Timestamp::from_secs(now), cut_off })
+        Ok(Standing { now: Timestamp::from_secs(now), cut_off, account })
     }
 
     pub(super) async fn note_account(
@@ -159,6 +161,10 @@ impl Redis {
         command.arg(user_id).arg(millis(self.keep_cut_offs)).arg(account);
         let at: i64 = self.ask(&command).await?;
         Ok((at != 0).then(|| Timestamp::from_secs(at)))
+    }
+
+    pub(super) async fn accounts(&self) -> Result<HashMap<String, String>, StoreError> {
+        self.ask(cmd("HGETALL").arg(self.shared_key("accounts"))).await
     }
 
     pub(super) async fn revocations(

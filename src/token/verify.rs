@@ -6,7 +6,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::{
-    claims::Claims, json::Members, key::KeyRing, refusal::Refusal, revocation::RevocationList,
+    claims::Claims,
+    json::Members,
+    key::KeyRing,
+    refusal::Refusal,
+    revocation::{RevocationList, TokenRef},
     role::Roles,
 };
 use crate::clock::Timestamp;
@@ -82,6 +86,18 @@ impl Verifier {
     /// The first [`Refusal`] met. No claim is looked at before a key has
     /// vouched for it.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
+        let (claims, signing_input) = self.read(token)?;
+        self.check_times(&claims, now)?;
+        self.check_parties(&claims)?;
+        if self.revoked.refuses(&claims, signing_input) {
+            return Err(Refusal::Revoked);
+        }
+        Ok(claims)
+    }
+
+    /// The claims of a token that one of the keys has signed, and what it has
+    /// signed.
+    fn read<'a>(&self, token: &'a str) -> Result<(Claims, &'a str), Refusal> {
         let parts = Parts::split(token)?;
         let kid = accept_header(&parts.header()?)?;
 
@@ -98,13 +114,22 @@ impl Verifier {
 
         let payload = decode(parts.payload)?;
         let payload = Members::parse(&payload, MAX_CLAIMS).map_err(|_| Refusal::Malformed)?;
-        let claims = Claims::read(&payload, &self.roles)?;
-        self.check_times(&claims, now)?;
-        self.check_parties(&claims)?;
-        if self.revoked.refuses(&claims, parts.signing_input) {
-            return Err(Refusal::Revoked);
-        }
-        Ok(claims)
+        Ok((Claims::read(&payload, &self.roles)?, parts.signing_input))
+    }
+
+    /// What names a token that one of the keys has signed, and its end, also
+    /// when it would not be accepted now: for revoking it.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] when it is none of ours.
+    pub fn name_of(&self, token: &str) -> Result<(TokenRef, Timestamp), Refusal> {
+        let (claims, signing_input) = self.read(token)?;
+        let name = match &claims.token_id {
+            Some(jti) => TokenRef::by_id(jti),
+            None => TokenRef::by_signing_input(signing_input),
+        };
+        Ok((name, claims.expires_at))
     }
 
     fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {

@@ -162,6 +162,10 @@ async fn sign_in(
     let account = result?;
     let standing = site.store.standing(account.id.as_str()).await?;
     let engine = site.checker.engine();
+    // After the cut-off was read: one that is in it was preceded by a change.
+    if !site.login.is_current(&account, standing.account.as_deref(), engine.verifier.roles()) {
+        return Err(ApiError::unavailable());
+    }
     let mut user = SignedIn::by_password(&account, engine.verifier.roles());
     user.cut_off = standing.cut_off.map(Timestamp::as_secs);
     Ok((user, standing))

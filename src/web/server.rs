@@ -19,6 +19,8 @@ use super::address::Peer;
 
 /// Connections at a time.
 const MAX_CONNECTIONS: usize = 4096;
+/// How long a connection may last.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
 /// How long the head of a request may take, also the next one's.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest head, in bytes.
@@ -58,7 +60,11 @@ impl HttpServer {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let graceful = GracefulShutdown::new();
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let place = tokio::select! {
+                place = Arc::clone(&places).acquire_owned() => place,
+                () = stop.cancelled() => break,
+            };
+            let Ok(place) = place else { return };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = stop.cancelled() => break,
@@ -73,8 +79,9 @@ impl HttpServer {
             };
             let connection = graceful.watch(connection(stream, peer, router.clone()));
             tokio::spawn(async move {
-                // A client that goes away is no news.
-                let _ = connection.await;
+                // A client that goes away is no news; one that never reads its
+                // answers keeps its place no longer than this.
+                let _ = tokio::time::timeout(MAX_CONNECTION_AGE, connection).await;
                 drop(place);
             });
         }

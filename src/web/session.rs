@@ -15,7 +15,6 @@ use super::{
     request::request_input,
     state::Site,
 };
-use crate::token::TokenRef;
 
 /// `GET /session`: who is signed in.
 pub(super) async fn show(State(site): State<Arc<Site>>, request: Request) -> Response {
@@ -47,11 +46,8 @@ pub(super) async fn logout(
         Err(denial) => return Ok(denied(&denial)),
     };
     let claims = &identified.claims;
-    let token = match (&claims.token_id, identified.token.rsplit_once('.')) {
-        (Some(jti), _) => TokenRef::by_id(jti),
-        (None, Some((signing_input, _))) => TokenRef::by_signing_input(signing_input),
-        (None, None) => return Err(ApiError::internal()),
-    };
+    let (token, _) =
+        engine.verifier.name_of(&identified.token).map_err(|_| ApiError::internal())?;
     site.store.revoke(token, claims.expires_at).await?;
     // Here at once; the other replicas follow.
     engine.verifier.revocations().revoke_token(token, claims.expires_at);

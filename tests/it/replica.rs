@@ -64,10 +64,20 @@ impl Replica {
         Self::of(portcullis(), toml)
     }
 
-    pub(crate) fn of(mut command: std::process::Command, toml: &str) -> Self {
+    pub(crate) fn of(command: std::process::Command, toml: &str) -> Self {
+        Self::with_users(command, toml, &everybody())
+    }
+
+    /// Starts one of this configuration and these users, with a control plane.
+    pub(crate) fn start_of(toml: &str, users: &str) -> Self {
+        let toml = format!("login.control_plane_url = \"{CONTROL_PLANE}\"\n{toml}");
+        Self::with_users(portcullis(), &toml, users)
+    }
+
+    fn with_users(mut command: std::process::Command, toml: &str, users: &str) -> Self {
         let room = tempfile::tempdir().unwrap();
         let users_file = room.path().join("users.toml");
-        std::fs::write(&users_file, everybody()).unwrap();
+        std::fs::write(&users_file, users).unwrap();
         let config_file = room.path().join("portcullis.toml");
         std::fs::write(&config_file, format!("login.users_file = \"users.toml\"\n{toml}")).unwrap();
         command.args(["serve", "--config", config_file.to_str().unwrap()]);

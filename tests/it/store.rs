@@ -241,6 +241,19 @@ async fn memory_refuses_rather_than_drop_a_live_value() {
     assert_eq!(store.take::<i32>(&Key::new("code", "0")).await.unwrap(), Some(0));
 }
 
+#[tokio::test]
+async fn memory_forgets_revocations_that_mean_nothing_any_more() {
+    let store = Store::memory(Arc::new(SystemClock));
+    for n in 0..150_000 {
+        let past = Timestamp::from_secs(1_000_000_000);
+        store.revoke(TokenRef::by_id(&n.to_string()), past).await.unwrap();
+    }
+    let cursor = store.revocations(&Cursor::default()).await.unwrap().1;
+    store.cut_off("7").await.unwrap();
+    let (page, _) = store.revocations(&cursor).await.unwrap();
+    assert!(matches!(page.as_slice(), [Revocation::User(id, _)] if id == "7"), "{page:?}");
+}
+
 #[test]
 fn no_password_of_a_store_is_printed() {
     let target = portcullis::store::Target::Single("redis://:hunter2@127.0.0.1:1".into());
