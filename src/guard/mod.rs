@@ -27,13 +27,13 @@ use std::{
     task::{Context as Task, Poll},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower::{Layer, Service};
 
 pub use self::admission::{Admission, Expired, User};
 use crate::{
     app,
-    authz::{Denial, Grant, Verdict},
+    authz::{Grant, Verdict},
     checker::{Checker, Context},
     clock::{Clock, SystemClock},
     config::Config,
@@ -110,7 +110,7 @@ where
                 let admission = Admission::new(principal, *leeway, Arc::clone(clock));
                 Ok((admission, Changes::of(grant)))
             }
-            Verdict::Deny(denial) => Err(refuse(denial)),
+            Verdict::Deny(denial) => Err(web::denied(denial)),
         });
         match admitted {
             Ok((admission, changes)) => {
@@ -152,17 +152,4 @@ impl Changes {
             headers.insert(name, value);
         }
     }
-}
-
-/// The answer to a request that may not pass.
-fn refuse<R: From<String>>(denial: &Denial) -> Response<R> {
-    let mut response = Response::new(denial.body().into());
-    // A status that is none would be a bug; it must not become a 200.
-    *response.status_mut() = StatusCode::from_u16(denial.status()).unwrap_or(StatusCode::FORBIDDEN);
-    for (name, value) in denial.headers() {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
-        }
-    }
-    response
 }

@@ -52,18 +52,10 @@ impl Limits {
             address: network.map(|network| Key::new("tries-from", &network.to_string())),
         };
         if let Some(key) = &tried.address {
-            self.allow(self.store.hit(key, self.settings.address).await?, self.settings.address)?;
+            allow(self.store.hit(key, self.settings.address).await?, self.settings.address)?;
         }
-        self.allow(self.store.hit(&tried.name, self.settings.name).await?, self.settings.name)?;
+        allow(self.store.hit(&tried.name, self.settings.name).await?, self.settings.name)?;
         Ok(tried)
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as what it is: a part of the limits")]
-    fn allow(&self, hits: Hits, limit: Limit) -> Result<(), SignInError> {
-        if hits.count > limit.tries {
-            return Err(SignInError::LockedOut(hits.resets_in.as_secs() + 1));
-        }
-        Ok(())
     }
 
     /// The password was right: the name's tries are forgotten, and the
@@ -75,16 +67,13 @@ impl Limits {
         }
         Ok(())
     }
+}
 
-    /// Counts a request that is limited by its address alone.
-    ///
-    /// # Errors
-    ///
-    /// [`SignInError::LockedOut`] and [`SignInError::Unavailable`].
-    pub async fn enter_from(&self, kind: &str, address: IpAddr) -> Result<(), SignInError> {
-        let key = Key::new(kind, &network(address).to_string());
-        self.allow(self.store.hit(&key, self.settings.address).await?, self.settings.address)
+fn allow(hits: Hits, limit: Limit) -> Result<(), SignInError> {
+    if hits.count > limit.tries {
+        return Err(SignInError::LockedOut(hits.resets_in.as_secs() + 1));
     }
+    Ok(())
 }
 
 /// Whom an address stands for: an IPv6 host has a /64 to itself.

@@ -119,10 +119,11 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The answer that the decision has for this.
-pub(super) fn denied(denial: &Denial) -> Response {
-    let status = StatusCode::from_u16(denial.status()).unwrap_or(StatusCode::FORBIDDEN);
-    let mut response = (status, denial.body()).into_response();
+/// The answer to a request that may not pass, over HTTP.
+pub(crate) fn denied<B: From<String>>(denial: &Denial) -> http::Response<B> {
+    let mut response = http::Response::new(denial.body().into());
+    // A status that is none would be a bug; it must not become a 200.
+    *response.status_mut() = StatusCode::from_u16(denial.status()).unwrap_or(StatusCode::FORBIDDEN);
     for (name, value) in denial.headers() {
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().insert(http::HeaderName::from_static(name), value);

@@ -23,7 +23,7 @@ use axum::{
 };
 
 use self::error::ApiError;
-pub(crate) use self::request::request_input;
+pub(crate) use self::{error::denied, request::request_input};
 pub use self::{
     internal::{Internal, internal_router},
     server::HttpServer,

@@ -1,19 +1,11 @@
 //! Accounts, the limits on guessing, and the commands beside them.
 
 use reqwest::Client;
-use serde_json::{Value, json};
 
 use crate::{
-    replica::{PASSWORD, Replica, everybody, users},
+    replica::{OPEN, PASSWORD, Replica, body, everybody, users},
     support::{output, portcullis},
 };
-
-/// Limits that no test meets by accident.
-const OPEN: &str = "login.limits = { failures = 100000, failures_per_address = 1000000 }\n";
-
-fn body(name: &str, password: &str) -> Value {
-    json!({ "username": name, "password": password })
-}
 
 #[tokio::test]
 async fn guessing_ends_by_name_and_by_address_whatever_is_forged() {

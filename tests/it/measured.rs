@@ -11,11 +11,9 @@ use tokio::task::JoinSet;
 
 use crate::{
     grpc::question,
-    replica::{PASSWORD, Replica, answer},
+    replica::{OPEN, PASSWORD, Replica, answer},
     support::{portcullis_of, root},
 };
-
-const OPEN: &str = "login.limits = { failures = 100000, failures_per_address = 1000000 }\n";
 
 /// The release build: what is measured is what is run.
 fn release(toml: &str) -> Replica {

@@ -10,6 +10,15 @@ use crate::support::{Running, address_of_listener, eventually, portcullis};
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const CONTROL_PLANE: &str = "https://cp.example.com";
 
+/// Limits that no test meets by accident.
+pub(crate) const OPEN: &str =
+    "login.limits = { failures = 100000, failures_per_address = 1000000 }\n";
+
+/// The body of a sign-in.
+pub(crate) fn body(name: &str, password: &str) -> Value {
+    json!({ "username": name, "password": password })
+}
+
 /// The hash of [`PASSWORD`].
 pub(crate) fn hash() -> &'static str {
     static HASH: OnceLock<String> = OnceLock::new();

@@ -14,11 +14,9 @@ use tokio::task::JoinSet;
 use crate::{
     grpc::question,
     redis::{Redis, cli},
-    replica::{PASSWORD, Replica, answer, users},
+    replica::{OPEN, PASSWORD, Replica, answer, users},
     support::{PATIENCE, output, portcullis, portcullis_of, root},
 };
-
-const OPEN: &str = "login.limits = { failures = 100000, failures_per_address = 1000000 }\n";
 
 async fn pair(redis: &Redis) -> (Replica, Replica) {
     let toml = format!("{OPEN}{}", redis.toml);

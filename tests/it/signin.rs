@@ -8,16 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{
     jwt,
-    replica::{CONTROL_PLANE, PASSWORD, Replica, answer},
+    replica::{CONTROL_PLANE, OPEN, PASSWORD, Replica, answer, body},
     support::{output, portcullis},
 };
-
-/// Limits that no test meets by accident.
-const OPEN: &str = "login.limits = { failures = 100000, failures_per_address = 1000000 }\n";
-
-fn body(name: &str, password: &str) -> Value {
-    json!({ "username": name, "password": password })
-}
 
 #[tokio::test]
 async fn a_password_becomes_a_code_becomes_a_token() {
