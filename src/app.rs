@@ -24,9 +24,10 @@ use crate::{
     grpc::{Limits as GrpcLimits, Listener, Server},
     login::{AccountsWatch, Codes, Limits, Login},
     revocations::{Follower, ListHealth},
+    sso::{ProviderError, ReturnRules, Sso},
     store::{Store, StoreError},
     token::{RevocationList, Verifier},
-    web::{HttpServer, Internal, Site, SiteSettings, internal_router, router},
+    web::{HttpServer, Internal, SigningIn, Site, SiteSettings, internal_router, router},
 };
 
 /// The engine that a configuration describes, over this list of revocations.
@@ -93,6 +94,9 @@ pub enum AppError {
     /// The store's address is none.
     #[error("store: {0}")]
     Store(#[from] StoreError),
+    /// There is no client for the provider of single sign-on.
+    #[error("sso: {0}")]
+    Sso(#[from] ProviderError),
     /// A part of the service failed.
     #[error("a part of the service failed: {0}")]
     Failed(String),
@@ -116,7 +120,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`AppError::Bind`] and [`AppError::Store`].
+    /// [`AppError::Bind`], [`AppError::Store`] and [`AppError::Sso`].
     pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let listen = config.check.listen.clone();
         let check = Listener::bind(&listen).await.map_err(|cause| AppError::Bind {
@@ -163,6 +167,16 @@ impl App {
             cookie_domain: config.tokens.cookie.domain.clone(),
             workers: config.workers.clone(),
         };
+        let returns = ReturnRules {
+            public_url: config.http.public_url.clone(),
+            control_plane: config.login.control_plane.clone(),
+            paths: config.login.return_to_paths.clone(),
+            origins: config.login.return_to_origins.clone(),
+        };
+        let sso = match config.sso.clone() {
+            Some(settings) => Some(Sso::new(settings, Arc::clone(&store), Arc::clone(&clock))?),
+            None => None,
+        };
         let limits = Limits::new(Arc::clone(&store), config.login.limits);
         let login = Login::new(accounts, limits, config.login.roles);
         let codes = Codes::new(Arc::clone(&store), config.login.code_ttl);
@@ -172,7 +186,8 @@ impl App {
 
         let engine = Arc::new(engine(config, list));
         let checker = Arc::new(Checker::new(engine, clock, log));
-        let site = Site::new(settings, Arc::clone(&checker), store, login, codes);
+        let signing_in = SigningIn { login, codes, sso, returns };
+        let site = Site::new(settings, Arc::clone(&checker), store, signing_in);
         let is_draining = Arc::new(AtomicBool::new(false));
         let probes = Internal { peers, checker: Arc::clone(&checker), health, is_draining };
         Ok(Self {

@@ -30,6 +30,7 @@
 //! | [`store`] | what replicas share: one-time values, counters, revocations |
 //! | [`revocations`] | keeps the list of the revoked as whole as the store is |
 //! | [`login`] | accounts, passwords, limits on guessing, one-time codes |
+//! | [`sso`] | OpenID Connect: the two halves of a single sign-on, and who that is here |
 //! | [`web`] | the HTTP listeners: sign-in and sessions, probes and metrics |
 //! | [`workers`] | the workers of a control plane |
 //! | [`config`] | files and environment to the types of the other rooms |
@@ -37,7 +38,8 @@
 //! | [`decision_log`], [`telemetry`], [`lifecycle`], [`error_body`] | what operators and clients are told, and signals |
 //!
 //! Dependencies run one way: `token`, `clock` <- `authz` <- `checker` <-
-//! `grpc`, `guard`, and beside them `store` <- `login`, `revocations` <- `web`;
+//! `grpc`, `guard`, and beside them `store` <- `login` <- `sso`, and
+//! `revocations` <- `web`;
 //! then `app` and the command line, which alone read [`config::Config`].
 
 pub mod app;
@@ -53,6 +55,8 @@ pub mod lifecycle;
 pub mod login;
 pub mod proto;
 pub mod revocations;
+mod secret;
+pub mod sso;
 pub mod store;
 pub mod telemetry;
 pub mod token;

@@ -2,7 +2,7 @@
 
 /// The cookie stands there more than once, or where servers cut differently.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Ambiguous;
+pub(crate) struct Ambiguous;
 
 /// The value of the cookie of this name, in the lines of `Cookie`.
 ///
@@ -10,7 +10,7 @@ pub(super) struct Ambiguous;
 /// servers cut at commas too, and some proxies join two lines by one. A
 /// cookie that only such a server sees, or that has a comma in it, could be
 /// read in two ways.
-pub(super) fn find<'a>(lines: &[&'a [u8]], name: &str) -> Result<Option<&'a [u8]>, Ambiguous> {
+pub(crate) fn find<'a>(lines: &[&'a [u8]], name: &str) -> Result<Option<&'a [u8]>, Ambiguous> {
     let mut found = None;
     for line in lines {
         for pair in pairs(line) {

@@ -22,6 +22,7 @@ mod reason;
 mod rule;
 mod sign_in;
 
+pub(crate) use cookie::find as find_cookie;
 pub use credential::{CredentialSettings, Forward, QueryOn};
 pub use decision::{Decision, Denial, Grant, Principal, Verdict};
 pub use engine::{Engine, Identified};

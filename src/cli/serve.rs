@@ -95,6 +95,9 @@ fn failed(error: &AppError) -> ExitCode {
             "stop what listens there, or choose another address or a directory that can be written",
         ),
         AppError::Store(_) => fail(WRONG, error, "write the store's address as a Redis URL"),
+        AppError::Sso(_) => {
+            fail(WRONG, error, "install the system's certificates, or name them in SSL_CERT_FILE")
+        }
         AppError::Failed(_) => fail(NO, error, "see the log; if it is of no help, report this"),
     }
 }

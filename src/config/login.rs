@@ -1,6 +1,6 @@
-//! `[login]`, `[sso]` and `[[workers]]`.
+//! `[login]` and `[[workers]]`.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use url::Url;
 
@@ -9,12 +9,14 @@ use super::{
     reader::Section,
 };
 use crate::{
-    authz::Origin,
     login::{Accounts, LimitSettings},
     store::Limit,
     token::{RoleSet, Roles},
     workers::Worker,
 };
+
+const PATH: &str = "a path such as \"/ui/login/\"";
+const ORIGIN: &str = "an origin such as \"https://app.example.com\"";
 
 /// `[login]`.
 #[derive(Clone, Debug)]
@@ -31,14 +33,25 @@ pub struct LoginConfig {
     pub code_ttl: Duration,
     /// When guessing ends.
     pub limits: LimitSettings,
+    /// The paths of the control plane's pages that a code may be sent to.
+    pub return_to_paths: Vec<String>,
+    /// Further origins that may be returned to, without a code.
+    pub return_to_origins: Vec<url::Origin>,
 }
 
 impl LoginConfig {
     /// `None` when there was a problem.
     pub(super) fn read(mut section: Section<'_>, roles: Option<&Roles>) -> Option<Self> {
         let control_plane = section.parsed("control_plane_url", URL, web_url);
-        section.get::<Vec<String>>("return_to_paths", "a list of paths");
-        section.parsed_list("return_to_origins", "an origin", Origin::parse);
+        let return_to_paths = section.parsed_list("return_to_paths", PATH, |path| {
+            // As a browser writes it, or it would never be met.
+            let url = Url::parse("http://localhost").and_then(|base| base.join(path)).ok()?;
+            (path.starts_with('/') && url.path() == path).then(|| path.to_owned())
+        });
+        let return_to_origins = section.parsed_list("return_to_origins", ORIGIN, |text| {
+            let url = web_url(text).filter(|url| url.path() == "/")?;
+            Some(url.origin())
+        });
         let users_file = section.path("users_file");
         let named: Vec<String> = section.get("roles", "a list of roles").unwrap_or_default();
         let code_ttl = section.duration("code_ttl");
@@ -70,6 +83,8 @@ impl LoginConfig {
             roles: named.iter().filter_map(|name| roles.get(name)).collect(),
             code_ttl,
             limits,
+            return_to_paths,
+            return_to_origins,
         })
     }
 }
@@ -123,27 +138,4 @@ pub(super) fn workers(root: &mut Section<'_>) -> Vec<Worker> {
         }
     }
     workers
-}
-
-/// `[sso]`, which has no effect yet: held to its form, so that a file that was
-/// written for a later version is understood, and says so.
-pub(super) fn sso(mut section: Section<'_>) {
-    if section.is_any_set() {
-        section.warn(
-            "",
-            "this version has no single sign-on: the section has no effect",
-            "leave it for a later version, or remove it",
-        );
-    }
-    for key in ["issuer", "client_id", "client_auth", "default_role", "role_claim"] {
-        section.text(key, "text");
-    }
-    section.secret("client_secret", "client_secret_file");
-    section.get::<Vec<String>>("scopes", "a list of scopes");
-    if section.has("state_ttl") {
-        section.duration("state_ttl");
-    }
-    section.get::<bool>("link_by_email", "true or false");
-    section.get::<BTreeMap<String, String>>("role_map", "a table of roles");
-    section.finish();
 }

@@ -13,6 +13,7 @@ mod problem;
 mod reader;
 mod rules;
 mod service;
+mod sso;
 mod store;
 mod tokens;
 
@@ -30,7 +31,7 @@ pub use self::{
     store::StoreConfig,
     tokens::{CookieConfig, TokensConfig},
 };
-use crate::{authz::Policy, token::KeyRing, workers::Worker};
+use crate::{authz::Policy, sso::SsoSettings, token::KeyRing, workers::Worker};
 
 /// A configuration without a problem.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[login]`.
     pub login: LoginConfig,
+    /// `[sso]`.
+    pub sso: Option<SsoSettings>,
     /// `[[workers]]`.
     pub workers: Vec<Worker>,
     /// `[tokens]`, but for the keys.
@@ -118,10 +121,15 @@ impl Config {
         let roles = identity.as_ref().map(|identity| &identity.roles);
         let login = LoginConfig::read(root.table("login"), roles);
         let workers = login::workers(&mut root);
-        login::sso(root.table("sso"));
-        if store.target.is_none()
-            && login.as_ref().is_some_and(|login| login.control_plane.is_some())
-        {
+        let sso = sso::read(
+            root.table("sso"),
+            http.as_ref().map(|http| &http.public_url),
+            login.as_ref(),
+            roles,
+            tokens.settings.leeway,
+        );
+        let is_in_steps = |login: &LoginConfig| login.control_plane.is_some();
+        if store.target.is_none() && (sso.is_some() || login.as_ref().is_some_and(is_in_steps)) {
             root.warn(
                 "store",
                 "sign-in is on, and the store is the memory of this process: a second replica \
@@ -146,6 +154,7 @@ impl Config {
                     internal,
                     store,
                     login,
+                    sso,
                     workers,
                     tokens,
                     keys,

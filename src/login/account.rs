@@ -52,6 +52,17 @@ pub struct Accounts {
     by_name: HashMap<String, Account>,
 }
 
+/// Whose email it is.
+#[derive(Clone, Copy, Debug)]
+pub enum ByEmail<'a> {
+    /// No account's.
+    Nobody,
+    /// One account's.
+    One(&'a Account),
+    /// More than one account's, and so none's.
+    Several,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -163,6 +174,21 @@ impl Accounts {
     #[must_use]
     pub fn by_name(&self, canonical: &str) -> Option<&Account> {
         self.by_name.get(canonical)
+    }
+
+    /// The account of an email. Case does not count in ASCII, as with the
+    /// providers of mailboxes; letters that only look alike are others.
+    #[must_use]
+    pub fn by_email(&self, email: &str) -> ByEmail<'_> {
+        let has_it = |account: &&Account| {
+            account.email.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(email))
+        };
+        let mut found = self.iter().filter(has_it);
+        match (found.next(), found.next()) {
+            (None, _) => ByEmail::Nobody,
+            (Some(account), None) => ByEmail::One(account),
+            _ => ByEmail::Several,
+        }
     }
 
     /// All accounts.

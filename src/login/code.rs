@@ -2,21 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
 use super::Account;
 use crate::{
+    secret,
     store::{Key, Store, StoreError},
     token::Roles,
 };
-
-/// A code's length: 256 bits as base64url.
-const CODE_CHARACTERS: usize = 43;
 
 /// Who has signed in, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,15 +33,15 @@ pub struct SignedIn {
 }
 
 impl SignedIn {
-    /// Who has signed in to this account by a password.
+    /// Who has signed in to this account, by this method.
     #[must_use]
-    pub fn by_password(account: &Account, roles: &Roles) -> Self {
+    pub fn to_account(account: &Account, roles: &Roles, method: &str) -> Self {
         Self {
             user_id: account.id.to_string(),
             name: account.name.clone(),
             email: account.email.clone(),
             role: roles.name(account.role).to_owned(),
-            method: "password".to_owned(),
+            method: method.to_owned(),
             cut_off: None,
         }
     }
@@ -115,12 +111,10 @@ impl Codes {
     ///
     /// [`StoreError`].
     pub async fn issue(&self, user: SignedIn, bound: Issued) -> Result<SecretString, StoreError> {
-        let mut bytes = [0; 32];
-        aws_lc_rs::rand::fill(&mut bytes)
-            .map_err(|_| StoreError::Failed("no random numbers".into()))?;
-        let code = URL_SAFE_NO_PAD.encode(bytes);
-        self.store.put(&Key::new("code", &code), &Record { user, bound }, self.ttl).await?;
-        Ok(code.into())
+        let code = secret::random()?;
+        let key = Key::new("code", code.expose_secret());
+        self.store.put(&key, &Record { user, bound }, self.ttl).await?;
+        Ok(code)
     }
 
     /// Who signed in for this code. Whatever comes of it, the code is used up.
@@ -133,7 +127,7 @@ impl Codes {
         code: &str,
         proof: &Proof,
     ) -> Result<(SignedIn, Option<String>), ExchangeError> {
-        if code.len() != CODE_CHARACTERS {
+        if !secret::is_well_formed(code) {
             return Err(ExchangeError::Invalid);
         }
         let record: Option<Record> = self.store.take(&Key::new("code", code)).await?;
@@ -148,12 +142,11 @@ impl Codes {
 /// Whether the verifier is that of the challenge; one that nobody asked for
 /// is as wrong as one that is missing.
 fn proves(proof: &Proof, challenge: Option<&str>) -> bool {
-    use secrecy::ExposeSecret as _;
     match (&proof.verifier, challenge) {
         (None, None) => true,
         (Some(verifier), Some(challenge)) => {
-            let hash = digest(&SHA256, verifier.expose_secret().as_bytes());
-            URL_SAFE_NO_PAD.encode(hash).as_bytes().ct_eq(challenge.as_bytes()).into()
+            let own = secret::s256(verifier.expose_secret());
+            own.as_bytes().ct_eq(challenge.as_bytes()).into()
         }
         _ => false,
     }

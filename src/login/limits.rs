@@ -67,6 +67,28 @@ impl Limits {
         }
         Ok(())
     }
+
+    /// Counts a single sign-on that begins at an address, beside its
+    /// passwords.
+    pub(super) async fn enter_from(&self, address: Option<IpAddr>) -> Result<(), SignInError> {
+        match address.map(starts) {
+            Some(key) => {
+                allow(self.store.hit(&key, self.settings.address).await?, self.settings.address)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// One of them came to its end. Whether this can be noted decides nothing.
+    pub(super) async fn leave_from(&self, address: Option<IpAddr>) {
+        if let Some(key) = address.map(starts) {
+            let _ = self.store.give_back(&key).await;
+        }
+    }
+}
+
+fn starts(address: IpAddr) -> Key {
+    Key::new("starts-from", &network(address).to_string())
 }
 
 fn allow(hits: Hits, limit: Limit) -> Result<(), SignInError> {

@@ -1,4 +1,4 @@
-//! Signing in with a password: accounts, the limits on guessing, and the
+//! Signing in: accounts and their passwords, the limits on guessing, and the
 //! one-time codes that stand for a sign-in until they are exchanged.
 
 mod account;
@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 
 pub use self::{
-    account::{Account, Accounts, canonical_name},
+    account::{Account, Accounts, ByEmail, canonical_name},
     code::{Codes, ExchangeError, Issued, Proof, SignedIn},
     limits::{LimitSettings, Limits},
     password::{Hasher, hash},
@@ -89,6 +89,33 @@ impl Login {
             return Err(SignInError::Forbidden);
         }
         Ok(account)
+    }
+
+    /// Counts a try from an address that brings no name; too many of them are
+    /// refused.
+    ///
+    /// # Errors
+    ///
+    /// [`SignInError::LockedOut`] and [`SignInError::Unavailable`].
+    pub async fn enter(&self, address: Option<IpAddr>) -> Result<(), SignInError> {
+        self.limits.enter_from(address).await
+    }
+
+    /// Takes a try back that was no guess.
+    pub async fn leave(&self, address: Option<IpAddr>) {
+        self.limits.leave_from(address).await;
+    }
+
+    /// The accounts of now.
+    #[must_use]
+    pub fn accounts(&self) -> Arc<Accounts> {
+        self.accounts.load_full()
+    }
+
+    /// Who may sign in.
+    #[must_use]
+    pub fn roles(&self) -> RoleSet {
+        self.roles
     }
 
     /// Whether an account that has signed in is still what it was then, here

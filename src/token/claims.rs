@@ -60,6 +60,8 @@ pub struct Claims {
     pub audience: Option<Vec<String>>,
     /// `jti`: the token's own id.
     pub token_id: Option<String>,
+    /// Whether `login_method` says that it was a single sign-on.
+    pub is_sso: bool,
 }
 
 impl Claims {
@@ -85,6 +87,7 @@ impl Claims {
             issuer: payload.get("iss").map(text).transpose()?,
             audience: payload.get("aud").map(audience).transpose()?,
             token_id: payload.get("jti").map(text).transpose()?,
+            is_sso: payload.get("login_method").is_some_and(|method| method == "sso"),
         })
     }
 }

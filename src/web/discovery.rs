@@ -14,7 +14,7 @@ pub(super) async fn document(State(site): State<Arc<Site>>) -> Json<Value> {
     Json(json!({
         "is_control_plane": !workers.is_empty(),
         "workers": workers,
-        "sso_configured": false,
+        "sso_configured": site.sso.is_some(),
         "server_root_path": root,
         "proxy_base_url": null,
         "auto_redirect_to_sso": false,

@@ -7,6 +7,7 @@ use crate::{
     authz::Denial,
     error_body::{ErrorBody, ErrorKind},
     login::{ExchangeError, SignInError},
+    sso::SsoError,
     store::StoreError,
 };
 
@@ -57,6 +58,65 @@ impl ApiError {
     pub(super) const fn unavailable() -> Self {
         let (status, kind) = (StatusCode::SERVICE_UNAVAILABLE, ErrorKind::UnavailableError);
         Self::new(status, kind, "Not available now, try again soon")
+    }
+
+    /// Why a single sign-on was not begun.
+    pub(super) fn begin(error: &SsoError) -> Self {
+        match error {
+            SsoError::Provider(_) => Self {
+                message: "The identity provider cannot be reached now, try again soon",
+                ..Self::unavailable()
+            },
+            _ => Self::unavailable(),
+        }
+    }
+
+    /// Why a single sign-on was not finished. Replicas that share no store do
+    /// not know what the others have begun.
+    pub(super) fn finish(error: &SsoError, is_shared: bool) -> Self {
+        match error {
+            SsoError::UnknownState if is_shared => Self::invalid(
+                "This sign-in is unknown: it was finished before, or took too long",
+                Some("state"),
+            ),
+            SsoError::UnknownState => Self::invalid(
+                "This sign-in is unknown here: it was finished before, took too long, or was \
+                 begun at another replica, which keeps it in its own memory",
+                Some("state"),
+            ),
+            SsoError::OtherBrowser => Self::invalid(
+                "This sign-in was begun in another browser, or the cookie of its begin is missing",
+                Some("state"),
+            ),
+            SsoError::Malformed(param) => {
+                Self::invalid("A parameter is missing, or stands there twice", Some(param))
+            }
+            SsoError::Denied(_)
+            | SsoError::OtherIssuer
+            | SsoError::IdToken(_)
+            | SsoError::OtherSubject => {
+                let (status, kind) = (StatusCode::UNAUTHORIZED, ErrorKind::AuthError);
+                Self::new(status, kind, "The identity provider did not confirm the sign-in")
+            }
+            SsoError::Provider(_) => {
+                let (status, kind) = (StatusCode::BAD_GATEWAY, ErrorKind::UnavailableError);
+                Self::new(status, kind, "The identity provider did not answer as it should")
+            }
+            SsoError::Store(_) => Self::unavailable(),
+        }
+    }
+
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) const fn message(&self) -> &'static str {
+        self.message
+    }
+
+    /// After how many seconds it makes sense to try again.
+    pub(super) const fn retry_after(&self) -> Option<u64> {
+        self.retry_after
     }
 
     pub(super) const fn internal() -> Self {

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use super::{
-    address::{self, Peer},
+    address::Peer,
     body::{self, Object},
     error::ApiError,
     state::{IssuedToken, Site},
@@ -21,13 +21,12 @@ use super::{
 use crate::{
     clock::Timestamp,
     login::{ExchangeError, Issued, Proof, SignInError, SignedIn},
+    secret,
     store::Standing,
 };
 
 /// The longest name that is logged, in bytes.
 const MAX_LOGGED_NAME: usize = 128;
-/// A challenge's length: a SHA-256 as base64url (RFC 7636, section 4.2).
-const CHALLENGE_CHARACTERS: usize = 43;
 /// The length of a verifier (RFC 7636, section 4.1).
 const VERIFIER_CHARACTERS: std::ops::RangeInclusive<usize> = 43..=128;
 
@@ -104,18 +103,24 @@ fn credentials(object: &Object<'_>) -> Result<Credentials, ApiError> {
 }
 
 fn challenge(object: &Object<'_>) -> Result<Option<String>, ApiError> {
-    let challenge = object.optional_text("code_challenge")?;
-    let method = object.optional_text("code_challenge_method")?;
+    checked_challenge(
+        object.optional_text("code_challenge")?,
+        object.optional_text("code_challenge_method")?,
+    )
+}
+
+/// A challenge that a code can be bound to (RFC 7636, section 4.2): S256, and
+/// no other.
+pub(super) fn checked_challenge(
+    challenge: Option<String>,
+    method: Option<String>,
+) -> Result<Option<String>, ApiError> {
     if method.as_deref().is_some_and(|method| method != "S256") {
         let cause = "The challenge method must be S256";
         return Err(ApiError::invalid(cause, Some("code_challenge_method")));
     }
-    let is_hash = |challenge: &String| {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        challenge.len() == CHALLENGE_CHARACTERS && challenge.bytes().all(plain)
-    };
     match (&challenge, method) {
-        (Some(challenge), _) if !is_hash(challenge) => {}
+        (Some(challenge), _) if !secret::is_well_formed(challenge) => {}
         (None, Some(_)) => {}
         _ => return Ok(challenge),
     }
@@ -129,17 +134,10 @@ fn origin(headers: &HeaderMap) -> Option<String> {
 async fn sign_in(
     site: &Site,
     credentials: Credentials,
-    Peer(peer): Peer,
+    peer: Peer,
     headers: &HeaderMap,
 ) -> Result<(SignedIn, Standing), ApiError> {
-    let address = address::client(peer.ip(), headers, &site.settings.trusted_proxies);
-    if address.is_none() {
-        tracing::warn!(
-            peer = %peer.ip(),
-            mend = "add it to http.trusted_proxies",
-            "a proxy that is not configured forwards sign-ins: addresses are not counted"
-        );
-    }
+    let address = site.client_address(peer, headers);
     let Credentials { name, password } = credentials;
     let result = site.login.sign_in(&name, password, address).await;
     let told = match &result {
@@ -159,16 +157,7 @@ async fn sign_in(
         address = address.map(tracing::field::display),
         method = "password",
     );
-    let account = result?;
-    let standing = site.store.standing(account.id.as_str()).await?;
-    let engine = site.checker.engine();
-    // After the cut-off was read: one that is in it was preceded by a change.
-    if !site.login.is_current(&account, standing.account.as_deref(), engine.verifier.roles()) {
-        return Err(ApiError::unavailable());
-    }
-    let mut user = SignedIn::by_password(&account, engine.verifier.roles());
-    user.cut_off = standing.cut_off.map(Timestamp::as_secs);
-    Ok((user, standing))
+    site.stand(&result?, "password").await
 }
 
 fn audit_exchange(user: Option<&SignedIn>) {

@@ -10,16 +10,20 @@ mod error;
 mod gate;
 mod internal;
 mod login;
+mod page;
 mod request;
 mod server;
 mod session;
+mod sso;
 mod state;
 
 use std::sync::Arc;
 
 use axum::{
-    Router, middleware,
-    routing::{get, post},
+    Router,
+    handler::Handler,
+    middleware,
+    routing::{MethodRouter, get, post},
 };
 
 use self::error::ApiError;
@@ -27,8 +31,17 @@ pub(crate) use self::{error::denied, request::request_input};
 pub use self::{
     internal::{Internal, internal_router},
     server::HttpServer,
-    state::{Site, SiteSettings},
+    state::{SigningIn, Site, SiteSettings},
 };
+
+/// GET that does something, so that HEAD, which looks and no more, is refused.
+fn once<H, T>(handler: H) -> MethodRouter<Arc<Site>>
+where
+    H: Handler<T, Arc<Site>>,
+    T: 'static,
+{
+    get(handler).head(async || ApiError::method_not_allowed())
+}
 
 /// The `http` listener's endpoints.
 pub fn router(site: Arc<Site>) -> Router {
@@ -38,6 +51,9 @@ pub fn router(site: Arc<Site>) -> Router {
         .route("/v2/login", post(login::sign_in_here))
         .route("/session", get(session::show).post(login::sign_in_here))
         .route("/session/logout", post(session::logout))
+        .route("/sso/login", once(sso::login))
+        .route("/sso/key/generate", once(sso::login))
+        .route("/sso/callback", once(sso::callback))
         .route("/.well-known/portcullis", get(discovery::document))
         .route("/.well-known/litellm-ui-config", get(discovery::document))
         .route("/litellm/.well-known/litellm-ui-config", get(discovery::document))

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::header;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::{
     error::{ApiError, denied},
@@ -59,5 +59,11 @@ pub(super) async fn logout(
         user_id = claims.user_id.as_str(),
     );
     let cookie = [(header::SET_COOKIE, site.cookie("", true))];
-    Ok((cookie, Json(json!({ "message": "Session revoked." }))).into_response())
+    let mut answer = Map::from_iter([("message".to_owned(), json!("Session revoked."))]);
+    if let Some(sso) = site.sso.as_ref().filter(|_| claims.is_sso)
+        && let Some(url) = sso.end_session_url().await
+    {
+        answer.insert("end_session_url".to_owned(), json!(url));
+    }
+    Ok((cookie, Json(answer)).into_response())
 }

@@ -1,16 +1,22 @@
 //! What the endpoints of the `http` listener share.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use http::HeaderMap;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
-use super::error::ApiError;
+use super::{
+    address::{self, Peer},
+    error::ApiError,
+};
 use crate::{
     authz::Origin,
     checker::Checker,
-    login::{Codes, Login, SignedIn},
+    clock::Timestamp,
+    login::{Account, Codes, Login, SignedIn},
+    sso::{ReturnRules, Sso},
     store::{Standing, Store},
     token::{Minter, NewToken, UserId},
     workers::Worker,
@@ -33,6 +39,19 @@ pub struct SiteSettings {
     pub workers: Vec<Worker>,
 }
 
+/// The ways to sign in.
+#[derive(Debug)]
+pub struct SigningIn {
+    /// By password.
+    pub login: Login,
+    /// By a code.
+    pub codes: Codes,
+    /// At a provider.
+    pub sso: Option<Sso>,
+    /// Where that may lead.
+    pub returns: ReturnRules,
+}
+
 /// The site: its settings, and what it works with.
 #[derive(Debug)]
 pub struct Site {
@@ -43,6 +62,8 @@ pub struct Site {
     pub(super) store: Arc<Store>,
     pub(super) login: Login,
     pub(super) codes: Codes,
+    pub(super) sso: Option<Sso>,
+    pub(super) returns: ReturnRules,
 }
 
 /// A token that was just issued.
@@ -58,18 +79,64 @@ impl Site {
         settings: SiteSettings,
         checker: Arc<Checker>,
         store: Arc<Store>,
-        login: Login,
-        codes: Codes,
+        signing_in: SigningIn,
     ) -> Self {
+        let SigningIn { login, codes, sso, returns } = signing_in;
         let origin = |url: &Url| Origin::parse(url.as_str());
         let own = origin(&settings.public_url);
         let control_plane = settings.control_plane.as_ref().and_then(origin);
-        Self { settings, own, control_plane, checker, store, login, codes }
+        Self { settings, own, control_plane, checker, store, login, codes, sso, returns }
     }
 
     /// The public URL without a slash at its end.
     pub(super) fn base(&self) -> &str {
         self.settings.public_url.as_str().trim_end_matches('/')
+    }
+
+    /// Whether browsers reach it over TLS.
+    pub(super) fn is_https(&self) -> bool {
+        self.settings.public_url.scheme() == "https"
+    }
+
+    /// The address that a client is counted under, if it can be known.
+    pub(super) fn client_address(&self, Peer(peer): Peer, headers: &HeaderMap) -> Option<IpAddr> {
+        let address = address::client(peer.ip(), headers, &self.settings.trusted_proxies);
+        if address.is_none() {
+            tracing::warn!(
+                peer = %peer.ip(),
+                mend = "add it to http.trusted_proxies",
+                "a proxy that is not configured forwards sign-ins: addresses are not counted"
+            );
+        }
+        address
+    }
+
+    /// Who has signed in to an account that is still what it was then.
+    pub(super) async fn stand(
+        &self,
+        account: &Account,
+        method: &str,
+    ) -> Result<(SignedIn, Standing), ApiError> {
+        let standing = self.store.standing(account.id.as_str()).await?;
+        let engine = self.checker.engine();
+        let roles = engine.verifier.roles();
+        // After the cut-off was read: one that is in it was preceded by a change.
+        if !self.login.is_current(account, standing.account.as_deref(), roles) {
+            return Err(ApiError::unavailable());
+        }
+        let mut user = SignedIn::to_account(account, roles, method);
+        user.cut_off = standing.cut_off.map(Timestamp::as_secs);
+        Ok((user, standing))
+    }
+
+    /// Somebody without an account, who has signed in.
+    pub(super) async fn stand_as(
+        &self,
+        mut guest: SignedIn,
+    ) -> Result<(SignedIn, Standing), ApiError> {
+        let standing = self.store.standing(&guest.user_id).await?;
+        guest.cut_off = standing.cut_off.map(Timestamp::as_secs);
+        Ok((guest, standing))
     }
 
     /// A token for somebody who has signed in, and who stands like this.
@@ -100,7 +167,7 @@ impl Site {
         let engine = self.checker.engine();
         let name = &engine.credentials.cookie;
         let mut cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax");
-        if self.settings.public_url.scheme() == "https" {
+        if self.is_https() {
             cookie.push_str("; Secure");
         }
         if let Some(domain) = &self.settings.cookie_domain {

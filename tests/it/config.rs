@@ -118,7 +118,10 @@ otlp_endpoint = "http://localhost:4317"
     let config = load(&toml, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert_eq!(config.policy.rules().len(), 1);
     let warned: Vec<&str> = config.warnings.iter().map(|warning| warning.key.as_str()).collect();
-    assert_eq!(warned, ["sso", "store", "telemetry.otlp_endpoint"]);
+    assert_eq!(warned, ["store", "telemetry.otlp_endpoint"]);
+    let sso = config.sso.unwrap();
+    assert_eq!(sso.redirect_uri.as_str(), "https://auth.example.com/auth/sso/callback");
+    assert_eq!(sso.after_logout.as_str(), "https://cp.example.com/ui/login/");
 }
 
 #[test]
@@ -384,4 +387,57 @@ fn a_worker_has_an_id_of_its_own_and_an_address_that_browsers_can_open() {
     assert_eq!(keys("[[workers]]\n").len(), 3);
     let control_plane = "login.control_plane_url = \"https://cp.example.com\"";
     assert!(load(control_plane, &[KEY]).unwrap().warnings.iter().any(|w| w.key == "store"));
+}
+
+#[test]
+fn single_sign_on_needs_what_it_needs() {
+    let problems = |toml: &str| {
+        let problems = load(toml, &[KEY]).err();
+        let keys = problems.unwrap_or_default().into_iter().map(|problem| problem.key);
+        keys.collect::<Vec<String>>()
+    };
+    let whole = "[sso]\nissuer = \"https://idp.example.com\"\nclient_id = \"portcullis\"\n";
+    assert_eq!(problems(whole), [""; 0]);
+    assert_eq!(problems("[sso]\nclient_id = \"x\""), ["sso.issuer"]);
+    assert_eq!(problems("[sso]\nlink_by_email = false"), ["sso.issuer", "sso.client_id"]);
+    for (more, key) in [
+        ("client_auth = \"jwt\"", "sso.client_auth"),
+        ("scopes = [\"email\"]", "sso.scopes"),
+        ("state_ttl = \"0s\"", "sso.state_ttl"),
+        ("default_role = \"KING\"", "sso.default_role"),
+        ("role_claim = \"g\"\nrole_map = { a = \"KING\" }", "sso.role_map"),
+        ("client_secret = \"\"", "sso.client_secret"),
+        ("client_secret = \"a\"\nclient_secret_file = \"b\"", "sso.client_secret"),
+        ("state = \"fixed\"", "sso.state"),
+    ] {
+        assert_eq!(problems(&format!("{whole}{more}")), [key], "{more}");
+    }
+    for bad in ["ftp://idp", "https://a:b@idp", "https://idp?x", "idp"] {
+        let toml = format!("[sso]\nissuer = \"{bad}\"\nclient_id = \"x\"");
+        assert_eq!(problems(&toml), ["sso.issuer"], "{bad}");
+    }
+    for (key, bad) in [
+        ("return_to_paths", "ui/login"),
+        ("return_to_paths", "/ui/../x"),
+        ("return_to_origins", "https://app.example.com/x"),
+        ("return_to_origins", "app.example.com"),
+    ] {
+        assert_eq!(problems(&format!("login.{key} = [\"{bad}\"]")), [format!("login.{key}")]);
+    }
+    // Without TLS on the way to the provider, anybody is anybody.
+    let warned = |toml: &str| {
+        let config = load(toml, &[KEY]).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let mut keys: Vec<String> = config.warnings.into_iter().map(|w| w.key).collect();
+        keys.retain(|key| key != "store");
+        keys
+    };
+    assert_eq!(warned(whole), [""; 0]);
+    assert_eq!(warned(&whole.replace("https", "http")), ["sso.issuer"]);
+    assert_eq!(warned(&whole.replace("https://idp.example.com", "http://127.0.0.1:1")), [""; 0]);
+    assert_eq!(warned(&format!("{whole}role_claim = \"groups\"")), ["sso.role_map"]);
+    // Nobody gets a role that there is not.
+    let other =
+        "identity.roles = [\"A\"]\nrules = [{ name = \"x\", path = \"/\", roles = [\"A\"] }]\n";
+    let config = load(&format!("{other}{whole}"), &[KEY]).unwrap_or_else(|p| panic!("{p:?}"));
+    assert_eq!(config.sso.unwrap().default_role, None);
 }

@@ -319,7 +319,7 @@ fn without_portcullis_nothing_passes_and_with_it_traffic_returns() {
     stack.comes_back();
 
     // It hangs, and goes on.
-    stack.portcullis.as_ref().unwrap().signal("STOP");
+    stack.portcullis.as_ref().unwrap().freeze();
     let answer = stack.send("GET", "/api/agents", &[("authorization", &good)]);
     assert!(answer.status >= 500, "{answer:?}");
     stack.portcullis.as_ref().unwrap().signal("CONT");

@@ -182,7 +182,7 @@ async fn a_replica_that_was_cut_off_goes_on_and_catches_up() {
     until("the first is out", async || check(&b, &first).await == 16).await;
 
     // Redis hangs: the list in memory is enforced, and readiness stays.
-    redis.servers[0].signal("STOP");
+    redis.servers[0].freeze();
     until("it says so", async || {
         b.readyz().await == (200.try_into().unwrap(), "degraded: store\n".into())
     })
@@ -368,7 +368,7 @@ async fn an_outage_of_redis_loses_no_code_that_was_given_out() {
         }
     };
     tokio::time::sleep(Duration::from_millis(500)).await;
-    redis.servers[0].signal("STOP");
+    redis.servers[0].freeze();
     refusals_are_quick().await;
     redis.servers[0].signal("CONT");
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use crate::{
     jwt,
-    support::{PATIENCE, Running, eventually, free_port, listens, read, root, serve},
+    support::{
+        PATIENCE, Running, address_of_listener, eventually, free_port, listens, read, root, serve,
+    },
 };
 
 pub(crate) const VERSIONS: [&str; 3] = ["1.36.4", "1.37.0", "1.40.0"];
@@ -78,9 +80,20 @@ impl Stack {
         mode: Mode,
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::on(free_port(), path, version, mode, environment)
+    }
+
+    /// The same on this port.
+    pub(crate) fn on(
+        port: u16,
+        path: &str,
+        version: &str,
+        mode: Mode,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let binary = root().join("target/envoy").join(version).join("envoy");
         assert!(binary.exists(), "no Envoy {version}: run tests/run, or envoy/install {version}");
-        let [port, portcullis_port, agents_port, admin] = [(); 4].map(|()| free_port());
+        let [portcullis_port, agents_port, admin] = [(); 3].map(|()| free_port());
 
         let portcullis = start_portcullis(portcullis_port, environment);
         let agents = std::path::Path::new(env!("CARGO_BIN_EXE_portcullis"));
@@ -95,9 +108,14 @@ impl Stack {
         agents.line("listening on");
 
         let mut config = read("envoy/envoy.yaml");
-        for (theirs, ours) in
-            [(8000, port), (9191, portcullis_port), (8081, agents_port), (9901, admin)]
-        {
+        let http_port = address_of_listener(&portcullis, "http").port();
+        for (theirs, ours) in [
+            (8000, port),
+            (9191, portcullis_port),
+            (8080, http_port),
+            (8081, agents_port),
+            (9901, admin),
+        ] {
             config = replace(
                 &config,
                 &format!("port_value: {theirs} "),

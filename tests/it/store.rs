@@ -190,7 +190,7 @@ async fn an_outage_is_an_error_in_time_and_ends_by_itself() {
     patiently(async || store.put(&key(0), &0, MINUTE).await).await;
 
     // It hangs.
-    redis.servers[0].signal("STOP");
+    redis.servers[0].freeze();
     for n in 1..4 {
         let started = Instant::now();
         assert!(store.put(&key(n), &n, MINUTE).await.is_err());

@@ -115,6 +115,20 @@ impl Running {
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
+    /// Stops it in the middle of what it does, until SIGCONT. The signal is
+    /// sent at once, and takes each thread in its own time.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.child.id()));
+        let stands = |task: std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("status")).unwrap().contains("State:\tT")
+        };
+        eventually("all threads to stand", || {
+            let mut all = std::fs::read_dir(&tasks).unwrap();
+            all.all(|task| stands(task.unwrap())).then_some(())
+        });
+    }
+
     /// Waits for its end, and tells the exit code.
     pub(crate) fn ended(&mut self) -> Option<i32> {
         eventually("the end of a program", || self.child.try_wait().unwrap()).code()

@@ -1,0 +1,350 @@
+//! The provider: its metadata and keys, fetched when they are first needed,
+//! and the exchange of its codes.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Method, Request, header};
+use jsonwebtoken::jwk::Jwk;
+use oauth2::{
+    AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, ExtraTokenFields,
+    PkceCodeVerifier, RedirectUrl, RequestTokenError, StandardRevocableToken,
+    StandardTokenResponse, TokenResponse as _, TokenUrl,
+    basic::{
+        BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
+        BasicTokenType,
+    },
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use thiserror::Error;
+use tokio::{sync::Mutex, time::Instant};
+use url::Url;
+
+use super::{
+    ClientAuth, IdTokenError, SsoError, SsoSettings,
+    fetch::{Fetch, FetchError},
+    id_token::{self, Expected},
+};
+
+/// How long metadata and keys are good for.
+const KEEP: Duration = Duration::from_secs(3600);
+/// How long a failure is told to those who come next, so that they do not wait
+/// for the same one by one.
+const KEEP_FAILURE: Duration = Duration::from_secs(1);
+/// How often keys are fetched again for one that is not among them.
+const REFETCH: Duration = Duration::from_secs(60);
+/// The longest error code of a provider that is logged, in bytes.
+const MAX_CODE_BYTES: usize = 64;
+
+/// Why the provider was of no help.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ProviderError {
+    /// It cannot be asked.
+    #[error("{what}: {cause}")]
+    Unreachable {
+        /// What it was asked for.
+        what: &'static str,
+        /// Why there was no answer.
+        cause: String,
+    },
+    /// It answered with something that is not understood.
+    #[error("{what}: {cause}")]
+    Garbled {
+        /// What it was asked for.
+        what: &'static str,
+        /// What is wrong with the answer.
+        cause: String,
+    },
+    /// It answered with an error of OAuth (RFC 6749, section 5.2).
+    #[error("the provider answered with the error {0}")]
+    Refused(String),
+}
+
+fn garbled(what: &'static str, cause: impl Into<String>) -> ProviderError {
+    ProviderError::Garbled { what, cause: cause.into() }
+}
+
+fn unreachable(what: &'static str) -> impl FnOnce(FetchError) -> ProviderError {
+    move |error| match error {
+        FetchError::TooLong => garbled(what, error.to_string()),
+        _ => ProviderError::Unreachable { what, cause: error.to_string() },
+    }
+}
+
+/// What a provider says of itself (OpenID Connect Discovery, section 3).
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Metadata {
+    issuer: String,
+    pub(super) authorization_endpoint: Url,
+    token_endpoint: Url,
+    jwks_uri: Url,
+    userinfo_endpoint: Option<Url>,
+    pub(super) end_session_endpoint: Option<Url>,
+    #[serde(default)]
+    pub(super) authorization_response_iss_parameter_supported: bool,
+    code_challenge_methods_supported: Option<Vec<String>>,
+}
+
+impl Metadata {
+    fn check(self, issuer: &str) -> Result<Self, ProviderError> {
+        let problem = |cause: String| Err(garbled("its metadata", cause));
+        if self.issuer != issuer {
+            return problem(format!(
+                "it calls itself {:?}: write that as sso.issuer",
+                self.issuer.chars().take(200).collect::<String>()
+            ));
+        }
+        let needs_tls = issuer.starts_with("https:");
+        let endpoints = [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri];
+        let optional = [&self.userinfo_endpoint, &self.end_session_endpoint];
+        for url in endpoints.into_iter().chain(optional.into_iter().flatten()) {
+            if url.scheme() != "https" && (needs_tls || url.scheme() != "http") {
+                return problem("an endpoint is not https".to_owned());
+            }
+        }
+        let methods = &self.code_challenge_methods_supported;
+        if methods.as_ref().is_some_and(|methods| !methods.iter().any(|method| method == "S256")) {
+            return problem("it does not support PKCE with S256".to_owned());
+        }
+        Ok(self)
+    }
+}
+
+/// The one member of a token answer beside those of OAuth (OpenID Connect
+/// Core, section 3.1.3.3).
+#[derive(Debug, Serialize, Deserialize)]
+struct IdTokenField {
+    id_token: Option<String>,
+}
+
+impl ExtraTokenFields for IdTokenField {}
+
+type OAuthClient<HasAuthUrl, HasTokenUrl> = Client<
+    BasicErrorResponse,
+    StandardTokenResponse<IdTokenField, BasicTokenType>,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    HasAuthUrl,
+    oauth2::EndpointNotSet,
+    oauth2::EndpointNotSet,
+    oauth2::EndpointNotSet,
+    HasTokenUrl,
+>;
+
+/// What a code was exchanged for.
+pub(super) struct Tokens {
+    pub(super) id_token: String,
+    pub(super) access_token: SecretString,
+}
+
+/// Something that was fetched, or why it could not be.
+struct Cached<T> {
+    value: Option<(Arc<T>, Instant)>,
+    failed: Option<(ProviderError, Instant)>,
+    /// When it was fetched because of something that was not in it.
+    refetched: Option<Instant>,
+}
+
+impl<T> Default for Cached<T> {
+    fn default() -> Self {
+        Self { value: None, failed: None, refetched: None }
+    }
+}
+
+impl<T> Cached<T> {
+    /// What is at hand and not too old, or a failure of just now.
+    fn at_hand(&self) -> Option<Result<Arc<T>, ProviderError>> {
+        match (&self.value, &self.failed) {
+            (Some((value, at)), _) if at.elapsed() < KEEP => Some(Ok(Arc::clone(value))),
+            (_, Some((error, at))) if at.elapsed() < KEEP_FAILURE => Some(Err(error.clone())),
+            _ => None,
+        }
+    }
+
+    fn keep(&mut self, fetched: Result<T, ProviderError>) -> Result<Arc<T>, ProviderError> {
+        let now = Instant::now();
+        match fetched {
+            Ok(value) => {
+                let value = Arc::new(value);
+                self.value = Some((Arc::clone(&value), now));
+                self.failed = None;
+                Ok(value)
+            }
+            Err(error) => {
+                self.failed = Some((error.clone(), now));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The provider.
+pub(super) struct Provider {
+    settings: Arc<SsoSettings>,
+    fetch: Fetch,
+    metadata: Mutex<Cached<Metadata>>,
+    keys: Mutex<Cached<Vec<Jwk>>>,
+}
+
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provider").field("issuer", &self.settings.issuer).finish_non_exhaustive()
+    }
+}
+
+impl Provider {
+    pub(super) fn new(settings: Arc<SsoSettings>) -> Result<Self, ProviderError> {
+        let fetch = Fetch::new(settings.issuer.starts_with("https:"));
+        let fetch = fetch.map_err(unreachable("a client for it"))?;
+        Ok(Self { settings, fetch, metadata: Mutex::default(), keys: Mutex::default() })
+    }
+
+    pub(super) async fn metadata(&self) -> Result<Arc<Metadata>, ProviderError> {
+        let mut cached = self.metadata.lock().await;
+        if let Some(at_hand) = cached.at_hand() {
+            return at_hand;
+        }
+        let issuer = &self.settings.issuer;
+        let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let fetched = self.document("its metadata", &url).await.and_then(|document| {
+            let metadata: Result<Metadata, _> = serde_json::from_value(document);
+            metadata.map_err(|error| garbled("its metadata", error.to_string()))?.check(issuer)
+        });
+        cached.keep(fetched)
+    }
+
+    /// The keys. Whoever misses one among them has them fetched again, unless
+    /// that was done just before.
+    async fn keys(&self, misses_one: bool) -> Result<Arc<Vec<Jwk>>, ProviderError> {
+        let url = self.metadata().await?.jwks_uri.clone();
+        let mut cached = self.keys.lock().await;
+        let was_refetched = cached.refetched.is_some_and(|at| at.elapsed() < REFETCH);
+        let refetch = misses_one && !was_refetched;
+        if !refetch && let Some(at_hand) = cached.at_hand() {
+            return at_hand;
+        }
+        if refetch {
+            cached.refetched = Some(Instant::now());
+        }
+        let fetched = self.document("its keys", url.as_str()).await.and_then(|document| {
+            id_token::keys(&document).ok_or_else(|| garbled("its keys", "they are no key set"))
+        });
+        cached.keep(fetched)
+    }
+
+    /// A JSON document that everybody may read.
+    async fn document(&self, what: &'static str, url: &str) -> Result<Value, ProviderError> {
+        let request = Request::builder().uri(url).header(header::ACCEPT, "application/json");
+        self.json(what, request.body(Vec::new())).await
+    }
+
+    async fn json(
+        &self,
+        what: &'static str,
+        request: http::Result<Request<Vec<u8>>>,
+    ) -> Result<Value, ProviderError> {
+        let request = request.map_err(|error| garbled(what, error.to_string()))?;
+        let answer = self.fetch.send(request).await.map_err(unreachable(what))?;
+        if answer.status() != http::StatusCode::OK {
+            return Err(garbled(what, format!("it answered with the status {}", answer.status())));
+        }
+        serde_json::from_slice(answer.body()).map_err(|_| garbled(what, "the answer is no JSON"))
+    }
+
+    /// Exchanges a code, with the verifier of its challenge (RFC 7636,
+    /// section 4.5).
+    pub(super) async fn exchange(
+        &self,
+        code: String,
+        verifier: &SecretString,
+    ) -> Result<Tokens, SsoError> {
+        const WHAT: &str = "its token endpoint";
+        let metadata = self.metadata().await?;
+        let settings = &self.settings;
+        let mut client: OAuthClient<_, _> = Client::new(ClientId::new(settings.client_id.clone()))
+            .set_auth_uri(AuthUrl::from_url(metadata.authorization_endpoint.clone()))
+            .set_token_uri(TokenUrl::from_url(metadata.token_endpoint.clone()))
+            .set_redirect_uri(RedirectUrl::from_url(settings.redirect_uri.clone()))
+            .set_auth_type(match settings.client_auth {
+                ClientAuth::Basic => AuthType::BasicAuth,
+                ClientAuth::Post => AuthType::RequestBody,
+            });
+        if let Some(secret) = &settings.client_secret {
+            client = client.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
+        }
+        let send = |request| {
+            let fetch = self.fetch.clone();
+            async move { fetch.send(request).await }
+        };
+        let answer = client
+            .exchange_code(AuthorizationCode::new(code))
+            .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()))
+            .request_async(&send)
+            .await
+            .map_err(|error| match error {
+                RequestTokenError::Request(error) => unreachable(WHAT)(error),
+                RequestTokenError::ServerResponse(answer) => {
+                    ProviderError::Refused(error_code(answer.error().as_ref()))
+                }
+                RequestTokenError::Parse(_, body) => not_tokens(WHAT, &body),
+                RequestTokenError::Other(cause) => garbled(WHAT, cause),
+            })?;
+        let id_token = answer.extra_fields().id_token.clone().ok_or(IdTokenError::Missing)?;
+        Ok(Tokens { id_token, access_token: answer.access_token().secret().clone().into() })
+    }
+
+    /// The claims of an ID token. Keys are fetched again for one that is not
+    /// among them, but not more often than once a minute.
+    pub(super) async fn verify(
+        &self,
+        id_token: &str,
+        expected: &Expected<'_>,
+    ) -> Result<Map<String, Value>, SsoError> {
+        let verified = id_token::verify(id_token, &self.keys(false).await?, expected);
+        if verified != Err(IdTokenError::UnknownKey) {
+            return Ok(verified?);
+        }
+        Ok(id_token::verify(id_token, &self.keys(true).await?, expected)?)
+    }
+
+    /// The claims of the userinfo endpoint (OpenID Connect Core, section
+    /// 5.3); none when there is no such endpoint.
+    pub(super) async fn userinfo(
+        &self,
+        access_token: &SecretString,
+        subject: &str,
+    ) -> Result<Map<String, Value>, SsoError> {
+        const WHAT: &str = "its userinfo endpoint";
+        let metadata = self.metadata().await?;
+        let Some(url) = &metadata.userinfo_endpoint else { return Ok(Map::new()) };
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(url.as_str())
+            .header(header::ACCEPT, "application/json")
+            .header(header::AUTHORIZATION, format!("Bearer {}", access_token.expose_secret()));
+        match self.json(WHAT, request.body(Vec::new())).await? {
+            Value::Object(claims) if claims.get("sub").is_some_and(|sub| sub == subject) => {
+                Ok(claims)
+            }
+            Value::Object(_) => Err(SsoError::OtherSubject),
+            _ => Err(garbled(WHAT, "the answer is no object").into()),
+        }
+    }
+}
+
+/// What an answer is that holds no tokens: an error beside a 200, or nonsense.
+fn not_tokens(what: &'static str, body: &[u8]) -> ProviderError {
+    let answer: Option<Value> = serde_json::from_slice(body).ok();
+    match answer.as_ref().and_then(|answer| answer.get("error")?.as_str()) {
+        Some(code) => ProviderError::Refused(error_code(code)),
+        None => garbled(what, "the answer holds no tokens"),
+    }
+}
+
+/// An error code of a provider as it may stand in a log.
+pub(super) fn error_code(code: &str) -> String {
+    let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    code.chars().filter(plain).take(MAX_CODE_BYTES).collect()
+}

@@ -1,0 +1,86 @@
+// An OpenID provider on loopback: the certified oidc-provider, PKCE required.
+//
+//   REDIRECT_URIS=http://localhost:8080/sso/callback node provider.mjs
+//
+// Whoever types a name is that person, whatever the password: ann is
+// ann@example.com, verified, of the group "staff"; with a "+" in the name
+// ("ann+unverified", "ann+admins") the email is unverified, or the groups are
+// others. Its clients are portcullis (client_secret_basic), portcullis-post,
+// and portcullis-public.
+import { generateKeyPairSync } from "node:crypto";
+import { createServer } from "node:http";
+
+const modules = new URL("../../target/npm/node_modules/", import.meta.url);
+const { Provider } = await import(new URL("oidc-provider/lib/index.js", modules));
+
+const list = (name) => (process.env[name] ?? "").split(",").filter(Boolean);
+const secret = process.env.CLIENT_SECRET ?? "a-secret-of-the-provider-on-loopback";
+
+const client = (id, more) => ({
+  client_id: id,
+  redirect_uris: list("REDIRECT_URIS"),
+  post_logout_redirect_uris: list("POST_LOGOUT_REDIRECT_URIS"),
+  grant_types: ["authorization_code"],
+  response_types: ["code"],
+  ...more,
+});
+
+const keys = [
+  { use: "sig", ...generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ format: "jwk" }) },
+  { use: "sig", ...generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ format: "jwk" }) },
+  { use: "sig", ...generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" }) },
+];
+
+const server = createServer();
+server.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => {
+  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const provider = new Provider(issuer, {
+    clients: [
+      client("portcullis", { client_secret: secret }),
+      client("portcullis-post", {
+        client_secret: secret,
+        token_endpoint_auth_method: "client_secret_post",
+        id_token_signed_response_alg: "ES256",
+      }),
+      client("portcullis-public", {
+        token_endpoint_auth_method: "none",
+        id_token_signed_response_alg: "EdDSA",
+      }),
+    ],
+    jwks: { keys },
+    enabledJWA: { idTokenSigningAlgValues: ["RS256", "ES256", "EdDSA"] },
+    cookies: { keys: [secret] },
+    pkce: { required: () => true },
+    scopes: ["openid", "email", "profile"],
+    claims: { openid: ["sub"], email: ["email", "email_verified"], profile: ["name", "groups"] },
+    findAccount: (_context, id) => {
+      const [name, ...marks] = id.split("+");
+      const groups = marks.filter((mark) => mark !== "unverified");
+      return {
+        accountId: id,
+        claims: () => ({
+          sub: id,
+          name,
+          email: `${name}@example.com`,
+          email_verified: !marks.includes("unverified"),
+          groups: groups.length ? groups : ["staff"],
+        }),
+      };
+    },
+    // Nobody is asked whether portcullis may know their name.
+    loadExistingGrant: async (context) => {
+      const given = context.oidc.session.grantIdFor(context.oidc.client.clientId);
+      if (given) return context.oidc.provider.Grant.find(given);
+      const grant = new context.oidc.provider.Grant({
+        clientId: context.oidc.client.clientId,
+        accountId: context.oidc.session.accountId,
+      });
+      grant.addOIDCScope("openid email profile");
+      await grant.save();
+      return grant;
+    },
+    ttl: { Session: 3600, Grant: 3600, Interaction: 3600, AccessToken: 600, IdToken: 600 },
+  });
+  server.on("request", provider.callback());
+  console.log(`listening on ${issuer}`);
+});
