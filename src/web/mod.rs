@@ -16,15 +16,19 @@ mod server;
 mod session;
 mod sso;
 mod state;
+mod ui;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
+    extract::Request,
     handler::Handler,
     middleware,
     routing::{MethodRouter, get, post},
 };
+use http::Uri;
+use tower::ServiceExt as _;
 
 use self::error::ApiError;
 pub(crate) use self::{error::denied, request::request_input};
@@ -43,8 +47,30 @@ where
     get(handler).head(async || ApiError::method_not_allowed())
 }
 
-/// The `http` listener's endpoints.
+/// The `http` listener: its endpoints, also below the path of `public_url`,
+/// since some gateways take that away and others leave it.
 pub fn router(site: Arc<Site>) -> Router {
+    let root = site.settings.public_url.path().trim_end_matches('/').to_owned();
+    let endpoints = endpoints(site);
+    if root.is_empty() {
+        return endpoints;
+    }
+    let below = move |mut request: Request| {
+        if let Some(uri) = below(request.uri(), &root) {
+            *request.uri_mut() = uri;
+        }
+        endpoints.clone().oneshot(request)
+    };
+    Router::new().fallback_service(tower::service_fn(below))
+}
+
+/// The address as it is below this path; `None` when it is not.
+fn below(uri: &Uri, root: &str) -> Option<Uri> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix(root)?;
+    rest.starts_with('/').then(|| rest.parse().ok()).flatten()
+}
+
+fn endpoints(site: Arc<Site>) -> Router {
     Router::new()
         .route("/v3/login", post(login::login))
         .route("/v3/login/exchange", post(login::exchange))
@@ -54,6 +80,11 @@ pub fn router(site: Arc<Site>) -> Router {
         .route("/sso/login", once(sso::login))
         .route("/sso/key/generate", once(sso::login))
         .route("/sso/callback", once(sso::callback))
+        .route("/ui", get(ui::with_slash))
+        .route("/ui/", get(ui::home))
+        .route("/ui/login", get(ui::with_slash))
+        .route("/ui/login/", get(ui::login))
+        .route("/ui/assets/{name}", get(ui::asset))
         .route("/.well-known/portcullis", get(discovery::document))
         .route("/.well-known/litellm-ui-config", get(discovery::document))
         .route("/litellm/.well-known/litellm-ui-config", get(discovery::document))

@@ -55,7 +55,7 @@ pub(super) fn failed(error: &ApiError, again: &str) -> Response {
 }
 
 /// Text as HTML, also within an attribute.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut html, c| {
         match c {
             '&' => html.push_str("&amp;"),

@@ -180,10 +180,8 @@ fn again(site: &Site, return_to: Option<&ReturnTo>) -> String {
         // Its page made the challenge, and makes another.
         Some(ReturnTo::ControlPlane(url)) => url.to_string(),
         Some(ReturnTo::WithCookie(url)) => {
-            let is_own = url.origin() == site.settings.public_url.origin();
-            let back = if is_own { &url[url::Position::BeforePath..] } else { url.as_str() };
             let query = form_urlencoded::Serializer::new(String::new())
-                .append_pair("return_to", back)
+                .append_pair("return_to", site.address_of(url))
                 .finish();
             format!("{start}?{query}")
         }

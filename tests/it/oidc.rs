@@ -27,10 +27,10 @@ impl Provider {
     /// One that knows the service of this address.
     pub(crate) fn of(public_url: &str) -> Self {
         let modules = root().join("target/npm/node_modules/oidc-provider");
-        assert!(modules.exists(), "no oidc-provider: run tests/run, or tests/oidc/install");
+        assert!(modules.exists(), "no oidc-provider: run tests/run, or tests/node/install");
         let running = Running::start(
             Command::new("node")
-                .arg(root().join("tests/oidc/provider.mjs"))
+                .arg(root().join("tests/node/provider.mjs"))
                 .env("REDIRECT_URIS", format!("{public_url}/sso/callback"))
                 .env("POST_LOGOUT_REDIRECT_URIS", "https://cp.example.com/ui/login/"),
         );
