@@ -7,6 +7,7 @@ use url::Url;
 use super::{
     http::{URL, web_url},
     reader::Section,
+    tokens::CookieConfig,
 };
 use crate::{
     login::{Accounts, LimitSettings},
@@ -86,6 +87,32 @@ impl LoginConfig {
             return_to_paths,
             return_to_origins,
         })
+    }
+}
+
+/// Warns of origins that a sign-in may return to, and that the cookie does
+/// not reach: whoever came from there would be sent to sign in for ever.
+pub(super) fn check_origins(
+    section: &Section<'_>,
+    login: &LoginConfig,
+    public_url: &Url,
+    cookie: &CookieConfig,
+) {
+    let own = public_url.host_str().unwrap_or_default();
+    let domain = cookie.domain.as_deref().map(|domain| domain.trim_start_matches('.'));
+    for origin in &login.return_to_origins {
+        let url::Origin::Tuple(_, host, _) = origin else { continue };
+        let host = host.to_string();
+        let is_below = |domain: &str| {
+            host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+        };
+        if host != own && !domain.is_some_and(is_below) {
+            section.warn(
+                "return_to_origins",
+                format!("the cookie of {own} does not reach {host}, which gets no code either"),
+                "set tokens.cookie.domain to the domain that both share",
+            );
+        }
     }
 }
 

@@ -137,6 +137,9 @@ impl Config {
                 "run one replica, or write kind = \"redis\" with its url",
             );
         }
+        if let (Some(http), Some(login)) = (&http, &login) {
+            login::check_origins(&root.table("login"), login, &http.public_url, &tokens.cookie);
+        }
         let policy = rules::read(&mut root, roles);
         let lifecycle = LifecycleConfig::read(root.table("lifecycle"));
         let telemetry = TelemetryConfig::read(root.table("telemetry"));

@@ -8,6 +8,9 @@ use std::{
 use super::SignInError;
 use crate::store::{Hits, Key, Limit, Store};
 
+/// As many addresses are taken to be behind a proxy that nobody configured.
+const UNKNOWN_ADDRESSES: u64 = 20;
+
 /// When guessing ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitSettings {
@@ -69,26 +72,25 @@ impl Limits {
     }
 
     /// Counts a single sign-on that begins at an address, beside its
-    /// passwords.
+    /// passwords. All whose address nobody knows share a count: whatever is
+    /// begun is kept for a while, by anybody's request.
     pub(super) async fn enter_from(&self, address: Option<IpAddr>) -> Result<(), SignInError> {
-        match address.map(starts) {
-            Some(key) => {
-                allow(self.store.hit(&key, self.settings.address).await?, self.settings.address)
-            }
-            None => Ok(()),
+        let mut limit = self.settings.address;
+        if address.is_none() {
+            limit.tries = limit.tries.saturating_mul(UNKNOWN_ADDRESSES);
         }
+        allow(self.store.hit(&starts(address), limit).await?, limit)
     }
 
-    /// One of them came to its end. Whether this can be noted decides nothing.
+    /// One of them was no flood. Whether this can be noted decides nothing.
     pub(super) async fn leave_from(&self, address: Option<IpAddr>) {
-        if let Some(key) = address.map(starts) {
-            let _ = self.store.give_back(&key).await;
-        }
+        let _ = self.store.give_back(&starts(address)).await;
     }
 }
 
-fn starts(address: IpAddr) -> Key {
-    Key::new("starts-from", &network(address).to_string())
+fn starts(address: Option<IpAddr>) -> Key {
+    let about = address.map(|address| network(address).to_string());
+    Key::new("starts-from", &about.unwrap_or_default())
 }
 
 fn allow(hits: Hits, limit: Limit) -> Result<(), SignInError> {

@@ -2,14 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
 use super::{
     Person, ReturnTo, SsoError, SsoSettings,
-    id_token::Expected,
+    id_token::{Claims, Expected},
     provider::{Provider, ProviderError, error_code},
 };
 use crate::{
@@ -20,24 +20,30 @@ use crate::{
 
 /// What a sign-in begins with.
 #[derive(Debug, Default)]
-pub struct Start<'a> {
+pub struct Start {
     /// Where it leads.
     pub return_to: Option<ReturnTo>,
     /// The challenge of the page that will exchange the one-time code.
     pub challenge: Option<String>,
     /// What the browser is known by, from an earlier start.
-    pub browser: Option<&'a str>,
+    pub browser: Option<SecretString>,
     /// The address that the start was counted under.
     pub address: Option<IpAddr>,
 }
 
 /// Where the browser goes, and what it is known by from now on.
-#[derive(Debug)]
 pub struct Started {
     /// The provider.
     pub location: Url,
     /// The value of the browser's cookie.
     pub browser: SecretString,
+}
+
+impl std::fmt::Debug for Started {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The address holds the state.
+        f.debug_struct("Started").finish_non_exhaustive()
+    }
 }
 
 /// What the store keeps between the two halves.
@@ -69,7 +75,7 @@ pub struct Begun {
 #[derive(Debug, Default)]
 pub struct Answer {
     /// Its one-time code.
-    pub code: Option<String>,
+    pub code: Option<SecretString>,
     /// Who it is (RFC 9207).
     pub issuer: Option<String>,
     /// Why there is no code.
@@ -114,10 +120,10 @@ impl Sso {
     /// # Errors
     ///
     /// [`SsoError::Provider`] and [`SsoError::Store`].
-    pub async fn start(&self, start: Start<'_>) -> Result<Started, SsoError> {
+    pub async fn start(&self, start: Start) -> Result<Started, SsoError> {
         let metadata = self.provider.metadata().await?;
-        let known = start.browser.filter(|value| is_well_formed(value));
-        let browser = known.map_or_else(secret::random, |known| Ok(known.into()))?;
+        let known = start.browser.filter(|known| is_well_formed(known.expose_secret()));
+        let browser = known.map_or_else(secret::random, Ok)?;
         let (state, nonce, verifier) = (secret::random()?, secret::random()?, secret::random()?);
         let mut location = metadata.authorization_endpoint.clone();
         location
@@ -149,13 +155,18 @@ impl Sso {
     ///
     /// [`SsoError::UnknownState`], [`SsoError::OtherBrowser`] and
     /// [`SsoError::Store`].
-    pub async fn resume(&self, state: &str, browser: Option<&str>) -> Result<Begun, SsoError> {
+    pub async fn resume(
+        &self,
+        state: &str,
+        browser: Option<&SecretString>,
+    ) -> Result<Begun, SsoError> {
         if !is_well_formed(state) {
             return Err(SsoError::UnknownState);
         }
         let record: Option<Record> = self.store.take(&key(state)).await?;
         let record = record.ok_or(SsoError::UnknownState)?;
-        let known = browser.filter(|browser| is_well_formed(browser)).map(s256).unwrap_or_default();
+        let known = browser.map(ExposeSecret::expose_secret).filter(|known| is_well_formed(known));
+        let known = known.map(s256).unwrap_or_default();
         if !bool::from(known.as_bytes().ct_eq(record.browser.as_bytes())) {
             return Err(SsoError::OtherBrowser);
         }
@@ -191,21 +202,13 @@ impl Sso {
             now: self.clock.now(),
             leeway: settings.leeway,
         };
-        let mut claims = self.provider.verify(&tokens.id_token, &expected).await?;
+        let claims = self.provider.verify(&tokens.id_token, &expected).await?;
+        let mut more = Claims::new();
         if Person::is_incomplete(&claims, settings) {
             let subject = claims.get("sub").and_then(|sub| sub.as_str()).unwrap_or_default();
-            let more = self.provider.userinfo(&tokens.access_token, subject).await?;
-            // What is signed stands; an email and its verification belong
-            // together, so both are of one source.
-            if !claims.contains_key("email") || !claims.contains_key("email_verified") {
-                claims.remove("email");
-                claims.remove("email_verified");
-            }
-            for (name, value) in more {
-                claims.entry(name).or_insert(value);
-            }
+            more = self.provider.userinfo(&tokens.access_token, subject).await?;
         }
-        Ok(Person::read(&claims, settings))
+        Ok(Person::read(&claims, &more, settings))
     }
 
     /// Where a browser ends its session at the provider (OpenID Connect

@@ -22,6 +22,9 @@ const MAX_KEYS: usize = 64;
 /// The longest `sub`, in bytes (OpenID Connect Core, section 2).
 const MAX_SUBJECT_BYTES: usize = 255;
 
+/// Claims by their names.
+pub(super) type Claims = Map<String, Value>;
+
 /// Why an ID token was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[expect(missing_docs, reason = "each says itself")]
@@ -77,7 +80,7 @@ pub(super) fn verify(
     token: &str,
     keys: &[Jwk],
     expected: &Expected<'_>,
-) -> Result<Map<String, Value>, IdTokenError> {
+) -> Result<Claims, IdTokenError> {
     let claims = signed_claims(token, keys)?;
     let text = |name| claims.get(name).and_then(Value::as_str);
     if text("iss") != Some(expected.issuer) {
@@ -115,7 +118,7 @@ pub(super) fn verify(
     }
 }
 
-fn signed_claims(token: &str, keys: &[Jwk]) -> Result<Map<String, Value>, IdTokenError> {
+fn signed_claims(token: &str, keys: &[Jwk]) -> Result<Claims, IdTokenError> {
     let (message, signature) = token.rsplit_once('.').ok_or(IdTokenError::Malformed)?;
     let (header, payload) = message.split_once('.').ok_or(IdTokenError::Malformed)?;
     let header = object(header)?;
@@ -167,7 +170,7 @@ fn is_of(key: &Jwk, algorithm: Algorithm) -> bool {
     fits && key.common.key_algorithm.is_none_or(|own| own == name)
 }
 
-fn object(segment: &str) -> Result<Map<String, Value>, IdTokenError> {
+fn object(segment: &str) -> Result<Claims, IdTokenError> {
     let bytes = URL_SAFE_NO_PAD.decode(segment).map_err(|_| IdTokenError::Malformed)?;
     match Members::parse(&bytes, MAX_MEMBERS).map(Members::into_value) {
         Ok(Value::Object(members)) => Ok(members),

@@ -105,6 +105,14 @@ pub enum SsoError {
     Store(#[from] StoreError),
 }
 
+impl SsoError {
+    /// Whether the provider was asked, and did not confirm the sign-in.
+    #[must_use]
+    pub fn is_no(&self) -> bool {
+        matches!(self, Self::Denied(_) | Self::OtherIssuer | Self::IdToken(_) | Self::OtherSubject)
+    }
+}
+
 impl From<ProviderError> for SsoError {
     fn from(error: ProviderError) -> Self {
         match error {

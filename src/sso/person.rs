@@ -1,15 +1,17 @@
 //! Whom the provider has signed in, and who that is here.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::SsoSettings;
+use super::{SsoSettings, id_token::Claims};
 use crate::{
-    login::{Account, Accounts, ByEmail, SignInError, SignedIn},
+    login::{Account, Accounts, ByEmail, SignInError, SignedIn, canonical_name},
     token::{Role, RoleSet, Roles},
 };
 
 /// The longest name, in bytes.
 const MAX_NAME_BYTES: usize = 256;
+/// The longest email, in bytes (RFC 5321, section 4.5.3.1).
+const MAX_EMAIL_BYTES: usize = 320;
 
 /// Whom the provider has signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Person {
     pub name: String,
     /// The email, when the provider says that it is verified.
     pub email: Option<String>,
+    /// The email, when it does not: good for refusing somebody alone.
+    pub claimed_email: Option<String>,
     /// The role that the provider's claims give.
     pub role: Option<Role>,
 }
@@ -36,32 +40,47 @@ pub enum Admitted {
 impl Person {
     /// Whether the claims leave something open that the userinfo endpoint may
     /// tell.
-    pub(super) fn is_incomplete(claims: &Map<String, Value>, settings: &SsoSettings) -> bool {
+    pub(super) fn is_incomplete(claims: &Claims, settings: &SsoSettings) -> bool {
         let asks_email = settings.scopes.iter().any(|scope| scope == "email");
         let lacks = |name| !claims.contains_key(name);
         let role = settings.role_claim.as_ref();
         (asks_email && (lacks("email") || lacks("email_verified")))
-            || role.is_some_and(|name| claim(claims, name).is_none())
+            || role.is_some_and(|name| find(claims, name).is_none())
             || (lacks("name") && lacks("preferred_username"))
     }
 
-    /// The person of these claims, of which `sub` is verified.
-    pub(super) fn read(claims: &Map<String, Value>, settings: &SsoSettings) -> Self {
-        let text = |name| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    /// The person of an ID token, whose `sub` is verified, and of the userinfo
+    /// for what that leaves open.
+    pub(super) fn read(signed: &Claims, more: &Claims, settings: &SsoSettings) -> Self {
+        let text = |claims: &Claims, name| {
+            let text = claims.get(name)?.as_str().filter(|text| !text.is_empty())?;
+            Some(text.to_owned())
+        };
+        let either = |name| text(signed, name).or_else(|| text(more, name));
+        // An email and its verification belong together: both are of one
+        // source, the signed one where it has both.
+        let has_both = signed.contains_key("email") && signed.contains_key("email_verified");
+        let told = if has_both { signed } else { more };
+        let email = text(told, "email").filter(|email| email.len() <= MAX_EMAIL_BYTES);
         // A mailbox that nobody has proved to hold is nobody's name.
-        let is_verified = claims.get("email_verified") == Some(&Value::Bool(true));
-        let email = text("email").filter(|_| is_verified);
-        let subject = text("sub").unwrap_or_default();
-        let name = text("name").or(text("preferred_username")).or(email).unwrap_or(subject);
+        let is_verified = told.get("email_verified") == Some(&Value::Bool(true));
+        let (email, claimed_email) = if is_verified { (email, None) } else { (None, email) };
+
+        let subject = text(signed, "sub").unwrap_or_default();
+        let name = either("name").or_else(|| either("preferred_username"));
+        let name = name.or_else(|| email.clone()).unwrap_or_else(|| subject.clone());
         let mapped = |value: &Value| settings.role_map.get(value.as_str()?).copied();
-        let role = settings.role_claim.as_ref().and_then(|name| match claim(claims, name)? {
+        let claim = settings.role_claim.as_ref();
+        let claim = claim.and_then(|name| find(signed, name).or_else(|| find(more, name)));
+        let role = claim.and_then(|claim| match claim {
             Value::Array(values) => values.iter().filter_map(mapped).max(),
             value => mapped(value),
         });
         Self {
-            subject: subject.to_owned(),
+            subject,
             name: name.get(..name.floor_char_boundary(MAX_NAME_BYTES)).unwrap_or_default().into(),
-            email: email.map(str::to_owned),
+            email,
+            claimed_email,
             role: role.or(settings.default_role),
         }
     }
@@ -80,6 +99,11 @@ impl Person {
         may: RoleSet,
         roles: &Roles,
     ) -> Result<Admitted, SignInError> {
+        let is_disabled = |email: &String| matches!(accounts.by_email(email), ByEmail::One(account) if account.disabled);
+        // Who was shut out does not come in by taking the proof back.
+        if is_linked && self.claimed_email.as_ref().is_some_and(is_disabled) {
+            return Err(SignInError::Forbidden);
+        }
         let email = self.email.as_deref().filter(|_| is_linked);
         match email.map_or(ByEmail::Nobody, |email| accounts.by_email(email)) {
             ByEmail::One(account) if !account.disabled && may.contains(account.role) => {
@@ -89,9 +113,13 @@ impl Person {
             ByEmail::Nobody => {
                 let role = self.role.filter(|role| may.contains(*role));
                 let role = role.ok_or(SignInError::Forbidden)?;
+                let user_id = format!("sso:{}", self.subject);
+                // People choose their names at most providers: an account's is
+                // not for them.
+                let is_taken = accounts.by_name(&canonical_name(&self.name)).is_some();
                 Ok(Admitted::Guest(SignedIn {
-                    user_id: format!("sso:{}", self.subject),
-                    name: self.name,
+                    name: if is_taken { user_id.clone() } else { self.name },
+                    user_id,
                     email: self.email,
                     role: roles.name(role).to_owned(),
                     method: "sso".to_owned(),
@@ -104,7 +132,7 @@ impl Person {
 
 /// The claim of this name; one with dots in it may also be a way through
 /// objects, such as `realm_access.roles`.
-fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+fn find<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
     let way = || {
         let mut steps = name.split('.');
         let first = claims.get(steps.next()?)?;

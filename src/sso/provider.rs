@@ -1,7 +1,7 @@
 //! The provider: its metadata and keys, fetched when they are first needed,
 //! and the exchange of its codes.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{Method, Request, header};
 use jsonwebtoken::jwk::Jwk;
@@ -16,7 +16,7 @@ use oauth2::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use thiserror::Error;
 use tokio::{sync::Mutex, time::Instant};
 use url::Url;
@@ -24,7 +24,7 @@ use url::Url;
 use super::{
     ClientAuth, IdTokenError, SsoError, SsoSettings,
     fetch::{Fetch, FetchError},
-    id_token::{self, Expected},
+    id_token::{self, Claims, Expected},
 };
 
 /// How long metadata and keys are good for.
@@ -36,6 +36,9 @@ const KEEP_FAILURE: Duration = Duration::from_secs(1);
 const REFETCH: Duration = Duration::from_secs(60);
 /// The longest error code of a provider that is logged, in bytes.
 const MAX_CODE_BYTES: usize = 64;
+
+/// The most that is logged of a text that a provider has made.
+const MAX_QUOTED_CHARACTERS: usize = 200;
 
 /// Why the provider was of no help.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -59,6 +62,11 @@ pub enum ProviderError {
     /// It answered with an error of OAuth (RFC 6749, section 5.2).
     #[error("the provider answered with the error {0}")]
     Refused(String),
+}
+
+/// The beginning of a text that a provider has made.
+fn brief(text: &impl ToString) -> String {
+    text.to_string().chars().take(MAX_QUOTED_CHARACTERS).collect()
 }
 
 fn garbled(what: &'static str, cause: impl Into<String>) -> ProviderError {
@@ -92,7 +100,7 @@ impl Metadata {
         if self.issuer != issuer {
             return problem(format!(
                 "it calls itself {:?}: write that as sso.issuer",
-                self.issuer.chars().take(200).collect::<String>()
+                brief(&self.issuer)
             ));
         }
         let needs_tls = issuer.starts_with("https:");
@@ -113,9 +121,15 @@ impl Metadata {
 
 /// The one member of a token answer beside those of OAuth (OpenID Connect
 /// Core, section 3.1.3.3).
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct IdTokenField {
     id_token: Option<String>,
+}
+
+impl fmt::Debug for IdTokenField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdTokenField").finish_non_exhaustive()
+    }
 }
 
 impl ExtraTokenFields for IdTokenField {}
@@ -156,11 +170,16 @@ impl<T> Default for Cached<T> {
 impl<T> Cached<T> {
     /// What is at hand and not too old, or a failure of just now.
     fn at_hand(&self) -> Option<Result<Arc<T>, ProviderError>> {
-        match (&self.value, &self.failed) {
-            (Some((value, at)), _) if at.elapsed() < KEEP => Some(Ok(Arc::clone(value))),
-            (_, Some((error, at))) if at.elapsed() < KEEP_FAILURE => Some(Err(error.clone())),
-            _ => None,
+        match &self.value {
+            Some((value, at)) if at.elapsed() < KEEP => Some(Ok(Arc::clone(value))),
+            _ => self.failure().map(Err),
         }
+    }
+
+    /// A failure of just now.
+    fn failure(&self) -> Option<ProviderError> {
+        let (error, at) = self.failed.as_ref()?;
+        (at.elapsed() < KEEP_FAILURE).then(|| error.clone())
     }
 
     fn keep(&mut self, fetched: Result<T, ProviderError>) -> Result<Arc<T>, ProviderError> {
@@ -188,8 +207,8 @@ pub(super) struct Provider {
     keys: Mutex<Cached<Vec<Jwk>>>,
 }
 
-impl std::fmt::Debug for Provider {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Provider").field("issuer", &self.settings.issuer).finish_non_exhaustive()
     }
 }
@@ -210,7 +229,7 @@ impl Provider {
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let fetched = self.document("its metadata", &url).await.and_then(|document| {
             let metadata: Result<Metadata, _> = serde_json::from_value(document);
-            metadata.map_err(|error| garbled("its metadata", error.to_string()))?.check(issuer)
+            metadata.map_err(|error| garbled("its metadata", brief(&error)))?.check(issuer)
         });
         cached.keep(fetched)
     }
@@ -222,15 +241,18 @@ impl Provider {
         let mut cached = self.keys.lock().await;
         let was_refetched = cached.refetched.is_some_and(|at| at.elapsed() < REFETCH);
         let refetch = misses_one && !was_refetched;
+        if refetch && let Some(error) = cached.failure() {
+            return Err(error);
+        }
         if !refetch && let Some(at_hand) = cached.at_hand() {
             return at_hand;
-        }
-        if refetch {
-            cached.refetched = Some(Instant::now());
         }
         let fetched = self.document("its keys", url.as_str()).await.and_then(|document| {
             id_token::keys(&document).ok_or_else(|| garbled("its keys", "they are no key set"))
         });
+        if refetch && fetched.is_ok() {
+            cached.refetched = Some(Instant::now());
+        }
         cached.keep(fetched)
     }
 
@@ -257,7 +279,7 @@ impl Provider {
     /// section 4.5).
     pub(super) async fn exchange(
         &self,
-        code: String,
+        code: SecretString,
         verifier: &SecretString,
     ) -> Result<Tokens, SsoError> {
         const WHAT: &str = "its token endpoint";
@@ -276,10 +298,19 @@ impl Provider {
         }
         let send = |request| {
             let fetch = self.fetch.clone();
-            async move { fetch.send(request).await }
+            async move {
+                let answer = fetch.send(request).await?;
+                let status = answer.status();
+                if status.is_server_error() {
+                    return Err(FetchError::Failed(format!(
+                        "it answered with the status {status}"
+                    )));
+                }
+                Ok(answer)
+            }
         };
         let answer = client
-            .exchange_code(AuthorizationCode::new(code))
+            .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()))
             .request_async(&send)
             .await
@@ -301,7 +332,7 @@ impl Provider {
         &self,
         id_token: &str,
         expected: &Expected<'_>,
-    ) -> Result<Map<String, Value>, SsoError> {
+    ) -> Result<Claims, SsoError> {
         let verified = id_token::verify(id_token, &self.keys(false).await?, expected);
         if verified != Err(IdTokenError::UnknownKey) {
             return Ok(verified?);
@@ -315,10 +346,10 @@ impl Provider {
         &self,
         access_token: &SecretString,
         subject: &str,
-    ) -> Result<Map<String, Value>, SsoError> {
+    ) -> Result<Claims, SsoError> {
         const WHAT: &str = "its userinfo endpoint";
         let metadata = self.metadata().await?;
-        let Some(url) = &metadata.userinfo_endpoint else { return Ok(Map::new()) };
+        let Some(url) = &metadata.userinfo_endpoint else { return Ok(Claims::new()) };
         let request = Request::builder()
             .method(Method::GET)
             .uri(url.as_str())

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use url::{Origin, Position, Url};
 
-/// The longest `return_to`, in bytes.
-const MAX_BYTES: usize = 8 * 1024;
+/// The longest `return_to`, in bytes, also when a browser has encoded it: it
+/// is kept in the store, and anybody can begin a sign-in.
+const MAX_BYTES: usize = 2 * 1024;
 /// What is added to the control plane's address, and may not be in it before.
 const OURS: [&str; 2] = ["login", "code"];
 
@@ -48,6 +49,10 @@ impl ReturnRules {
     /// not be returned to.
     #[must_use]
     pub fn read(&self, text: &str) -> Option<ReturnTo> {
+        self.judge(text).filter(|to| to.url().as_str().len() <= MAX_BYTES)
+    }
+
+    fn judge(&self, text: &str) -> Option<ReturnTo> {
         // Browsers drop tabs and line breaks, and take `\` for `/`.
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
         if text.len() > MAX_BYTES || !text.bytes().all(plain) {
@@ -219,5 +224,6 @@ mod tests {
             assert_eq!(rules().read(bad), None, "{bad:?}");
         }
         assert_eq!(rules().read(&format!("/{}", "x".repeat(MAX_BYTES))), None);
+        assert_eq!(rules().read(&format!("/{}", "\"".repeat(MAX_BYTES / 2))), None);
     }
 }

@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
-use super::{Cursor, Hits, Key, Limit, Revocation, Standing, StoreError};
+use super::{
+    Cursor, Hits, Key, Limit, Revocation, Standing, StoreError,
+    shelf::{CAPACITY, Shelf},
+};
 use crate::{
     clock::{Clock, Timestamp},
     token::TokenRef,
 };
 
-/// The most entries of each kind. A live one is never dropped to make room.
-const CAPACITY: usize = 100_000;
 /// More than any leeway by which a token is accepted after its end.
 const KEPT_AFTER_END: Duration = Duration::from_secs(24 * 3600);
 
@@ -26,8 +27,9 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct State {
-    values: HashMap<Key, (Vec<u8>, Timestamp)>,
-    counters: HashMap<Key, (u64, Timestamp)>,
+    /// A shelf for each kind, so that none can crowd out another.
+    values: HashMap<String, Shelf<Vec<u8>>>,
+    counters: HashMap<String, Shelf<u64>>,
     /// Each with its number, which grows.
     revocations: Vec<(u64, Revocation)>,
     appended: u64,
@@ -67,43 +69,43 @@ impl Memory {
     pub(super) fn put(&self, key: &Key, value: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut state = self.state();
-        make_room(&mut state.values, |(_, until)| *until > now)?;
-        state.values.insert(key.clone(), (value, now.plus(ttl)));
-        Ok(())
+        let kept = state.values.entry(key.kind().to_owned()).or_default();
+        kept.put(key, value, now.plus(ttl), now)
     }
 
     pub(super) fn take(&self, key: &Key) -> Option<Vec<u8>> {
         let now = self.clock.now();
-        let (value, until) = self.state().values.remove(key)?;
-        (until > now).then_some(value)
+        self.state().values.get_mut(key.kind())?.take(key, now)
     }
 
     pub(super) fn hit(&self, key: &Key, limit: Limit) -> Result<Hits, StoreError> {
         let now = self.clock.now();
         let mut state = self.state();
-        if !state.counters.contains_key(key) {
-            make_room(&mut state.counters, |(_, until)| *until > now)?;
+        let kept = state.counters.entry(key.kind().to_owned()).or_default();
+        let known = kept.get_mut(key, now).map(|known| *known);
+        let (count, mut until) = known.unwrap_or((0, now.plus(limit.window)));
+        let count = count + 1;
+        if count == limit.tries + 1 {
+            until = now.plus(limit.lockout);
         }
-        let (count, until) =
-            state.counters.entry(key.clone()).or_insert((0, now.plus(limit.window)));
-        if *until <= now {
-            (*count, *until) = (0, now.plus(limit.window));
-        }
-        *count += 1;
-        if *count == limit.tries + 1 {
-            *until = now.plus(limit.lockout);
-        }
-        Ok(Hits { count: *count, resets_in: until.since(now) })
+        kept.put(key, count, until, now)?;
+        Ok(Hits { count, resets_in: until.since(now) })
     }
 
     pub(super) fn give_back(&self, key: &Key) {
-        if let Some((count, _)) = self.state().counters.get_mut(key) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let kept = state.counters.get_mut(key.kind());
+        if let Some((count, _)) = kept.and_then(|kept| kept.get_mut(key, now)) {
             *count = count.saturating_sub(1);
         }
     }
 
     pub(super) fn forget(&self, key: &Key) {
-        self.state().counters.remove(key);
+        let now = self.clock.now();
+        if let Some(shelf) = self.state().counters.get_mut(key.kind()) {
+            shelf.take(key, now);
+        }
     }
 
     pub(super) fn revoke(&self, token: TokenRef, until: Timestamp) -> Result<(), StoreError> {
@@ -154,12 +156,4 @@ impl Memory {
         let new = state.revocations.iter().skip(from).map(|(_, kept)| kept.clone()).collect();
         (new, Cursor(state.appended.to_string()))
     }
-}
-
-/// Drops what has expired, when there is no room.
-fn make_room<V>(map: &mut HashMap<Key, V>, lives: impl Fn(&V) -> bool) -> Result<(), StoreError> {
-    if map.len() >= CAPACITY {
-        map.retain(|_, value| lives(value));
-    }
-    if map.len() >= CAPACITY { Err(StoreError::Full) } else { Ok(()) }
 }

@@ -7,6 +7,7 @@
 mod link;
 mod memory;
 mod redis;
+mod shelf;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -45,6 +46,11 @@ impl Key {
     #[must_use]
     pub fn new(kind: &str, about: &str) -> Self {
         Self(format!("{kind}:{}", hex(digest(&SHA256, about.as_bytes()).as_ref())))
+    }
+
+    /// What it is for.
+    fn kind(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
     }
 }
 

@@ -25,9 +25,10 @@ if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 if count == tonumber(ARGV[1]) + 1 then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return {count, redis.call('PTTL', KEYS[1])}";
 
-/// Takes a try back, of a counter that is still there.
+/// Takes a try back, of a counter that is still there: nobody has tries in hand.
 const GIVE_BACK: &str = "\
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('DECR', KEYS[1]) end
+local count = redis.call('GET', KEYS[1])
+if count and tonumber(count) > 0 then redis.call('DECR', KEYS[1]) end
 return 1";
 
 /// Revokes a token: KEYS stream; ARGV token, its end (seconds), how long an

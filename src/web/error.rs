@@ -91,10 +91,7 @@ impl ApiError {
             SsoError::Malformed(param) => {
                 Self::invalid("A parameter is missing, or stands there twice", Some(param))
             }
-            SsoError::Denied(_)
-            | SsoError::OtherIssuer
-            | SsoError::IdToken(_)
-            | SsoError::OtherSubject => {
+            error if error.is_no() => {
                 let (status, kind) = (StatusCode::UNAUTHORIZED, ErrorKind::AuthError);
                 Self::new(status, kind, "The identity provider did not confirm the sign-in")
             }
@@ -102,7 +99,7 @@ impl ApiError {
                 let (status, kind) = (StatusCode::BAD_GATEWAY, ErrorKind::UnavailableError);
                 Self::new(status, kind, "The identity provider did not answer as it should")
             }
-            SsoError::Store(_) => Self::unavailable(),
+            _ => Self::unavailable(),
         }
     }
 

@@ -23,9 +23,8 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::Request,
-    handler::Handler,
     middleware,
-    routing::{MethodRouter, get, post},
+    routing::{get, post},
 };
 use http::Uri;
 use tower::ServiceExt as _;
@@ -37,15 +36,6 @@ pub use self::{
     server::HttpServer,
     state::{SigningIn, Site, SiteSettings},
 };
-
-/// GET that does something, so that HEAD, which looks and no more, is refused.
-fn once<H, T>(handler: H) -> MethodRouter<Arc<Site>>
-where
-    H: Handler<T, Arc<Site>>,
-    T: 'static,
-{
-    get(handler).head(async || ApiError::method_not_allowed())
-}
 
 /// The `http` listener: its endpoints, also below the path of `public_url`,
 /// since some gateways take that away and others leave it.
@@ -77,9 +67,9 @@ fn endpoints(site: Arc<Site>) -> Router {
         .route("/v2/login", post(login::sign_in_here))
         .route("/session", get(session::show).post(login::sign_in_here))
         .route("/session/logout", post(session::logout))
-        .route("/sso/login", once(sso::login))
-        .route("/sso/key/generate", once(sso::login))
-        .route("/sso/callback", once(sso::callback))
+        .route("/sso/login", get(sso::login))
+        .route("/sso/key/generate", get(sso::login))
+        .route("/sso/callback", get(sso::callback))
         .route("/ui", get(ui::with_slash))
         .route("/ui/", get(ui::home))
         .route("/ui/login", get(ui::with_slash))

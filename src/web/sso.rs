@@ -1,21 +1,21 @@
 //! Single sign-on: to the provider, and back from it.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Extension,
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
-use secrecy::ExposeSecret as _;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use secrecy::{ExposeSecret as _, SecretString};
 use url::{Url, form_urlencoded};
 
 use super::{address::Peer, error::ApiError, login::checked_challenge, page, state::Site};
 use crate::{
     authz::find_cookie,
-    login::{Issued, SignedIn},
-    sso::{Admitted, Answer, Begun, ReturnTo, Sso, SsoError, Start},
+    login::{Issued, SignInError, SignedIn},
+    sso::{Admitted, Answer, Begun, Person, ReturnTo, Sso, SsoError, Start, Started},
     store::Standing,
 };
 
@@ -29,6 +29,10 @@ struct Failed {
 }
 
 impl Failed {
+    fn new(site: &Site, error: ApiError, return_to: Option<&ReturnTo>) -> Self {
+        Self { error, again: again(site, return_to) }
+    }
+
     fn answer(self, is_page: bool) -> Response {
         if is_page { page::failed(&self.error, &self.again) } else { self.error.into_response() }
     }
@@ -38,27 +42,62 @@ impl Failed {
 pub(super) async fn login(
     State(site): State<Arc<Site>>,
     Extension(peer): Extension<Peer>,
-    request: Parts,
+    head: Parts,
 ) -> Response {
-    let is_page = page::reads_html(&request.headers);
-    begin(&site, peer, &request).await.unwrap_or_else(|failed| failed.answer(is_page))
+    let is_page = page::reads_html(&head.headers);
+    to_the_end(head.method.clone(), async move {
+        begin(&site, peer, &head).await.unwrap_or_else(|failed| failed.answer(is_page))
+    })
+    .await
 }
 
 /// `GET /sso/callback`: back from the provider.
 pub(super) async fn callback(
     State(site): State<Arc<Site>>,
     Extension(peer): Extension<Peer>,
-    request: Parts,
+    head: Parts,
 ) -> Response {
-    let is_page = page::reads_html(&request.headers);
-    finish(&site, peer, &request).await.unwrap_or_else(|failed| failed.answer(is_page))
+    let is_page = page::reads_html(&head.headers);
+    to_the_end(head.method.clone(), async move {
+        finish(&site, peer, &head).await.unwrap_or_else(|failed| failed.answer(is_page))
+    })
+    .await
 }
 
-async fn begin(site: &Site, peer: Peer, request: &Parts) -> Result<Response, Failed> {
+/// Does what was begun, also when the client hangs up meanwhile: a state that
+/// is used up, and keys that are fetched, are everybody's. HEAD looks, and
+/// begins nothing.
+async fn to_the_end(
+    method: Method,
+    work: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    if method == Method::HEAD {
+        let allow = [(header::ALLOW, "GET")];
+        return (allow, ApiError::method_not_allowed()).into_response();
+    }
+    tokio::spawn(work).await.unwrap_or_else(|_| ApiError::internal().into_response())
+}
+
+/// Whether a person goes there. A page that embeds the address, or fetches
+/// it, would begin sign-ins in its visitors' names.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let says = |name: &str, expected: &str| {
+        headers.get(name).is_none_or(|value| value.as_bytes() == expected.as_bytes())
+    };
+    says("sec-fetch-mode", "navigate")
+        && says("sec-fetch-dest", "document")
+        && !headers.contains_key("sec-purpose")
+}
+
+async fn begin(site: &Site, peer: Peer, head: &Parts) -> Result<Response, Failed> {
+    let address = site.client_address(peer, &head.headers);
     let mut return_to = None;
-    let begun = async {
+    let begun: Result<Response, ApiError> = async {
         let sso = site.sso.as_ref().ok_or(ApiError::not_found())?;
-        let query = Query::of(request);
+        if !is_navigation(&head.headers) {
+            return Err(ApiError::invalid("Open this address by itself, not within a page", None));
+        }
+        let query = Query::of(head);
         let asked = query.one("return_to")?.map(|text| {
             site.returns
                 .read(&text)
@@ -67,80 +106,98 @@ async fn begin(site: &Site, peer: Peer, request: &Parts) -> Result<Response, Fai
         return_to = asked.transpose()?;
         let challenge =
             checked_challenge(query.one("code_challenge")?, query.one("code_challenge_method")?)?;
-        let address = site.client_address(peer, &request.headers);
-        site.login.enter(address).await?;
-        let known = browser(site, &request.headers);
-        let start =
-            Start { return_to: return_to.clone(), challenge, browser: known.as_deref(), address };
-        let started = sso.start(start).await.map_err(|error| {
-            tracing::warn!(%error, "a single sign-on was not begun");
-            ApiError::begin(&error)
+        site.login.enter(address).await.inspect_err(|error| {
+            if matches!(error, SignInError::LockedOut(_)) {
+                audit("locked_out", None, address, None);
+            }
         })?;
-        let mut response = see_other(&started.location);
-        let lifetime = sso.settings().state_ttl.as_secs();
-        set_cookie(
-            &mut response,
-            &format!(
-                "{}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={lifetime}{}",
-                cookie_name(site),
-                started.browser.expose_secret(),
-                if site.is_https() { "; Secure" } else { "" }
-            ),
-        );
-        Ok(response)
-    };
-    let result: Result<Response, ApiError> = begun.await;
-    result.map_err(|error| Failed { error, again: again(site, return_to.as_ref()) })
+        let browser = browser(site, &head.headers);
+        let start = Start { return_to: return_to.clone(), challenge, browser, address };
+        match sso.start(start).await {
+            Ok(started) => Ok(to_provider(site, sso, &started)),
+            Err(error) => {
+                site.login.leave(address).await;
+                tracing::warn!(%error, "a single sign-on was not begun");
+                Err(ApiError::begin(&error))
+            }
+        }
+    }
+    .await;
+    begun.map_err(|error| Failed::new(site, error, return_to.as_ref()))
 }
 
-async fn finish(site: &Site, peer: Peer, request: &Parts) -> Result<Response, Failed> {
-    let failed = |error: ApiError, return_to| Failed { error, again: again(site, return_to) };
-    let Some(sso) = &site.sso else { return Err(failed(ApiError::not_found(), None)) };
-    let resumed = resume(site, sso, request).await;
-    let (begun, answer) = resumed.map_err(|error| {
-        audit(site, peer, request, Err(&error));
-        failed(ApiError::finish(&error, site.store.is_shared()), None)
-    })?;
-    let return_to = begun.return_to.as_ref();
-    let person = sso.identify(&begun, answer).await.map_err(|error| {
-        audit(site, peer, request, Err(&error));
-        failed(ApiError::finish(&error, site.store.is_shared()), return_to)
-    })?;
-    site.login.leave(begun.address).await;
-    let subject = person.subject.clone();
-    let roles = site.checker.engine();
-    let roles = roles.verifier.roles();
-    let is_linked = sso.settings().link_by_email;
-    let admitted = person.admit(&site.login.accounts(), is_linked, site.login.roles(), roles);
-    let admitted = match admitted {
-        Ok(Admitted::Account(account)) => site.stand(&account, "sso").await,
-        Ok(Admitted::Guest(guest)) => site.stand_as(guest).await,
-        Err(error) => Err(error.into()),
+fn to_provider(site: &Site, sso: &Sso, started: &Started) -> Response {
+    let mut response = see_other(&started.location);
+    let cookie = format!(
+        "{}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}{}",
+        cookie_name(site),
+        started.browser.expose_secret(),
+        sso.settings().state_ttl.as_secs(),
+        if site.is_https() { "; Secure" } else { "" }
+    );
+    set_cookie(&mut response, &cookie);
+    response
+}
+
+async fn finish(site: &Site, peer: Peer, head: &Parts) -> Result<Response, Failed> {
+    let address = site.client_address(peer, &head.headers);
+    let Some(sso) = &site.sso else {
+        return Err(Failed::new(site, ApiError::not_found(), None));
     };
-    let (user, standing) = admitted.map_err(|error| {
-        tracing::info!(
-            target: "portcullis::audit",
-            event = "sign_in",
-            result = "forbidden",
-            status = error.status().as_u16(),
-            subject,
-            method = "sso",
-        );
-        failed(error, return_to)
-    })?;
-    audit(site, peer, request, Ok(&user));
-    let response = lead_back(site, &begun, user, &standing).await;
-    response.map_err(|error| failed(error, return_to))
+    let refused = |error: SsoError, return_to| {
+        audit("refused", None, address, Some(&error));
+        Failed::new(site, ApiError::finish(&error, site.store.is_shared()), return_to)
+    };
+    let (begun, answer) = resume(site, sso, head).await.map_err(|error| refused(error, None))?;
+    let return_to = begun.return_to.as_ref();
+    let identified = sso.identify(&begun, answer).await;
+    // Only what the provider does not confirm counts as a try.
+    if !identified.as_ref().is_err_and(SsoError::is_no) {
+        site.login.leave(begun.address).await;
+    }
+    let person = identified.map_err(|error| refused(error, return_to))?;
+    let guest = format!("sso:{}", person.subject);
+    let finished = async {
+        let (user, standing) = admit(site, sso, person).await?;
+        let response = lead_back(site, &begun, user.clone(), &standing).await?;
+        Ok::<_, ApiError>((user, response))
+    };
+    match finished.await {
+        Ok((user, response)) => {
+            audit("signed_in", Some((&user.user_id, Some(&user.name))), address, None);
+            Ok(response)
+        }
+        Err(error) => {
+            let is_forbidden = error.status() == StatusCode::FORBIDDEN;
+            let result = if is_forbidden { "forbidden" } else { "unavailable" };
+            audit(result, Some((&guest, None)), address, None);
+            Err(Failed::new(site, error, return_to))
+        }
+    }
+}
+
+/// Who that is here, and how they stand.
+async fn admit(site: &Site, sso: &Sso, person: Person) -> Result<(SignedIn, Standing), ApiError> {
+    let engine = site.checker.engine();
+    let (roles, is_linked) = (engine.verifier.roles(), sso.settings().link_by_email);
+    match person.admit(&site.login.accounts(), is_linked, site.login.roles(), roles)? {
+        Admitted::Account(account) => site.stand(&account, "sso").await,
+        Admitted::Guest(guest) => site.stand_as(guest).await,
+    }
 }
 
 /// Takes up what was begun. The state is used up whatever else is said.
-async fn resume(site: &Site, sso: &Sso, request: &Parts) -> Result<(Begun, Answer), SsoError> {
-    let query = Query::of(request);
+async fn resume(site: &Site, sso: &Sso, head: &Parts) -> Result<(Begun, Answer), SsoError> {
+    let query = Query::of(head);
     let one = |name| query.one(name).map_err(|_| SsoError::Malformed(name));
     let state = one("state")?.ok_or(SsoError::Malformed("state"))?;
-    let known = browser(site, &request.headers);
-    let begun = sso.resume(&state, known.as_deref()).await?;
-    let answer = Answer { code: one("code")?, issuer: one("iss")?, error: one("error")? };
+    let known = browser(site, &head.headers);
+    let begun = sso.resume(&state, known.as_ref()).await?;
+    let answer = Answer {
+        code: one("code")?.map(SecretString::from),
+        issuer: one("iss")?,
+        error: one("error")?,
+    };
     Ok((begun, answer))
 }
 
@@ -189,17 +246,22 @@ fn again(site: &Site, return_to: Option<&ReturnTo>) -> String {
     }
 }
 
-fn audit(site: &Site, peer: Peer, request: &Parts, result: Result<&SignedIn, &SsoError>) {
-    let user = result.ok();
+/// Tells the audit log of a sign-in: of whom, by id and name, where it is known.
+fn audit(
+    result: &'static str,
+    user: Option<(&str, Option<&str>)>,
+    address: Option<IpAddr>,
+    cause: Option<&SsoError>,
+) {
     tracing::info!(
         target: "portcullis::audit",
         event = "sign_in",
-        result = if user.is_some() { "signed_in" } else { "refused" },
-        name = user.map(|user| user.name.as_str()),
-        user_id = user.map(|user| user.user_id.as_str()),
-        address = site.client_address(peer, &request.headers).map(tracing::field::display),
+        result,
+        name = user.and_then(|(_, name)| name),
+        user_id = user.map(|(id, _)| id),
+        address = address.map(tracing::field::display),
         method = "sso",
-        cause = result.err().map(tracing::field::display),
+        cause = cause.map(tracing::field::display),
     );
 }
 
@@ -207,8 +269,8 @@ fn audit(site: &Site, peer: Peer, request: &Parts, result: Result<&SignedIn, &Ss
 struct Query(Vec<(String, String)>);
 
 impl Query {
-    fn of(request: &Parts) -> Self {
-        let query = request.uri.query().unwrap_or_default();
+    fn of(head: &Parts) -> Self {
+        let query = head.uri.query().unwrap_or_default();
         Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
     }
 
@@ -228,11 +290,11 @@ fn cookie_name(site: &Site) -> String {
 }
 
 /// What the browser is known by; nothing when it says two things.
-fn browser(site: &Site, headers: &HeaderMap) -> Option<String> {
+fn browser(site: &Site, headers: &HeaderMap) -> Option<SecretString> {
     let lines: Vec<&[u8]> =
         headers.get_all(header::COOKIE).into_iter().map(HeaderValue::as_bytes).collect();
     let value = find_cookie(&lines, &cookie_name(site)).ok()??;
-    Some(std::str::from_utf8(value).ok()?.to_owned())
+    Some(std::str::from_utf8(value).ok()?.into())
 }
 
 fn see_other(url: &Url) -> Response {

@@ -118,7 +118,7 @@ otlp_endpoint = "http://localhost:4317"
     let config = load(&toml, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert_eq!(config.policy.rules().len(), 1);
     let warned: Vec<&str> = config.warnings.iter().map(|warning| warning.key.as_str()).collect();
-    assert_eq!(warned, ["store", "telemetry.otlp_endpoint"]);
+    assert_eq!(warned, ["store", "login.return_to_origins", "telemetry.otlp_endpoint"]);
     let sso = config.sso.unwrap();
     assert_eq!(sso.redirect_uri.as_str(), "https://auth.example.com/auth/sso/callback");
     assert_eq!(sso.after_logout.as_str(), "https://cp.example.com/ui/login/");
@@ -435,6 +435,14 @@ fn single_sign_on_needs_what_it_needs() {
     assert_eq!(warned(&whole.replace("https", "http")), ["sso.issuer"]);
     assert_eq!(warned(&whole.replace("https://idp.example.com", "http://127.0.0.1:1")), [""; 0]);
     assert_eq!(warned(&format!("{whole}role_claim = \"groups\"")), ["sso.role_map"]);
+    // An origin that the cookie does not reach would be led in circles.
+    let origins = "login.return_to_origins = [\"https://app.example.com\", \"https://example.com\"]\n\
+                   http.public_url = \"https://auth.example.com\"\n";
+    let unreached = ["login.return_to_origins"; 2];
+    assert_eq!(warned(origins), unreached);
+    let domain = |domain: &str| format!("{origins}tokens.cookie.domain = \"{domain}\"\n");
+    assert_eq!(warned(&domain("example.com")), [""; 0]);
+    assert_eq!(warned(&domain("ample.com")), unreached);
     // Nobody gets a role that there is not.
     let other =
         "identity.roles = [\"A\"]\nrules = [{ name = \"x\", path = \"/\", roles = [\"A\"] }]\n";

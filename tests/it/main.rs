@@ -16,6 +16,7 @@
 
 mod accounts;
 mod ask;
+mod browser;
 mod cli;
 mod config;
 mod decide;
@@ -35,6 +36,7 @@ mod jwt;
 mod measured;
 mod models;
 mod oidc;
+mod pages;
 mod readme;
 mod redis;
 mod replica;

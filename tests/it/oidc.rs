@@ -26,13 +26,20 @@ impl Provider {
 
     /// One that knows the service of this address.
     pub(crate) fn of(public_url: &str) -> Self {
+        Self::of_all(&[public_url], "https://cp.example.com")
+    }
+
+    /// One that knows these services, and the control plane of this address.
+    pub(crate) fn of_all(public_urls: &[&str], control_plane: &str) -> Self {
+        let redirects: Vec<String> =
+            public_urls.iter().map(|url| format!("{url}/sso/callback")).collect();
         let modules = root().join("target/npm/node_modules/oidc-provider");
         assert!(modules.exists(), "no oidc-provider: run tests/run, or tests/node/install");
         let running = Running::start(
             Command::new("node")
                 .arg(root().join("tests/node/provider.mjs"))
-                .env("REDIRECT_URIS", format!("{public_url}/sso/callback"))
-                .env("POST_LOGOUT_REDIRECT_URIS", "https://cp.example.com/ui/login/"),
+                .env("REDIRECT_URIS", redirects.join(","))
+                .env("POST_LOGOUT_REDIRECT_URIS", format!("{control_plane}/ui/login/")),
         );
         let line = running.line("listening on ");
         let issuer = line.trim_start_matches("listening on ").trim().to_owned();

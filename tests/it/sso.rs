@@ -9,7 +9,7 @@ use crate::{
     oidc::{Browser, PUBLIC, Provider, replica},
     redis::Redis,
     replica::{CONTROL_PLANE, Replica, answer, users},
-    support::{eventually, output, portcullis},
+    support::{eventually, free_port, output, portcullis},
 };
 
 const PAGE: &str = "https://cp.example.com/ui/login/";
@@ -126,7 +126,7 @@ async fn every_way_of_client_authentication_and_every_algorithm_works() {
 async fn an_account_lends_its_id_and_role_to_its_verified_email_alone() {
     let provider = Provider::start();
     let users = users(&[
-        ("ann", "Ann Example", "ADMIN", false),
+        ("ann", "Ann", "ADMIN", false),
         ("dis", "dis", "ADMIN", true),
         ("ina", "ina", "INACTIVE", false),
     ]);
@@ -137,7 +137,7 @@ async fn an_account_lends_its_id_and_role_to_its_verified_email_alone() {
     let replica = start("").await;
     let claims = signed_in(&replica, "ann").await;
     assert_eq!(claims["userId"], "ann");
-    assert_eq!(claims["sub"], "Ann Example");
+    assert_eq!(claims["sub"], "Ann");
     assert_eq!(claims["role"], "ADMIN");
     assert_eq!(signed_in(&replica, "ANN").await["userId"], "ann", "case does not count");
 
@@ -146,12 +146,15 @@ async fn an_account_lends_its_id_and_role_to_its_verified_email_alone() {
     assert_eq!(claims["userId"], "sso:ann+unverified");
     assert_eq!(claims["role"], "REGULAR");
     assert_eq!(claims.get("email"), None);
+    // Nor is a name: the account's is not for others.
+    assert_eq!(claims["sub"], "sso:ann+unverified");
     // A letter that only looks alike is another mailbox.
     assert_eq!(signed_in(&replica, "%EF%BD%81nn").await["role"], "REGULAR");
     // A provider's 7 is not the account 7.
     assert_eq!(signed_in(&replica, "7").await["userId"], "sso:7");
     // A disabled account is no fresh identity, nor is one that may not sign in.
     assert_eq!(refused(&replica, "dis").await, 403);
+    assert_eq!(refused(&replica, "dis+unverified").await, 403);
     assert_eq!(refused(&replica, "ina").await, 403);
     // The highest role of the groups, and none for groups that map to none.
     assert_eq!(signed_in(&replica, "eve+both+admins+staff").await["role"], "ADMIN");
@@ -461,6 +464,17 @@ async fn starts_are_limited_by_address() {
     for _ in 0..6 {
         signed_in(&replica, "eve").await;
     }
+    // A page elsewhere cannot begin any in its visitors' names.
+    for (name, value) in [
+        ("sec-fetch-mode", "no-cors"),
+        ("sec-fetch-mode", "cors"),
+        ("sec-fetch-dest", "image"),
+        ("sec-fetch-dest", "iframe"),
+        ("sec-purpose", "prefetch"),
+    ] {
+        let request = replica.client.get(replica.url("/sso/login")).header(name, value);
+        assert_eq!(request.send().await.unwrap().status(), 400, "{name}: {value}");
+    }
     for _ in 0..3 {
         let (response, _) = Browser::new().open(&replica.url("/sso/login")).await;
         assert_eq!(response.status(), 303);
@@ -468,4 +482,30 @@ async fn starts_are_limited_by_address() {
     let (response, _) = Browser::new().open(&replica.url("/sso/login")).await;
     assert_eq!(response.status(), 429);
     assert!(response.headers().contains_key("retry-after"));
+    replica.says("\"result\":\"locked_out\"");
+    // Whoever comes by a proxy that nobody configured shares a greater count.
+    let proxied = || {
+        let request = replica.client.get(replica.url("/sso/login"));
+        request.header("x-forwarded-for", "192.0.2.1").header("accept", "x").build().unwrap()
+    };
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let client = client.build().unwrap();
+    for n in 0..61 {
+        let status = client.execute(proxied()).await.unwrap().status().as_u16();
+        assert_eq!(status, if n < 60 { 303 } else { 429 }, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_not_counted_against_those_who_meet_it() {
+    let toml = format!(
+        "http.public_url = \"{PUBLIC}\"\nlogin.limits = {{ failures_per_address = 2 }}\n\
+         [sso]\nissuer = \"http://127.0.0.1:{}\"\nclient_id = \"portcullis\"\n",
+        free_port()
+    );
+    let replica = Replica::start(&toml).ready().await;
+    for _ in 0..6 {
+        let (response, _) = Browser::new().open(&replica.url("/sso/login")).await;
+        assert_eq!(response.status(), 503);
+    }
 }

@@ -457,6 +457,7 @@ fn nonsense() -> Vec<Reply> {
         text(200, JSON, ""),
         text(200, "text/html", "<html>Sign in</html>"),
         text(500, JSON, "{}"),
+        text(503, JSON, r#"{"error":"server_error"}"#),
         text(302, "text/html", ""),
         Reply::TooMuch,
         Reply::Nothing,

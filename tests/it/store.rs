@@ -80,6 +80,11 @@ async fn keeps_its_contract(store: Store) {
     assert_eq!(store.hit(&tries, limit).await.unwrap().count, 1);
     store.give_back(&Key::new("tries", "nobody")).await.unwrap();
     assert_eq!(store.hit(&Key::new("tries", "nobody"), limit).await.unwrap().count, 1);
+    // Given back more often than tried, it is no credit.
+    for _ in 0..3 {
+        store.give_back(&Key::new("tries", "nobody")).await.unwrap();
+    }
+    assert_eq!(store.hit(&Key::new("tries", "nobody"), limit).await.unwrap().count, 1);
     let brief = Limit { window: Duration::from_millis(50), ..limit };
     store.hit(&Key::new("tries", "brief"), brief).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;

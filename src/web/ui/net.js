@@ -14,7 +14,7 @@ export class Problem extends Error {
 const wait = (seconds) => {
   if (!Number.isFinite(seconds) || seconds <= 0) return "a while";
   if (seconds < 90) return `${Math.ceil(seconds)} seconds`;
-  return `${Math.ceil(seconds / 60)} minutes`;
+  return `about ${Math.round(seconds / 60)} minutes`;
 };
 
 const explain = (status, headers, name) => {

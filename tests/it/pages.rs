@@ -1,0 +1,486 @@
+//! The pages, in a real browser.
+
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::{Value, json};
+
+use crate::{
+    browser::{Chromium, Plane, With},
+    replica::{PASSWORD, Replica},
+    support::{free_port, portcullis, read, root},
+};
+
+/// All that the page keeps, and that is no token.
+const KEPT: &str = "JSON.stringify([{...localStorage}, {...sessionStorage}])";
+
+#[tokio::test]
+async fn a_password_signs_in_at_each_worker() {
+    let plane = Plane::start(With::default()).await;
+    let browser = Chromium::start().await;
+    for (worker, name, replica) in [("eu", "Europe", &plane.eu), ("us", "United States", &plane.us)]
+    {
+        browser.open(&plane.login()).await;
+        browser.form().await;
+        assert_eq!(browser.eval("document.activeElement.id").await, "username");
+        browser.choose(worker).await;
+        browser.sign_in("ann", PASSWORD).await;
+        browser.lands_on(&plane.home()).await;
+        browser.sees("ann").await;
+        browser.sees("7@example.com").await;
+        assert_eq!(
+            browser.eval("document.getElementById('worker').selectedOptions[0].text").await,
+            name
+        );
+        // The token is in the cookie of the worker, and nowhere in the page.
+        assert_eq!(
+            browser.eval(KEPT).await,
+            json!(json!([{ "portcullis.worker": worker }, {}]).to_string())
+        );
+        let token = browser.cookie("token").await.unwrap();
+        assert_eq!(replica.session(&token).await, 200);
+
+        // A reload changes nothing.
+        browser.client.refresh().await.unwrap();
+        browser.sees("7@example.com").await;
+
+        // Out, and the token is dead there.
+        browser.press("#sign-out").await;
+        browser.lands_on(&plane.login()).await;
+        assert_eq!(replica.session(&token).await, 401);
+        assert_eq!(browser.cookie("token").await, None);
+        browser.open(&plane.home()).await;
+        browser.lands_on(&plane.login()).await;
+    }
+    browser.assert_clean(&["status of 401"]).await;
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn what_goes_wrong_is_said_and_the_page_goes_on() {
+    let limits = "login.limits = { failures = 2, window = \"60s\", lockout = \"300s\", failures_per_address = 1000 }";
+    let plane = Plane::start(With { limits: Some(limits), ..With::default() }).await;
+    let browser = Chromium::start().await;
+    browser.open(&plane.login()).await;
+    for (name, password, text) in [
+        ("ann", "wrong", "The name or the password is wrong."),
+        ("ina", PASSWORD, "This account may not sign in here."),
+        ("dis", PASSWORD, "This account may not sign in here."),
+        ("ann", "wrong", "The name or the password is wrong."),
+        ("ann", PASSWORD, "Too many tries. Wait about 5 minutes, then try again."),
+    ] {
+        browser.sign_in(name, password).await;
+        browser.sees(text).await;
+        assert_eq!(browser.eval("document.getElementById('password').value").await, "");
+        assert_eq!(browser.eval("document.querySelector('[role=alert]').innerText").await, text);
+    }
+    // At the other worker nobody has guessed.
+    browser.choose("us").await;
+    browser.sign_in("ann", PASSWORD).await;
+    browser.lands_on(&plane.home()).await;
+    browser.assert_clean(&["status of 401", "status of 403", "status of 429"]).await;
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_down_or_never_answers_leaves_the_page_usable() {
+    // One that takes every connection and says nothing, and one that is not.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let workers = [("silent", silent.local_addr().unwrap().port()), ("down", free_port())]
+        .map(|(id, port)| {
+            format!("[[workers]]\nworker_id = \"{id}\"\nname = \"The {id} one\"\nurl = \"http://{id}.localhost:{port}\"\n")
+        })
+        .concat();
+    let plane = Plane::start(With { workers, ..With::default() }).await;
+    let browser = Chromium::start().await;
+    browser.open(&plane.login()).await;
+    browser.form().await;
+    browser.choose("down").await;
+    browser.sees("The down one cannot be reached.").await;
+    browser.sign_in("ann", PASSWORD).await;
+    browser.sees("The down one cannot be reached.").await;
+
+    browser.choose("silent").await;
+    let started = Instant::now();
+    browser.sign_in("ann", PASSWORD).await;
+    browser.sees("The silent one did not answer within 10 seconds.").await;
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+
+    browser.form().await;
+    browser.choose("us").await;
+    assert_eq!(browser.eval("document.querySelector('[role=alert]').innerText").await, "");
+    browser.sign_in("ann", PASSWORD).await;
+    browser.lands_on(&plane.home()).await;
+
+    // Away once one is signed in: said, with a way on.
+    browser.sees("REGULAR").await;
+    plane.us.running.signal("KILL");
+    browser.press("#sign-out").await;
+    browser.sees("You are still signed in. United States cannot be reached.").await;
+    browser.client.refresh().await.unwrap();
+    browser.sees("United States cannot be reached.").await;
+    browser.press("#retry a").await;
+    browser.form().await;
+    browser.assert_clean(&["ERR_CONNECTION_REFUSED"]).await;
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn single_sign_on_leads_back_with_nothing_in_the_address() {
+    let plane = Plane::start(With { sso: true, ..With::default() }).await;
+    let provider = plane.provider.as_ref().unwrap();
+    let browser = Chromium::start().await;
+    browser.open(&plane.login()).await;
+    browser.form().await;
+    browser.choose("us").await;
+    browser.until("document.querySelector('#sso:not([hidden])') !== null").await;
+    browser.press("#sso button").await;
+    browser.until(&format!("location.origin === {:?}", provider.issuer)).await;
+    browser
+        .client
+        .find(fantoccini::Locator::Css("input[name=login]"))
+        .await
+        .unwrap()
+        .send_keys("eve")
+        .await
+        .unwrap();
+    browser
+        .client
+        .find(fantoccini::Locator::Css("input[name=password]"))
+        .await
+        .unwrap()
+        .send_keys("x")
+        .await
+        .unwrap();
+    browser.press("button[type=submit]").await;
+    browser.lands_on(&plane.home()).await;
+    browser.sees("eve@example.com").await;
+    assert_eq!(browser.eval("document.getElementById('worker').value").await, "us");
+    for url in browser.history().await {
+        assert!(!url.contains("code=") && !url.contains("login=success"), "{url}");
+    }
+    let token = browser.cookie("token").await.unwrap();
+    assert_eq!(plane.us.session(&token).await, 200);
+    // Nothing of it has reached the control plane or its log but the page.
+    assert_eq!(browser.eval(KEPT).await, json!(r#"[{"portcullis.worker":"us"},{}]"#));
+
+    // Out, also at the provider.
+    browser.press("#sign-out").await;
+    browser.until(&format!("location.origin === {:?}", provider.issuer)).await;
+    assert!(browser.eval("location.pathname").await == "/session/end");
+    assert_eq!(plane.us.session(&token).await, 401);
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn a_code_that_nobody_asked_for_is_ignored_and_removed() {
+    let plane = Plane::start(With::default()).await;
+    let browser = Chromium::start().await;
+    let code = plane.eu.code("ann").await;
+    for query in [
+        format!("?login=success&code={code}"),
+        format!("?code={code}"),
+        format!("?login=success&code={code}&return_to=//evil.example.com#x"),
+    ] {
+        browser.open(&format!("{}{query}", plane.login())).await;
+        browser.form().await;
+        assert_eq!(browser.eval("location.href").await, plane.login());
+        assert_eq!(browser.eval("document.querySelector('[role=alert]').innerText").await, "");
+        assert!(browser.history().await.iter().all(|url| !url.contains("code=")));
+        browser.open(&format!("{}{query}", plane.home())).await;
+        browser.lands_on(&plane.login()).await;
+    }
+    // It is as good as before: nobody has used it.
+    assert_eq!(plane.eu.exchange(&code).await.0, 200);
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn switching_signs_out_of_the_one_and_leads_to_the_other() {
+    let plane = Plane::start(With::default()).await;
+    let browser = plane.signed_in().await;
+    let token = browser.cookie("token").await.unwrap();
+    browser.choose("us").await;
+    browser.lands_on(&plane.login()).await;
+    browser.form().await;
+    assert_eq!(plane.eu.session(&token).await, 401);
+    assert_eq!(browser.eval("document.getElementById('worker').value").await, "us");
+    browser.sign_in("Zoë", PASSWORD).await;
+    browser.lands_on(&plane.home()).await;
+    browser.sees("ADMIN").await;
+    browser.assert_clean(&["status of 401"]).await;
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn two_tabs_know_of_each_other_by_the_session_alone() {
+    let plane = Plane::start(With::default()).await;
+    let browser = plane.signed_in().await;
+    let first = browser.client.window().await.unwrap();
+    let second = browser.client.new_window(true).await.unwrap().handle;
+    browser.client.switch_to_window(second).await.unwrap();
+    browser.open(&plane.home()).await;
+    browser.sees("7@example.com").await;
+    browser.press("#sign-out").await;
+    browser.lands_on(&plane.login()).await;
+    // The other one finds out when it next asks, and its sign-out is none.
+    browser.client.switch_to_window(first).await.unwrap();
+    browser.sees("7@example.com").await;
+    browser.press("#sign-out").await;
+    browser.lands_on(&plane.login()).await;
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn a_discovery_that_fails_is_said_and_tried_again() {
+    let plane = Plane::start(With::default()).await;
+    let browser = plane.signed_in().await;
+    browser.cdp("Network.enable", json!({})).await;
+    let block =
+        async |urls: Value| browser.cdp("Network.setBlockedURLs", json!({ "urls": urls })).await;
+    for page in [plane.login(), plane.home()] {
+        block(json!(["*/.well-known/*"])).await;
+        browser.open(&page).await;
+        browser.sees("The sign-in service cannot be reached.").await;
+        assert_eq!(browser.eval("document.activeElement.innerText").await, "Try again");
+        browser.press("#retry button").await;
+        browser.sees("The sign-in service cannot be reached.").await;
+        block(json!([])).await;
+        browser.press("#retry button").await;
+        browser
+            .until("document.querySelector('#form:not([hidden]), #session:not([hidden])') !== null")
+            .await;
+        assert_eq!(browser.eval("document.querySelector('[role=alert]').innerText").await, "");
+    }
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn a_name_with_html_in_it_is_text() {
+    let html = "<img src=x onerror=document.title=1><script>document.title=2</script>";
+    let workers = format!(
+        "[[workers]]\nworker_id = \"x\"\nname = \"{html}\"\nurl = \"http://x.localhost:9\"\n"
+    );
+    let plane = Plane::start(With { workers, ..With::default() }).await;
+    let browser = Chromium::start().await;
+    browser.open(&plane.login()).await;
+    browser.form().await;
+    assert_eq!(browser.eval("document.getElementById('worker').options[2].text").await, html);
+    browser.choose("x").await;
+    browser.sees(&format!("{html} cannot be reached.")).await;
+    assert_eq!(
+        browser.eval("[document.title, document.images.length]").await,
+        json!(["Sign in", 1])
+    );
+    browser.assert_clean(&["ERR_CONNECTION_REFUSED", "ERR_UNSAFE_PORT"]).await;
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn across_sites_the_token_stays_in_the_tab() {
+    // Names right below .localhost are sites of their own, as those of .com are.
+    for hosts in
+        [["127.0.0.1", "localhost", "localhost"], ["cp.localhost", "eu.localhost", "us.localhost"]]
+    {
+        stays_in_the_tab(&Plane::start(With { hosts: Some(hosts), ..With::default() }).await).await;
+    }
+}
+
+async fn stays_in_the_tab(plane: &Plane) {
+    let browser = Chromium::start().await;
+    browser.open(&plane.login()).await;
+    browser.sign_in("ann", PASSWORD).await;
+    browser.lands_on(&plane.home()).await;
+    browser.sees("7@example.com").await;
+    let token = browser.eval("JSON.parse(sessionStorage['portcullis.token']).token").await;
+    let token = token.as_str().unwrap().to_owned();
+    assert!(!browser.eval("JSON.stringify(localStorage)").await.to_string().contains(&token));
+    browser.client.refresh().await.unwrap();
+    browser.sees("7@example.com").await;
+    // Another tab has it not.
+    let first = browser.client.window().await.unwrap();
+    let second = browser.client.new_window(true).await.unwrap().handle;
+    browser.client.switch_to_window(second).await.unwrap();
+    browser.open(&plane.home()).await;
+    browser.lands_on(&plane.login()).await;
+    browser.client.switch_to_window(first).await.unwrap();
+    browser.press("#sign-out").await;
+    browser.lands_on(&plane.login()).await;
+    assert_eq!(browser.eval("sessionStorage.length").await, 0);
+    assert_eq!(plane.eu.session(&token).await, 401);
+    browser.quit().await;
+}
+
+/// A service that is no control plane, at this address.
+async fn alone(public_url: &str, port: u16, more: &str) -> Replica {
+    let mut command = portcullis();
+    command.env("PORTCULLIS__HTTP__LISTEN", format!("127.0.0.1:{port}"));
+    Replica::of(command, &format!("http.public_url = \"{public_url}\"\n{more}")).ready().await
+}
+
+#[tokio::test]
+async fn where_page_and_service_are_one_a_sign_in_leads_where_it_may() {
+    let port = free_port();
+    let site = format!("http://one.localhost:{port}");
+    let replica =
+        alone(&site, port, "login.return_to_origins = [\"http://app.localhost:9\"]").await;
+    let browser = Chromium::start().await;
+    let html = "%22%3E%3Cscript%3E";
+    for (query, lands) in [
+        ("", "/ui/"),
+        ("?return_to=/session%3Fx%3D1", "/session?x=1"),
+        ("?return_to=//evil.localhost", "/ui/"),
+        ("?return_to=https://evil.localhost/", "/ui/"),
+        ("?return_to=javascript:alert(1)", "/ui/"),
+        (&format!("?return_to=/session%3Fx%3D{html}"), "/session?x=%22%3E%3Cscript%3E"),
+        ("?return_to=/session&return_to=/session", "/ui/"),
+    ] {
+        browser.open(&format!("{site}/ui/login/{query}")).await;
+        browser.form().await;
+        assert_eq!(browser.eval("document.getElementById('choice').hidden").await, true);
+        browser.sign_in("ann", PASSWORD).await;
+        browser.lands_on(&format!("{site}{lands}")).await;
+    }
+    browser.open(&format!("{site}/ui/login/?return_to=http://app.localhost:9/x")).await;
+    let meta = "document.querySelector('meta[name=return-to]').content";
+    assert_eq!(browser.eval(meta).await, "http://app.localhost:9/x");
+    // By its name without a slash it is the same page.
+    browser.open(&format!("{site}/ui/login?return_to=/session")).await;
+    browser.form().await;
+    assert_eq!(browser.eval(meta).await, "/session");
+    browser.open(&format!("{site}/ui")).await;
+    browser.lands_on(&format!("{site}/ui/")).await;
+    drop(replica);
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn under_another_path_both_pages_work() {
+    let port = free_port();
+    let site = format!("http://one.localhost:{port}/auth");
+    let replica = alone(&site, port, "").await;
+    let browser = Chromium::start().await;
+    // With a gateway that leaves the path, and with one that takes it away.
+    for base in [site.clone(), format!("http://one.localhost:{port}")] {
+        browser.open(&format!("{base}/ui/")).await;
+        browser.lands_on(&format!("{base}/ui/login/")).await;
+        browser.sign_in("ann", PASSWORD).await;
+        browser.lands_on(&format!("{base}/ui/")).await;
+        browser.sees("7@example.com").await;
+        browser.press("#sign-out").await;
+        browser.lands_on(&format!("{base}/ui/login/")).await;
+    }
+    let status = async |path: &str| {
+        replica.client.get(replica.url(path)).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(status("/authx/ui/").await, 404);
+    assert_eq!(status("/auth").await, 404);
+    assert_eq!(status("/auth/auth/ui/").await, 404);
+    browser.assert_clean(&["status of 401"]).await;
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn pages_are_fresh_and_their_files_are_kept_for_ever() {
+    let plane = Plane::start(With::default()).await;
+    let get = async |path: &str| {
+        let response = plane.control.client.get(plane.control.url(path)).send().await.unwrap();
+        (response.status().as_u16(), response.headers().clone(), response.text().await.unwrap())
+    };
+    for path in ["/ui/", "/ui/login/"] {
+        let (status, headers, html) = get(path).await;
+        assert_eq!((status, headers["cache-control"].to_str().unwrap()), (200, "no-store"));
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+        assert!(
+            policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+        // The workers alone may be asked.
+        let asked = format!(
+            "connect-src 'self' http://eu.acme.localhost:{} http://us.acme.localhost:{};",
+            plane.eu.http.port(),
+            plane.us.http.port()
+        );
+        assert!(policy.contains(&asked), "{policy}");
+        assert!(
+            !html.contains("<script>") && !html.contains("style=") && !html.contains("onclick")
+        );
+        let files: Vec<&str> = html.split('"').filter(|part| part.contains("assets/")).collect();
+        assert_eq!(files.len(), 5, "{files:?}");
+        for file in files {
+            let name = file.rsplit('/').next().unwrap();
+            let (status, headers, text) = get(&format!("/ui/assets/{name}")).await;
+            assert_eq!(status, 200, "{name}");
+            assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
+            assert_eq!(headers["x-content-type-options"], "nosniff");
+            // The name tells the content.
+            let hash: String = digest(&SHA256, text.as_bytes())
+                .as_ref()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert!(name.contains(&format!(".{}.", &hash[..16])), "{name}");
+        }
+    }
+    assert_eq!(get("/ui/assets/style.css").await.0, 404);
+    assert_eq!(get("/ui/assets/../login.html").await.0, 404);
+}
+
+#[tokio::test]
+async fn both_pages_are_for_everybody() {
+    let plane = Plane::start(With { sso: true, ..With::default() }).await;
+    let browser = plane.signed_in().await;
+    let axe = read("target/npm/node_modules/axe-core/axe.min.js");
+    let room = root().join("target/screens");
+    std::fs::create_dir_all(&room).unwrap();
+    for (name, page, ready) in [
+        ("session", plane.home(), "#session:not([hidden])"),
+        ("sign-in", plane.login(), "#sso:not([hidden])"),
+    ] {
+        for scheme in ["light", "dark"] {
+            browser.scheme(scheme).await;
+            browser.client.set_window_size(800, 800).await.unwrap();
+            browser.open(&page).await;
+            browser.until(&format!("document.querySelector('{ready}') !== null")).await;
+            if name == "sign-in" {
+                browser.sign_in("ann", "wrong").await;
+                browser.sees("wrong.").await;
+                browser.form().await;
+            }
+            let script = format!(
+                "{axe};const done = arguments[0]; axe.run().then((found) => done(found.violations), done)"
+            );
+            let violations = browser.client.execute_async(&script, vec![]).await.unwrap();
+            assert_eq!(violations, json!([]), "{name} {scheme}");
+            std::fs::write(
+                room.join(format!("{name}-{scheme}.png")),
+                browser.client.screenshot().await.unwrap(),
+            )
+            .unwrap();
+        }
+        browser.scheme("light").await;
+        let phone = json!({ "width": 390, "height": 760, "deviceScaleFactor": 1, "mobile": true });
+        browser.cdp("Emulation.setDeviceMetricsOverride", phone).await;
+        assert_eq!(browser.eval("document.documentElement.scrollWidth <= 390").await, true);
+        std::fs::write(
+            room.join(format!("{name}-phone.png")),
+            browser.client.screenshot().await.unwrap(),
+        )
+        .unwrap();
+        browser.cdp("Emulation.clearDeviceMetricsOverride", json!({})).await;
+    }
+    // By the keyboard alone: name, password, Enter.
+    browser.open(&plane.login()).await;
+    browser.form().await;
+    let focused = browser.client.active_element().await.unwrap();
+    focused.send_keys("ann\u{e004}").await.unwrap();
+    let focused = browser.client.active_element().await.unwrap();
+    focused.send_keys(&format!("{PASSWORD}\u{e007}")).await.unwrap();
+    browser.lands_on(&plane.home()).await;
+    browser.assert_clean(&["status of 401"]).await;
+    browser.quit().await;
+}
