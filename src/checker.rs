@@ -72,20 +72,22 @@ impl Checker {
 
     /// Decides, logs, and lets the transport make its answer of the decision.
     ///
-    /// A panic in the decision is a denial. `None` for the input stands for a
-    /// question that holds no request, or none that can be read.
+    /// A panic in the decision is a denial. A question that holds no request,
+    /// or none that can be read in one way, comes with the reason to deny it.
     pub fn check<T>(
         &self,
-        input: Option<&CheckInput<'_>>,
+        question: Result<&CheckInput<'_>, Reason>,
         context: Context<'_>,
         answer: impl FnOnce(&Decision<'_>) -> T,
     ) -> T {
         let started = Instant::now();
         let engine = self.engine.load();
-        let decision = match input {
-            None if !engine.verifier.revocations().is_loaded() => Decision::deny(Reason::NotReady),
-            None => Decision::deny(Reason::NoHttpAttributes),
-            Some(input) => {
+        let decision = match question {
+            Err(_) if !engine.verifier.revocations().is_loaded() => {
+                Decision::deny(Reason::NotReady)
+            }
+            Err(reason) => Decision::deny(reason),
+            Ok(input) => {
                 // The engine holds no lock and nothing that a panic could
                 // leave half changed.
                 let decide = || engine.decide(input, self.clock.now());
@@ -94,7 +96,7 @@ impl Checker {
             }
         };
         let took = started.elapsed();
-        self.log.write(&Entry { decision: &decision, input, context, took });
+        self.log.write(&Entry { decision: &decision, input: question.ok(), context, took });
         answer(&decision)
     }
 }

@@ -31,7 +31,7 @@
 //! | [`revocations`] | keeps the list of the revoked as whole as the store is |
 //! | [`login`] | accounts, passwords, limits on guessing, one-time codes |
 //! | [`sso`] | OpenID Connect: the two halves of a single sign-on, and who that is here |
-//! | [`web`] | the HTTP listeners: sign-in and sessions, probes and metrics |
+//! | [`web`] | the HTTP listeners: sign-in, sessions and their pages; probes and metrics |
 //! | [`workers`] | the workers of a control plane |
 //! | [`config`] | files and environment to the types of the other rooms |
 //! | [`app`] | puts it all together, runs it, stops it |

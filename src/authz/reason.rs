@@ -9,7 +9,8 @@ pub enum Reason {
     BadHost,
     /// Two servers could read the path differently.
     BadPath,
-    /// `Connection` names an identity header.
+    /// `Connection` names an identity header, or the headers by which a proxy
+    /// asks over HTTP are not its own.
     BadHeader,
     /// No rule is for this path.
     NoRule,

@@ -7,7 +7,9 @@ pub(super) fn advice(reason: Reason) -> &'static str {
     match reason {
         Reason::BadHost => "send one host, without user information or blanks",
         Reason::BadPath => "send a path that all servers read alike, or see check.path_allow",
-        Reason::BadHeader => "take the identity headers out of `Connection`",
+        Reason::BadHeader => {
+            "take the identity headers out of `Connection`; over HTTP, the answer names the header that the proxy has to set or to clear"
+        }
         Reason::NoRule => "write a rule for this host and path",
         Reason::RuleDenies => "change the rule's access, if this should be possible",
         Reason::Method => "add the method to a rule of this very host and path",

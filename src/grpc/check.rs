@@ -70,7 +70,8 @@ impl CheckService {
                 client: question.as_ref().map_or("", convert::client),
                 transport: "grpc",
             };
-            self.checker.check(input.as_ref(), context, |decision| {
+            let question = input.as_ref().ok_or(Reason::NoHttpAttributes);
+            self.checker.check(question, context, |decision| {
                 Bytes::from(convert::response(decision).encode_to_vec())
             })
         }))

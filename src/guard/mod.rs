@@ -104,7 +104,7 @@ where
         let input = web::request_input(&request);
         let request_id = input.headers.text("x-request-id").unwrap_or_default();
         let context = Context { request_id, client: "", transport: "guard" };
-        let admitted = checker.check(Some(&input), context, |decision| match &decision.verdict {
+        let admitted = checker.check(Ok(&input), context, |decision| match &decision.verdict {
             Verdict::Allow(grant) => {
                 let principal = decision.principal.as_ref();
                 let admission = Admission::new(principal, *leeway, Arc::clone(clock));

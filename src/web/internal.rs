@@ -1,4 +1,4 @@
-//! The internal listener: probes and metrics.
+//! The internal listener: decisions over HTTP, probes and metrics.
 
 use std::{
     fmt::Write as _,
@@ -13,15 +13,15 @@ use axum::{
     extract::{Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use http::{StatusCode, header};
 use ipnet::IpNet;
 
-use super::{address::Peer, error::ApiError};
+use super::{address::Peer, decide, error::ApiError};
 use crate::{checker::Checker, revocations::ListHealth};
 
-/// What the internal listener tells of.
+/// What the internal listener works with.
 #[derive(Debug)]
 pub struct Internal {
     /// Who may connect; empty for any.
@@ -37,6 +37,12 @@ pub struct Internal {
 /// The `internal` listener's endpoints.
 pub fn internal_router(internal: Arc<Internal>) -> Router {
     Router::new()
+        .route("/auth/nginx", any(decide::nginx))
+        .route("/auth/ingress-nginx", any(decide::ingress_nginx))
+        .route("/auth/forward", any(decide::forward))
+        .route("/api/auth", any(decide::envoy))
+        .route("/api/auth/", any(decide::envoy))
+        .route("/api/auth/{*path}", any(decide::envoy))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))

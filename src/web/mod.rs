@@ -5,6 +5,7 @@
 
 mod address;
 mod body;
+mod decide;
 mod discovery;
 mod error;
 mod gate;

@@ -1,18 +1,15 @@
 //! A server of HTTP/1.1 within limits.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use super::address::Peer;
@@ -21,6 +18,8 @@ use super::address::Peer;
 const MAX_CONNECTIONS: usize = 4096;
 /// How long a connection may last.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
+/// How long its last answer may take then.
+const LAST_ANSWER: Duration = Duration::from_secs(35);
 /// How long the head of a request may take, also the next one's.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest head, in bytes.
@@ -58,7 +57,7 @@ impl HttpServer {
             tracing::info!(listener = self.name, %address, "listening");
         }
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let graceful = GracefulShutdown::new();
+        let connections = TaskTracker::new();
         loop {
             let place = tokio::select! {
                 place = Arc::clone(&places).acquire_owned() => place,
@@ -77,24 +76,22 @@ impl HttpServer {
                     continue;
                 }
             };
-            let connection = graceful.watch(connection(stream, peer, router.clone()));
-            tokio::spawn(async move {
-                // A client that goes away is no news; one that never reads its
-                // answers keeps its place no longer than this.
-                let _ = tokio::time::timeout(MAX_CONNECTION_AGE, connection).await;
+            let (router, stop) = (router.clone(), stop.clone());
+            connections.spawn(async move {
+                connection(stream, peer, router, stop).await;
                 drop(place);
             });
         }
         drop(self.listener);
-        graceful.shutdown().await;
+        connections.close();
+        connections.wait().await;
     }
 }
 
-fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
+/// Serves a connection. At its age, and when the service stops, it finishes
+/// what is in flight and says that it is the last; a client that never reads
+/// its answers keeps its place no longer than a while.
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
     let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         let router = router.clone();
@@ -106,9 +103,20 @@ fn connection(
             })
         }
     });
-    http1::Builder::new()
+    // Answers are small, and whoever asks waits for them.
+    let _ = stream.set_nodelay(true);
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // A client that goes away is no news.
+        _ = connection.as_mut() => return,
+        () = tokio::time::sleep(MAX_CONNECTION_AGE) => {}
+        () = stop.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
 }

@@ -443,9 +443,14 @@ async fn both_pages_are_for_everybody() {
     ] {
         for scheme in ["light", "dark"] {
             browser.scheme(scheme).await;
-            browser.client.set_window_size(800, 800).await.unwrap();
+            browser.client.set_window_size(800, 860).await.unwrap();
             browser.open(&page).await;
             browser.until(&format!("document.querySelector('{ready}') !== null")).await;
+            std::fs::write(
+                room.join(format!("{name}-{scheme}.png")),
+                browser.client.screenshot().await.unwrap(),
+            )
+            .unwrap();
             if name == "sign-in" {
                 browser.sign_in("ann", "wrong").await;
                 browser.sees("wrong.").await;
@@ -456,15 +461,12 @@ async fn both_pages_are_for_everybody() {
             );
             let violations = browser.client.execute_async(&script, vec![]).await.unwrap();
             assert_eq!(violations, json!([]), "{name} {scheme}");
-            std::fs::write(
-                room.join(format!("{name}-{scheme}.png")),
-                browser.client.screenshot().await.unwrap(),
-            )
-            .unwrap();
         }
         browser.scheme("light").await;
         let phone = json!({ "width": 390, "height": 760, "deviceScaleFactor": 1, "mobile": true });
         browser.cdp("Emulation.setDeviceMetricsOverride", phone).await;
+        browser.open(&page).await;
+        browser.until(&format!("document.querySelector('{ready}') !== null")).await;
         assert_eq!(browser.eval("document.documentElement.scrollWidth <= 390").await, true);
         std::fs::write(
             room.join(format!("{name}-phone.png")),

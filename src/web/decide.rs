@@ -1,0 +1,221 @@
+//! The decision over HTTP, for proxies that ask so: nginx, ingress-nginx,
+//! Traefik and Caddy, and Envoy's HTTP mode.
+//!
+//! Each way of asking reads the method and the address from its own proxy's
+//! headers. Those of another way beside them could have come from a client,
+//! and make a question that can be read in two ways: it is refused.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use super::{error::denied, internal::Internal, request::request_input};
+use crate::{
+    authz::{CheckInput, Decision, Denial, Grant, Reason, Single, Verdict},
+    checker::Context,
+    error_body::{ErrorBody, ErrorKind},
+};
+
+/// What stands before the path of a request that Envoy asks about.
+const ENVOY_PREFIX: &str = "/api/auth";
+/// Tells Envoy what to take off the request.
+const REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
+/// Tells nginx, whose logs are for operators alone, why.
+const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
+
+/// Every header by which some proxy tells a method or an address.
+const ADDRESSES: [&str; 6] = [
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-original-host",
+    "x-forwarded-method",
+    "x-forwarded-uri",
+];
+
+/// A way of asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Nginx,
+    IngressNginx,
+    Forward,
+    Envoy,
+}
+
+impl Mode {
+    /// The transport's name in logs and metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::IngressNginx => "ingress-nginx",
+            Self::Forward => "forward",
+            Self::Envoy => "envoy-http",
+        }
+    }
+
+    /// Its own proxy's headers.
+    fn own(self) -> &'static [&'static str] {
+        match self {
+            Self::Nginx => &["x-original-method", "x-original-uri", "x-original-host"],
+            Self::IngressNginx => &["x-original-method", "x-original-url"],
+            // Any proxy before it may have set the last one, too.
+            Self::Forward => &["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"],
+            Self::Envoy => &[],
+        }
+    }
+
+    /// Whether the proxy understands 401 and 403, and takes the rest for a
+    /// failure.
+    fn is_nginx(self) -> bool {
+        matches!(self, Self::Nginx | Self::IngressNginx)
+    }
+}
+
+/// A question that is not this proxy's.
+#[derive(Clone, Copy, Debug)]
+struct Misfit {
+    header: &'static str,
+    message: &'static str,
+}
+
+/// `/auth/nginx`.
+pub(super) async fn nginx(State(internal): State<Arc<Internal>>, request: Request) -> Response {
+    decide(&internal, Mode::Nginx, &request)
+}
+
+/// `/auth/ingress-nginx`.
+pub(super) async fn ingress_nginx(
+    State(internal): State<Arc<Internal>>,
+    request: Request,
+) -> Response {
+    decide(&internal, Mode::IngressNginx, &request)
+}
+
+/// `/auth/forward`.
+pub(super) async fn forward(State(internal): State<Arc<Internal>>, request: Request) -> Response {
+    decide(&internal, Mode::Forward, &request)
+}
+
+/// `/api/auth/…`.
+pub(super) async fn envoy(State(internal): State<Arc<Internal>>, request: Request) -> Response {
+    decide(&internal, Mode::Envoy, &request)
+}
+
+fn decide(internal: &Internal, mode: Mode, request: &Request) -> Response {
+    let answer = || {
+        let mut input = request_input(request);
+        let asked = ask(mode, &mut input);
+        let request_id = input.headers.text("x-request-id").unwrap_or_default();
+        let context = Context { request_id, client: "", transport: mode.name() };
+        let question = asked.as_ref().map_or(Err(Reason::BadHeader), |()| Ok(&input));
+        internal.checker.check(question, context, |decision| match &decision.verdict {
+            Verdict::Allow(grant) => allow(mode, grant),
+            Verdict::Deny(denial) => deny(mode, denial, asked.err()),
+        })
+    };
+    // An answer that could not be made is a denial.
+    catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|_| {
+        match Decision::deny(Reason::Internal).verdict {
+            Verdict::Deny(denial) => deny(mode, &denial, None),
+            Verdict::Allow(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    })
+}
+
+/// Puts the request that is asked about in the place of the one that asks.
+fn ask(mode: Mode, input: &mut CheckInput<'_>) -> Result<(), Misfit> {
+    let foreign = ADDRESSES.iter().filter(|name| !mode.own().contains(name));
+    for header in foreign {
+        if input.headers.contains(header) {
+            let message = "This header is of another way of asking: take it off in the proxy";
+            return Err(Misfit { header, message });
+        }
+    }
+    let mut own = [""; 3];
+    for (header, value) in mode.own().iter().zip(&mut own) {
+        let message = match input.headers.single(header) {
+            Single::One(_) => "This header is not text",
+            Single::Absent => "This header is missing: set it in the proxy",
+            Single::Repeated => "This header is there more than once: set it in the proxy",
+        };
+        *value = input.headers.text(header).ok_or(Misfit { header, message })?;
+    }
+    match (mode, own) {
+        (Mode::Nginx | Mode::Forward, [method, path, host]) => {
+            (input.method, input.path, input.host, input.scheme) = (method, path, host, "");
+        }
+        (Mode::IngressNginx, [method, url, _]) => {
+            let message = "This header is no http(s) address";
+            let misfit = Misfit { header: "x-original-url", message };
+            let (scheme, rest) = url.split_once("://").ok_or(misfit)?;
+            if !matches!(scheme, "http" | "https") {
+                return Err(misfit);
+            }
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            let (host, path) = rest.split_at_checked(end).ok_or(misfit)?;
+            (input.method, input.path, input.host, input.scheme) = (method, path, host, scheme);
+        }
+        (Mode::Envoy, _) => {
+            input.path = input.path.strip_prefix(ENVOY_PREFIX).unwrap_or_default();
+        }
+    }
+    Ok(())
+}
+
+/// The answer to a request that may pass.
+fn allow(mode: Mode, grant: &Grant<'_>) -> Response {
+    let status = if mode == Mode::Envoy { StatusCode::OK } else { StatusCode::NO_CONTENT };
+    let mut response = status.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if mode == Mode::Envoy {
+        let names: Vec<&str> = grant.remove.iter().map(AsRef::as_ref).collect();
+        match HeaderValue::try_from(names.join(",")) {
+            Ok(names) if !names.is_empty() => drop(headers.insert(REMOVE, names)),
+            _ => {}
+        }
+    } else {
+        // These proxies take no header off, and overwrite: what is to go is
+        // empty.
+        for name in &grant.remove {
+            if let Ok(name) = HeaderName::try_from(name.as_ref()) {
+                headers.insert(name, HeaderValue::from_static(""));
+            }
+        }
+    }
+    for (name, value) in &grant.set {
+        match (HeaderName::try_from(*name), HeaderValue::try_from(value)) {
+            (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
+            // Never without a header that the upstream trusts.
+            _ => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+    response
+}
+
+/// The answer to one that may not.
+fn deny(mode: Mode, denial: &Denial, misfit: Option<Misfit>) -> Response {
+    let mut response: Response = denied(denial);
+    if let Some(Misfit { header, message }) = misfit {
+        let code = denial.status();
+        let kind = ErrorKind::InvalidRequestError;
+        let body = ErrorBody { message, kind, param: Some(header), code };
+        *response.body_mut() = body.to_json().into();
+    }
+    if mode.is_nginx() {
+        let signs_in = denial.location.is_some();
+        let is_known = signs_in || response.status() == StatusCode::UNAUTHORIZED;
+        *response.status_mut() =
+            if is_known { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        let reason = HeaderValue::from_static(denial.reason.as_str());
+        response.headers_mut().insert(REASON, reason);
+    }
+    response
+}
