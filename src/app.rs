@@ -27,7 +27,7 @@ use crate::{
     sso::{ProviderError, ReturnRules, Sso},
     store::{Store, StoreError},
     token::{RevocationList, Verifier},
-    web::{HttpServer, Internal, SigningIn, Site, SiteSettings, internal_router, router},
+    web::{HttpServer, Internal, InternalAnswers, SigningIn, Site, SiteSettings, router},
 };
 
 /// The engine that a configuration describes, over this list of revocations.
@@ -245,7 +245,7 @@ impl App {
         });
         let token = close.clone();
         parts.spawn(async move {
-            internal.0.serve(internal_router(internal.1), token).await;
+            internal.0.serve(InternalAnswers::new(internal.1), token).await;
             Ok(())
         });
         let concerns = tell_concerns(Arc::clone(&follower.store), close.clone());

@@ -39,10 +39,15 @@ impl Origin {
     /// was loaded over https, so a port that is not written is the origin's.
     pub(super) fn is_own(&self, input: &CheckInput<'_>) -> bool {
         let scheme_fits = self.scheme == "https" || self.scheme == input.scheme;
+        scheme_fits && self.is_at_host_of(input)
+    }
+
+    /// Whether this is the host and the port that the request goes to.
+    pub(super) fn is_at_host_of(&self, input: &CheckInput<'_>) -> bool {
         let host_fits =
             NormalHost::parse(input.host).is_some_and(|host| host.as_str() == self.host);
         let default_port = if self.scheme == "https" { 443 } else { 80 };
-        scheme_fits && host_fits && port_of(input.host, default_port) == Some(self.port)
+        host_fits && port_of(input.host, default_port) == Some(self.port)
     }
 }
 

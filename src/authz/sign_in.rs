@@ -35,7 +35,11 @@ impl SignIn {
     pub(super) fn location(&self, input: &CheckInput<'_>, token_parameter: &str) -> String {
         let (path, query) = input.path_and_query();
         let mut back = String::new();
-        if !self.origin.is_own(input) {
+        // nginx does not say which scheme it was: at the page's own host, the
+        // page's.
+        let is_here = self.origin.is_own(input)
+            || (input.scheme.is_empty() && self.origin.is_at_host_of(input));
+        if !is_here {
             let scheme = if input.scheme.is_empty() { "https" } else { input.scheme };
             back = format!("{scheme}://{}", input.host);
         }
@@ -74,6 +78,17 @@ mod tests {
         assert_eq!(
             location("https://cp.com/ui/login/?w=eu", "a.com:8443", "/x"),
             "https://cp.com/ui/login/?w=eu&return_to=https%3A//a.com%3A8443/x"
+        );
+    }
+
+    #[test]
+    fn where_the_scheme_is_not_known_the_pages_own_host_is_its_origin() {
+        let at = |host| CheckInput { host, path: "/x", method: "GET", ..CheckInput::default() };
+        let page = SignIn::new("http://a.com:8000/l").unwrap();
+        assert_eq!(page.location(&at("a.com:8000"), ""), "http://a.com:8000/l?return_to=/x");
+        assert_eq!(
+            page.location(&at("b.com"), ""),
+            "http://a.com:8000/l?return_to=https%3A//b.com/x"
         );
     }
 

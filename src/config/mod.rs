@@ -121,6 +121,16 @@ impl Config {
         let roles = identity.as_ref().map(|identity| &identity.roles);
         let login = LoginConfig::read(root.table("login"), roles);
         let workers = login::workers(&mut root);
+        if let Some(http) = http.as_ref().filter(|_| !workers.is_empty())
+            && http.public_url.scheme() == "http"
+            && !http::is_loopback(&http.public_url)
+        {
+            root.table("http").warn(
+                "public_url",
+                "browsers make no challenge on a page without TLS, so nobody can sign in there",
+                "use https",
+            );
+        }
         let sso = sso::read(
             root.table("sso"),
             http.as_ref().map(|http| &http.public_url),

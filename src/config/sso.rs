@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    http::{URL, web_url},
+    http::{URL, is_loopback, web_url},
     login::LoginConfig,
     reader::Section,
 };
@@ -100,15 +100,6 @@ pub(super) fn read(
 /// An address below another one.
 fn below(url: &Url, path: &str) -> Option<Url> {
     Url::parse(&format!("{}{path}", url.as_str().trim_end_matches('/'))).ok()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 fn secret(section: &mut Section<'_>) -> Option<SecretString> {

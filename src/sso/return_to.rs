@@ -70,7 +70,8 @@ impl ReturnRules {
         if let Some(control_plane) = control_plane.filter(|cp| cp.origin() == url.origin()) {
             return self.is_page(control_plane, text, &url).then_some(ReturnTo::ControlPlane(url));
         }
-        self.origins.contains(&url.origin()).then_some(ReturnTo::WithCookie(url))
+        let is_listed = self.origins.contains(&url.origin()) && !url.path().starts_with("//");
+        is_listed.then_some(ReturnTo::WithCookie(url))
     }
 
     /// A path of this host. What comes of it is a whole address, since a path
@@ -214,6 +215,8 @@ mod tests {
             "https://cp.example.com/ui/login/?a=b&login=success",
             "https://cp.example.com/ui/login/?%63ode=x",
             "https://app.example.com/x",
+            "https://app.example.com:8443//evil.com",
+            "https://app.example.com:8443/x/..//evil.com",
             "https://eu.example.com/x",
             "javascript:alert(1)",
             "javascript://cp.example.com/ui/login/",

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 /// The other end of the connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+pub struct Peer(pub(super) SocketAddr);
 
 /// The client's address: the peer's, or behind proxies that are trusted the
 /// first one of `X-Forwarded-For`, from the right, that is not.

@@ -5,21 +5,15 @@
 //! headers. Those of another way beside them could have come from a client,
 //! and make a question that can be read in two ways: it is refused.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use axum::{
-    extract::{Request, State},
-    response::{IntoResponse, Response},
-};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 
-use super::{error::denied, internal::Internal, request::request_input};
+use super::{error::denied, request::request_input};
 use crate::{
     authz::{CheckInput, Decision, Denial, Grant, Reason, Single, Verdict},
-    checker::Context,
+    checker::{Checker, Context},
     error_body::{ErrorBody, ErrorKind},
 };
 
@@ -42,7 +36,7 @@ const ADDRESSES: [&str; 6] = [
 
 /// A way of asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     Nginx,
     IngressNginx,
     Forward,
@@ -50,6 +44,19 @@ enum Mode {
 }
 
 impl Mode {
+    /// The way that is asked at this path; `None` where nothing is decided.
+    pub(super) fn asked_at(path: &str) -> Option<Self> {
+        match path {
+            "/auth/nginx" => Some(Self::Nginx),
+            "/auth/ingress-nginx" => Some(Self::IngressNginx),
+            "/auth/forward" => Some(Self::Forward),
+            _ => {
+                let below = path.strip_prefix(ENVOY_PREFIX)?;
+                (below.is_empty() || below.starts_with('/')).then_some(Self::Envoy)
+            }
+        }
+    }
+
     /// The transport's name in logs and metrics.
     fn name(self) -> &'static str {
         match self {
@@ -85,37 +92,15 @@ struct Misfit {
     message: &'static str,
 }
 
-/// `/auth/nginx`.
-pub(super) async fn nginx(State(internal): State<Arc<Internal>>, request: Request) -> Response {
-    decide(&internal, Mode::Nginx, &request)
-}
-
-/// `/auth/ingress-nginx`.
-pub(super) async fn ingress_nginx(
-    State(internal): State<Arc<Internal>>,
-    request: Request,
-) -> Response {
-    decide(&internal, Mode::IngressNginx, &request)
-}
-
-/// `/auth/forward`.
-pub(super) async fn forward(State(internal): State<Arc<Internal>>, request: Request) -> Response {
-    decide(&internal, Mode::Forward, &request)
-}
-
-/// `/api/auth/…`.
-pub(super) async fn envoy(State(internal): State<Arc<Internal>>, request: Request) -> Response {
-    decide(&internal, Mode::Envoy, &request)
-}
-
-fn decide(internal: &Internal, mode: Mode, request: &Request) -> Response {
+/// The answer to a question that was asked in this way.
+pub(super) fn decide<B>(checker: &Checker, mode: Mode, request: &Request<B>) -> Response {
     let answer = || {
         let mut input = request_input(request);
         let asked = ask(mode, &mut input);
         let request_id = input.headers.text("x-request-id").unwrap_or_default();
         let context = Context { request_id, client: "", transport: mode.name() };
         let question = asked.as_ref().map_or(Err(Reason::BadHeader), |()| Ok(&input));
-        internal.checker.check(question, context, |decision| match &decision.verdict {
+        checker.check(question, context, |decision| match &decision.verdict {
             Verdict::Allow(grant) => allow(mode, grant),
             Verdict::Deny(denial) => deny(mode, denial, asked.err()),
         })

@@ -42,7 +42,13 @@ impl ApiError {
 
     pub(super) const fn foreign_origin() -> Self {
         let (status, kind) = (StatusCode::FORBIDDEN, ErrorKind::AuthError);
-        Self::new(status, kind, "This origin may not do that")
+        let error = Self::new(status, kind, "This origin may not do that");
+        Self { param: Some("origin"), ..error }
+    }
+
+    pub(super) const fn foreign_peer() -> Self {
+        let (status, kind) = (StatusCode::FORBIDDEN, ErrorKind::AuthError);
+        Self::new(status, kind, "This peer may not ask here")
     }
 
     pub(super) const fn too_large() -> Self {

@@ -10,15 +10,21 @@ use std::{
 
 use axum::{
     Extension, Router,
-    extract::{Request, State},
+    extract::State,
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{any, get},
+    routing::get,
 };
-use http::{StatusCode, header};
+use http::{Request, StatusCode, header};
+use hyper::body::Incoming;
 use ipnet::IpNet;
 
-use super::{address::Peer, decide, error::ApiError};
+use super::{
+    address::Peer,
+    decide::{Mode, decide},
+    error::ApiError,
+    server::Answers,
+};
 use crate::{checker::Checker, revocations::ListHealth};
 
 /// What the internal listener works with.
@@ -34,15 +40,45 @@ pub struct Internal {
     pub is_draining: Arc<AtomicBool>,
 }
 
-/// The `internal` listener's endpoints.
-pub fn internal_router(internal: Arc<Internal>) -> Router {
+/// Answers on the `internal` listener: decisions at once, the rest by a router.
+#[derive(Clone, Debug)]
+pub struct InternalAnswers {
+    internal: Arc<Internal>,
+    router: Router,
+}
+
+impl InternalAnswers {
+    /// The answers of these parts.
+    #[must_use]
+    pub fn new(internal: Arc<Internal>) -> Self {
+        Self { router: router(Arc::clone(&internal)), internal }
+    }
+}
+
+impl Answers for InternalAnswers {
+    fn at_once(&self, request: &Request<Incoming>, peer: Peer) -> Option<Response> {
+        let mode = Mode::asked_at(request.uri().path())?;
+        Some(if self.internal.knows(peer) {
+            decide(&self.internal.checker, mode, request)
+        } else {
+            ApiError::foreign_peer().into_response()
+        })
+    }
+
+    fn router(&self) -> &Router {
+        &self.router
+    }
+}
+
+impl Internal {
+    fn knows(&self, Peer(peer): Peer) -> bool {
+        let address = peer.ip().to_canonical();
+        self.peers.is_empty() || self.peers.iter().any(|peer| peer.contains(&address))
+    }
+}
+
+fn router(internal: Arc<Internal>) -> Router {
     Router::new()
-        .route("/auth/nginx", any(decide::nginx))
-        .route("/auth/ingress-nginx", any(decide::ingress_nginx))
-        .route("/auth/forward", any(decide::forward))
-        .route("/api/auth", any(decide::envoy))
-        .route("/api/auth/", any(decide::envoy))
-        .route("/api/auth/{*path}", any(decide::envoy))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -53,15 +89,14 @@ pub fn internal_router(internal: Arc<Internal>) -> Router {
 
 async fn known_peers(
     State(internal): State<Arc<Internal>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    request: Request,
+    Extension(peer): Extension<Peer>,
+    request: axum::extract::Request,
     next: Next,
 ) -> Response {
-    let address = peer.ip().to_canonical();
-    if internal.peers.is_empty() || internal.peers.iter().any(|peer| peer.contains(&address)) {
+    if internal.knows(peer) {
         next.run(request).await
     } else {
-        ApiError::foreign_origin().into_response()
+        ApiError::foreign_peer().into_response()
     }
 }
 

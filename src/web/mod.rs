@@ -31,12 +31,13 @@ use http::Uri;
 use tower::ServiceExt as _;
 
 use self::error::ApiError;
-pub(crate) use self::{error::denied, request::request_input};
 pub use self::{
-    internal::{Internal, internal_router},
-    server::HttpServer,
+    address::Peer,
+    internal::{Internal, InternalAnswers},
+    server::{Answers, HttpServer},
     state::{SigningIn, Site, SiteSettings},
 };
+pub(crate) use self::{error::denied, request::request_input};
 
 /// The `http` listener: its endpoints, also below the path of `public_url`,
 /// since some gateways take that away and others leave it.

@@ -24,6 +24,9 @@ pub(super) fn reads_html(headers: &HeaderMap) -> bool {
 /// An error as a page, with a link to try again.
 pub(super) fn failed(error: &ApiError, again: &str) -> Response {
     let (message, status) = (escape(error.message()), error.status());
+    let wait = error.retry_after().map_or_else(String::new, |seconds| {
+        format!(" It ends in {} minutes.", seconds.div_ceil(60))
+    });
     // The address of this page may hold a code and a state: it is told to
     // nobody, not even to this service.
     let page = format!(
@@ -31,7 +34,7 @@ pub(super) fn failed(error: &ApiError, again: &str) -> Response {
          <meta name=\"viewport\" content=\"width=device-width\">\
          <meta name=\"referrer\" content=\"no-referrer\">\
          <title>Sign-in failed</title><style>{STYLE}</style>\
-         <main><h1>Sign-in failed</h1><p role=\"alert\">{message}.</p>\
+         <main><h1>Sign-in failed</h1><p role=\"alert\">{message}.{wait}</p>\
          <p><a href=\"{}\">Try again</a></p><p><small>Status {}</small></p></main></html>",
         escape(again),
         status.as_u16()

@@ -1,8 +1,9 @@
 //! A server of HTTP/1.1 within limits.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, body::Body, response::Response};
+use http::Request;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -24,6 +25,37 @@ const LAST_ANSWER: Duration = Duration::from_secs(35);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest head, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+
+/// What answers requests.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// An answer that needs no waiting and no body: the way of most requests,
+    /// where there is such a way.
+    fn at_once(&self, _: &Request<Incoming>, _: Peer) -> Option<Response> {
+        None
+    }
+
+    /// All other answers.
+    fn router(&self) -> &Router;
+}
+
+impl Answers for Router {
+    fn router(&self) -> &Router {
+        self
+    }
+}
+
+/// A request that nobody answers, which cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no answer")]
+struct NoAnswer;
+
+async fn routed(router: Router, mut request: Request<Incoming>, peer: SocketAddr) -> Response {
+    request.extensions_mut().insert(Peer(peer));
+    match router.oneshot(request.map(Body::new)).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
 
 /// A bound listener and what it serves.
 #[derive(Debug)]
@@ -52,7 +84,7 @@ impl HttpServer {
     }
 
     /// Serves until it is told to stop, then finishes what is in flight.
-    pub async fn serve(self, router: Router, stop: CancellationToken) {
+    pub async fn serve(self, answers: impl Answers, stop: CancellationToken) {
         if let Ok(address) = self.address() {
             tracing::info!(listener = self.name, %address, "listening");
         }
@@ -76,9 +108,9 @@ impl HttpServer {
                     continue;
                 }
             };
-            let (router, stop) = (router.clone(), stop.clone());
+            let (answers, stop) = (answers.clone(), stop.clone());
             connections.spawn(async move {
-                connection(stream, peer, router, stop).await;
+                connection(stream, peer, answers, stop).await;
                 drop(place);
             });
         }
@@ -91,16 +123,21 @@ impl HttpServer {
 /// Serves a connection. At its age, and when the service stops, it finishes
 /// what is in flight and says that it is the last; a client that never reads
 /// its answers keeps its place no longer than a while.
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
-    let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        let router = router.clone();
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    answers: impl Answers,
+    stop: CancellationToken,
+) {
+    let service = hyper::service::service_fn(move |request| {
+        let at_once = answers.at_once(&request, Peer(peer));
+        let router = at_once.is_none().then(|| answers.router().clone());
         async move {
-            let response = router.oneshot(request.map(axum::body::Body::new)).await;
-            Ok::<_, Infallible>(match response {
-                Ok(response) => response,
-                Err(never) => match never {},
-            })
+            match (at_once, router) {
+                (Some(response), _) => Ok(response),
+                (None, Some(router)) => Ok(routed(router, request, peer).await),
+                (None, None) => Err(NoAnswer),
+            }
         }
     });
     // Answers are small, and whoever asks waits for them.

@@ -20,10 +20,11 @@ const LOGIN: &str = include_str!("ui/login.html");
 const HOME: &str = include_str!("ui/home.html");
 
 /// What the pages load: a file before those that name it.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("icon.svg", include_str!("ui/icon.svg")),
     ("style.css", include_str!("ui/style.css")),
     ("address.js", include_str!("ui/address.js")),
+    ("kept.js", include_str!("ui/kept.js")),
     ("net.js", include_str!("ui/net.js")),
     ("page.js", include_str!("ui/page.js")),
     ("workers.js", include_str!("ui/workers.js")),
@@ -142,7 +143,9 @@ fn page(site: &Site, html: String) -> Response {
 impl Site {
     /// An address as this host's pages write it: a path where it is theirs.
     pub(super) fn address_of<'a>(&self, url: &'a Url) -> &'a str {
-        let is_own = url.origin() == self.settings.public_url.origin();
-        if is_own { &url[Position::BeforePath..] } else { url.as_str() }
+        let path = &url[Position::BeforePath..];
+        // Two slashes would begin another host.
+        let is_own = url.origin() == self.settings.public_url.origin() && !path.starts_with("//");
+        if is_own { path } else { url.as_str() }
     }
 }

@@ -443,6 +443,11 @@ fn single_sign_on_needs_what_it_needs() {
     let domain = |domain: &str| format!("{origins}tokens.cookie.domain = \"{domain}\"\n");
     assert_eq!(warned(&domain("example.com")), [""; 0]);
     assert_eq!(warned(&domain("ample.com")), unreached);
+    // Nor can anybody sign in at a control plane without TLS.
+    let plane = "http.public_url = \"http://cp.example.com\"\n[[workers]]\nworker_id = \"eu\"\n\
+                 name = \"Europe\"\nurl = \"https://eu.example.com\"\n";
+    assert_eq!(warned(plane), ["http.public_url"]);
+    assert_eq!(warned(&plane.replace("http://cp", "https://cp")), [""; 0]);
     // Nobody gets a role that there is not.
     let other =
         "identity.roles = [\"A\"]\nrules = [{ name = \"x\", path = \"/\", roles = [\"A\"] }]\n";

@@ -138,7 +138,7 @@ fn drops_forged_headers(stack: &Stack, mode: Mode) {
 }
 
 /// Every path of the threat table, aimed at the agents.
-fn hostile_paths() -> Vec<String> {
+pub(crate) fn hostile_paths() -> Vec<String> {
     let mut paths: Vec<String> = [
         "//api/agents",
         "/api//agents",

@@ -40,9 +40,9 @@ async fn a_websocket_opens_and_echoes_with_a_token_in_its_query_alone() {
             Err(400)
         );
         // No token in any log: Envoy's access log, portcullis', the agents'.
-        stack.envoy.line("/api/agents/1/react");
+        stack.gateway.line("/api/agents/1/react");
         let logs =
-            [stack.envoy.log(), stack.portcullis.as_ref().unwrap().log(), stack.agents.log()]
+            [stack.gateway.log(), stack.portcullis.as_ref().unwrap().log(), stack.agents.log()]
                 .concat();
         assert!(!logs.contains(&good) && !logs.contains("access-token"), "{logs}");
         assert!(

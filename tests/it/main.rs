@@ -16,6 +16,7 @@
 
 mod accounts;
 mod ask;
+mod asked;
 mod browser;
 mod cli;
 mod config;
@@ -37,6 +38,8 @@ mod measured;
 mod models;
 mod oidc;
 mod pages;
+mod proxies;
+mod proxies_seen;
 mod readme;
 mod redis;
 mod replica;

@@ -36,10 +36,8 @@ async fn a_password_signs_in_at_each_worker() {
             name
         );
         // The token is in the cookie of the worker, and nowhere in the page.
-        assert_eq!(
-            browser.eval(KEPT).await,
-            json!(json!([{ "portcullis.worker": worker }, {}]).to_string())
-        );
+        let kept = json!({ "portcullis.worker": format!("\"{worker}\"") });
+        assert_eq!(browser.eval(KEPT).await, json!(json!([kept, kept]).to_string()));
         let token = browser.cookie("token").await.unwrap();
         assert_eq!(replica.session(&token).await, 200);
 
@@ -165,7 +163,8 @@ async fn single_sign_on_leads_back_with_nothing_in_the_address() {
     let token = browser.cookie("token").await.unwrap();
     assert_eq!(plane.us.session(&token).await, 200);
     // Nothing of it has reached the control plane or its log but the page.
-    assert_eq!(browser.eval(KEPT).await, json!(r#"[{"portcullis.worker":"us"},{}]"#));
+    let kept = r#"[{"portcullis.worker":"\"us\""},{"portcullis.worker":"\"us\""}]"#;
+    assert_eq!(browser.eval(KEPT).await, kept);
 
     // Out, also at the provider.
     browser.press("#sign-out").await;
@@ -203,7 +202,9 @@ async fn switching_signs_out_of_the_one_and_leads_to_the_other() {
     let plane = Plane::start(With::default()).await;
     let browser = plane.signed_in().await;
     let token = browser.cookie("token").await.unwrap();
+    // Looking through the list, as by the arrow keys, ends nothing.
     browser.choose("us").await;
+    browser.press("#switch").await;
     browser.lands_on(&plane.login()).await;
     browser.form().await;
     assert_eq!(plane.eu.session(&token).await, 401);
@@ -309,7 +310,7 @@ async fn stays_in_the_tab(plane: &Plane) {
     browser.client.switch_to_window(first).await.unwrap();
     browser.press("#sign-out").await;
     browser.lands_on(&plane.login()).await;
-    assert_eq!(browser.eval("sessionStorage.length").await, 0);
+    assert_eq!(browser.eval("sessionStorage['portcullis.token']").await, Value::Null);
     assert_eq!(plane.eu.session(&token).await, 401);
     browser.quit().await;
 }
@@ -484,5 +485,104 @@ async fn both_pages_are_for_everybody() {
     focused.send_keys(&format!("{PASSWORD}\u{e007}")).await.unwrap();
     browser.lands_on(&plane.home()).await;
     browser.assert_clean(&["status of 401"]).await;
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn looking_at_another_worker_ends_no_session_and_signing_in_there_does() {
+    for hosts in [None, Some(["127.0.0.1", "localhost", "localhost"])] {
+        let plane = Plane::start(With { hosts, ..With::default() }).await;
+        let browser = plane.signed_in().await;
+        let token = match browser.cookie("token").await {
+            Some(token) => token,
+            None => browser
+                .eval("JSON.parse(sessionStorage['portcullis.token']).token")
+                .await
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        };
+        browser.open(&plane.login()).await;
+        browser.form().await;
+        browser.choose("us").await;
+        browser.open(&plane.home()).await;
+        browser.sees("7@example.com").await;
+        assert_eq!(plane.eu.session(&token).await, 200);
+        browser.open(&plane.login()).await;
+        browser.form().await;
+        browser.choose("us").await;
+        browser.sign_in("Zoë", PASSWORD).await;
+        browser.lands_on(&plane.home()).await;
+        browser.sees("United States").await;
+        assert_eq!(plane.eu.session(&token).await, 401);
+        browser.quit().await;
+    }
+}
+
+#[tokio::test]
+async fn the_page_survives_a_wrong_clock_odd_answers_and_missing_parts() {
+    let plane = Plane::start(With::default()).await;
+    let browser = plane.signed_in().await;
+    // A clock nine hours ahead ends no session.
+    let script = "const real = Date.now; Date.now = () => real() + 9 * 3600e3;";
+    let added =
+        browser.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    browser.open(&plane.home()).await;
+    browser.sees("7@example.com").await;
+    browser.press("#sign-out:not([disabled])").await;
+    browser.lands_on(&plane.login()).await;
+    browser.cdp("Page.removeScriptToEvaluateOnNewDocument", added).await;
+    browser.sign_in("ann", PASSWORD).await;
+    browser.sees("7@example.com").await;
+
+    // A worker that answers something else is said to.
+    let script = "const real = fetch; window.fetch = (url, ...more) =>
+        String(url).endsWith('/session') ? Promise.resolve(new Response('{}')) : real(url, ...more);";
+    let added =
+        browser.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    browser.open(&plane.home()).await;
+    browser.sees("Europe gave an answer that is not understood.").await;
+    browser.cdp("Page.removeScriptToEvaluateOnNewDocument", added).await;
+
+    // Parts that do not come are told of, and no code stays in the address.
+    browser.cdp("Network.enable", json!({})).await;
+    browser.cdp("Network.setBlockedURLs", json!({ "urls": ["*/net.*"] })).await;
+    browser.open(&plane.login()).await;
+    browser.sees("This page did not load completely.").await;
+    browser.cdp("Network.setBlockedURLs", json!({ "urls": ["*/address.*"] })).await;
+    browser.open(&format!("{}?login=success&code=abc", plane.login())).await;
+    browser.form().await;
+    assert_eq!(browser.eval("location.href").await, plane.login());
+    browser.cdp("Network.setBlockedURLs", json!({ "urls": [] })).await;
+
+    // A browser that keeps nothing is told so, and left with no session.
+    let script = "for (const name of ['sessionStorage', 'localStorage'])
+        Object.defineProperty(window, name, { get() { throw new DOMException('no'); } });";
+    browser.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    browser.cdp("Network.clearBrowserCookies", json!({})).await;
+    browser.cdp("Emulation.setDocumentCookieDisabled", json!({ "disabled": true })).await;
+    browser.open(&plane.login()).await;
+    browser.sign_in("ann", PASSWORD).await;
+    // The cookie is kept here, and suffices.
+    browser.lands_on(&plane.home()).await;
+    browser.sees("7@example.com").await;
+    browser.quit().await;
+}
+
+#[tokio::test]
+async fn a_reload_forgets_no_way_back_and_another_address_is_told() {
+    let port = free_port();
+    let site = format!("http://one.localhost:{port}");
+    let _replica = alone(&site, port, "").await;
+    let browser = Chromium::start().await;
+    browser.open(&format!("{site}/ui/login/?return_to=/session%3Fx")).await;
+    browser.form().await;
+    browser.client.refresh().await.unwrap();
+    browser.sign_in("ann", PASSWORD).await;
+    browser.lands_on(&format!("{site}/session?x")).await;
+    // Under a name that is not the service's own, it says so.
+    browser.open(&format!("http://two.localhost:{port}/ui/login/")).await;
+    browser.sign_in("ann", PASSWORD).await;
+    browser.sees("does not know the address under which this page is open").await;
     browser.quit().await;
 }

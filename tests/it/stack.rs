@@ -1,9 +1,10 @@
-//! A client's view of a real Envoy, the real binary, and the agents.
+//! A client's view of a real gateway, the real binary, and the agents.
 
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
     net::TcpStream,
+    path::Path,
     process::Command,
 };
 
@@ -20,7 +21,7 @@ use crate::{
 pub(crate) const VERSIONS: [&str; 3] = ["1.36.4", "1.37.0", "1.40.0"];
 pub(crate) const NEWEST: &str = "1.40.0";
 
-/// How Envoy is configured.
+/// Which gateway it is, and how it is configured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Mode {
     /// By `envoy/envoy.yaml` as it is.
@@ -29,7 +30,17 @@ pub(crate) enum Mode {
     Lax,
     /// The same, with headers sent as a list of bytes.
     LaxRaw,
+    /// Strict, asking over HTTP.
+    Http,
+    /// Not Envoy: `nginx/nginx.conf` as it is.
+    Nginx,
+    /// Not Envoy: `examples/Caddyfile` as it is.
+    Caddy,
 }
+
+/// A variable that names the port of whoever stands in for the internal
+/// listener.
+pub(crate) const STANDS_IN: &str = "STANDS_IN";
 
 /// The built-in rules, and a public path at which the agents show what
 /// arrived.
@@ -56,8 +67,89 @@ pub(crate) struct Stack {
     pub(crate) port: u16,
     pub(crate) portcullis_port: u16,
     pub(crate) portcullis: Option<Running>,
-    pub(crate) envoy: Running,
+    pub(crate) gateway: Running,
     pub(crate) agents: Running,
+    _room: tempfile::TempDir,
+}
+
+/// The gateway's command, with its configuration in the room.
+fn gateway(version: &str, mode: Mode, ports: [(u16, u16); 6], room: &Path) -> Command {
+    let file = |name: &str, text: &str| {
+        let file = room.join(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    match mode {
+        Mode::Nginx => {
+            let config =
+                file("nginx.conf", &with_ports(&read("nginx/nginx.conf"), "127.0.0.1:", ports));
+            let mut command = Command::new("nginx");
+            command.arg("-p").arg(room).arg("-c").arg(config).args(["-g", "daemon off;"]);
+            command
+        }
+        Mode::Caddy => {
+            let config = with_ports(&read("examples/Caddyfile"), "127.0.0.1:", ports);
+            let config = with_ports(&config, "http://:", ports);
+            let config = file("Caddyfile", &config);
+            let mut command = Command::new("caddy");
+            command.args(["run", "--adapter", "caddyfile", "--config"]).arg(config);
+            command.env("HOME", room).env("XDG_DATA_HOME", room).env("XDG_CONFIG_HOME", room);
+            command
+        }
+        _ => {
+            let binary = root().join("target/envoy").join(version).join("envoy");
+            assert!(binary.exists(), "no Envoy {version}: run envoy/install {version}");
+            let config = file("envoy.yaml", &with_ports(&envoy(mode), "port_value: ", ports));
+            let mut command = Command::new(binary);
+            command.arg("--config-path").arg(config);
+            command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]);
+            command
+        }
+    }
+}
+
+/// A configuration with ports of our own, where it has the usual ones.
+fn with_ports(config: &str, before: &str, ports: [(u16, u16); 6]) -> String {
+    ports.iter().fold(config.to_owned(), |config, (theirs, ours)| {
+        let mut out = String::new();
+        let mut rest = config.as_str();
+        while let Some(at) = rest.find(&format!("{before}{theirs}")) {
+            let (head, tail) = rest.split_at(at);
+            let tail = &tail[before.len() + theirs.to_string().len()..];
+            // What was replaced already is longer than the usual four digits.
+            let ours = if tail.starts_with(|c: char| c.is_ascii_digit()) { theirs } else { ours };
+            out.push_str(&format!("{head}{before}{ours}"));
+            rest = tail;
+        }
+        out + rest
+    })
+}
+
+/// `envoy/envoy.yaml` in this mode.
+fn envoy(mode: Mode) -> String {
+    let mut config = read("envoy/envoy.yaml");
+    if mode == Mode::Http {
+        let grpc = "                      grpc_service:\n                        \
+                    envoy_grpc: { cluster_name: portcullis }\n                        timeout: 0.25s\n";
+        config = replace(&config, grpc, &read("envoy/http_service.yaml"));
+        let cluster = read("envoy/portcullis_internal.yaml");
+        config = replace(&config, "  clusters:\n", &format!("  clusters:\n{cluster}"));
+    }
+    if matches!(mode, Mode::Lax | Mode::LaxRaw) {
+        for (from, to) in [
+            ("normalize_path: true", "normalize_path: false"),
+            ("merge_slashes: true", "merge_slashes: false"),
+            ("UNESCAPE_AND_REDIRECT", "KEEP_UNCHANGED"),
+            ("REJECT_REQUEST", "ALLOW"),
+            ("max_request_headers_kb: 32", "max_request_headers_kb: 96"),
+        ] {
+            config = replace(&config, from, to);
+        }
+    }
+    if mode == Mode::LaxRaw {
+        config = replace(&config, "validate_mutations: true", "encode_raw_headers: true");
+    }
+    config
 }
 
 impl Stack {
@@ -91,8 +183,6 @@ impl Stack {
         mode: Mode,
         environment: &[(&str, &str)],
     ) -> Self {
-        let binary = root().join("target/envoy").join(version).join("envoy");
-        assert!(binary.exists(), "no Envoy {version}: run tests/run, or envoy/install {version}");
         let [portcullis_port, agents_port, admin] = [(); 3].map(|()| free_port());
 
         let portcullis = start_portcullis(portcullis_port, environment);
@@ -107,48 +197,24 @@ impl Stack {
         );
         agents.line("listening on");
 
-        let mut config = read("envoy/envoy.yaml");
-        let http_port = address_of_listener(&portcullis, "http").port();
-        for (theirs, ours) in [
+        let listener = |name| address_of_listener(&portcullis, name).port();
+        // Somebody else may answer in its place.
+        let stands_in = environment.iter().find(|(name, _)| *name == STANDS_IN);
+        let internal =
+            stands_in.map_or_else(|| listener("internal"), |(_, port)| port.parse().unwrap());
+        let ports = [
             (8000, port),
             (9191, portcullis_port),
-            (8080, http_port),
+            (9192, internal),
+            (8080, listener("http")),
             (8081, agents_port),
             (9901, admin),
-        ] {
-            config = replace(
-                &config,
-                &format!("port_value: {theirs} "),
-                &format!("port_value: {ours} "),
-            );
-        }
-        if mode != Mode::Strict {
-            for (from, to) in [
-                ("normalize_path: true", "normalize_path: false"),
-                ("merge_slashes: true", "merge_slashes: false"),
-                ("UNESCAPE_AND_REDIRECT", "KEEP_UNCHANGED"),
-                ("REJECT_REQUEST", "ALLOW"),
-                ("max_request_headers_kb: 32", "max_request_headers_kb: 96"),
-            ] {
-                config = replace(&config, from, to);
-            }
-        }
-        if mode == Mode::LaxRaw {
-            config = replace(&config, "validate_mutations: true", "encode_raw_headers: true");
-        }
-        let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
-        std::fs::write(file.path(), config).unwrap();
-        let envoy = Running::start(
-            Command::new(binary).args(["--config-path", file.path().to_str().unwrap()]).args([
-                "--concurrency",
-                "1",
-                "--disable-hot-restart",
-                "--log-level",
-                "warning",
-            ]),
-        );
+        ];
+        let room = tempfile::tempdir().unwrap();
+        let gateway = Running::start(&mut gateway(version, mode, ports, room.path()));
         listens(port);
-        let stack = Self { port, portcullis_port, portcullis: Some(portcullis), envoy, agents };
+        let portcullis = Some(portcullis);
+        let stack = Self { port, portcullis_port, portcullis, gateway, agents, _room: room };
         if !path.is_empty() {
             eventually(path, || (stack.send("GET", path, &[]).status == 200).then_some(()));
         }

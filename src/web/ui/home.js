@@ -1,66 +1,65 @@
 // The page of who is signed in.
-import { busy, find, problem, retry, showWorkers, tell } from "./page.js";
+import { busy, find, load, problem, showWorkers } from "./page.js";
 import { signOut, who } from "./session.js";
-import { choose, chosen, discover } from "./workers.js";
+import { discover, last, remember } from "./workers.js";
 
 const LOGIN = "login/";
+/// How often it is looked, at most, whether the session has ended.
+const LOOK_AGAIN_MS = 60_000;
 /// The longest that a timer can wait.
 const LONGEST_MS = 2 ** 31 - 1;
 const area = find("session");
 
-async function load() {
-  for (;;) {
-    try {
-      tell("One moment …");
-      const found = await discover();
-      const worker = chosen(found.workers);
-      return { ...found, worker, me: await who(worker) };
-    } catch (error) {
-      problem(error.message);
-      tell();
-      await retry();
-    } finally {
-      tell();
-    }
-  }
-}
+const leave = (to = LOGIN) => location.replace(to);
 
-const { isControlPlane, workers, worker, me } = await load();
+const { isControlPlane, workers, worker, me } = await load(async () => {
+  const found = await discover();
+  const worker = last(found.workers) ?? found.workers[0];
+  const me = await who(worker);
+  return { ...found, worker, me };
+});
 
-function leave(to = LOGIN) {
-  location.replace(to);
-}
-
-/// Ends the session at this worker, then leads on.
+/// Ends the session at this worker, then leads on: to the sign-in of the next
+/// one, or to where the session at the provider ends.
 async function end(next) {
-  problem();
   try {
-    const provider = await busy(area, () => signOut(worker));
-    if (next) choose(next);
-    leave(provider ?? LOGIN);
+    const provider = await busy(area, "Signing out …", () => signOut(worker));
+    if (next) remember(next);
+    leave(next ? LOGIN : (provider ?? LOGIN));
   } catch (error) {
-    find("worker").value = worker.id;
-    problem(`You are still signed in. ${error.message}`);
-    find("sign-out").focus();
+    error.message = `You are still signed in. ${error.message}`;
+    problem(error);
+    find(next ? "switch" : "sign-out").focus();
   }
+}
+
+/// Leaves when the session has ended, by the worker's clock.
+function watch(until) {
+  const left = Math.min(Math.max(until - Date.now(), LOOK_AGAIN_MS), LONGEST_MS);
+  setTimeout(async () => {
+    if ((await who(worker).catch(() => me)) === null) leave();
+    else watch(until);
+  }, left);
 }
 
 function show() {
+  document.title = "Signed in";
   find("name").textContent = me.name;
   find("email").textContent = me.email ?? "–";
-  find("role").textContent = me.role;
+  find("role").textContent = me.role ?? "–";
   const until = new Date(me.expires_at * 1000);
-  const time = find("until");
-  time.dateTime = until.toISOString();
-  time.textContent = until.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-  setTimeout(leave, Math.min(Math.max(until - Date.now(), 0), LONGEST_MS), LOGIN);
+  find("until").textContent = until.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   showWorkers(workers, worker, isControlPlane);
-  find("worker").addEventListener("change", ({ target }) => {
-    const next = workers.find(({ id }) => id === target.value);
+  find("at").textContent = worker.name;
+  for (const part of document.querySelectorAll(".at")) part.hidden = !isControlPlane;
+  find("switch").addEventListener("click", () => {
+    const next = workers.find(({ id }) => id === find("worker").value);
     if (next && next !== worker) end(next);
   });
   find("sign-out").addEventListener("click", () => end(null));
   area.hidden = false;
+  find("heading").focus();
+  watch(until);
 }
 
 if (me) show();

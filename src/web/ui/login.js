@@ -1,32 +1,19 @@
 // The sign-in page.
-import { busy, find, problem, retry, showWorkers, tell } from "./page.js";
+import { arrived, busy, find, load, problem, showWorkers, tell } from "./page.js";
 import { finishSso, signIn, ssoAddress } from "./session.js";
-import { choose, chosen, discover } from "./workers.js";
+import { discover, last } from "./workers.js";
 
 const HOME = "../";
 const form = find("form");
 
-/// Where the sign-in leads: what the server has checked, or the home page.
-const returnTo = document.querySelector('meta[name="return-to"]').content;
+// Where the sign-in leads: what the server has judged, kept for a reload.
+const judged = document.querySelector('meta[name="return-to"]').content;
+const returnTo = judged || history.state?.returnTo;
+if (judged) history.replaceState({ returnTo }, "");
 const leave = (to) => location.replace(to || HOME);
 
-async function load() {
-  for (;;) {
-    try {
-      tell("One moment …");
-      return await discover();
-    } catch (error) {
-      problem(error.message);
-      tell();
-      await retry();
-    } finally {
-      tell();
-    }
-  }
-}
-
-const { isControlPlane, workers } = await load();
-let worker = chosen(workers);
+const { isControlPlane, workers } = await load(discover);
+let worker = last(workers) ?? workers[0];
 
 /// Shows whether this worker has single sign-on; whether it can be reached at
 /// all is said, and keeps nobody from trying.
@@ -36,12 +23,12 @@ async function lookAt(looked) {
     const { sso_configured } = await looked.discover();
     if (worker === looked) find("sso").hidden = sso_configured !== true;
   } catch (error) {
-    if (worker === looked) problem(error.message);
+    if (worker === looked && !form.hasAttribute("aria-busy")) problem(error);
   }
 }
 
 function failed(error) {
-  problem(error.message);
+  problem(error);
   const password = find("password");
   password.value = "";
   (error.status === 401 ? password : find("submit")).focus();
@@ -49,10 +36,9 @@ function failed(error) {
 
 showWorkers(workers, worker, isControlPlane);
 form.hidden = false;
-// Of an instance that nobody signs in at, the form waits for a worker.
+
 find("worker").addEventListener("change", ({ target }) => {
   worker = workers.find(({ id }) => id === target.value) ?? worker;
-  choose(worker);
   problem();
   lookAt(worker);
 });
@@ -60,30 +46,26 @@ find("worker").addEventListener("change", ({ target }) => {
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   const { username, password } = form.elements;
-  problem();
+  const [name, secret] = [username.value, password.value];
   const work = async () => {
-    choose(worker);
-    await signIn(worker, username.value, password.value);
+    await signIn(workers, worker, name, secret);
     leave(returnTo);
   };
-  busy(form, work).catch(failed);
+  busy(form, "Signing in …", work).catch(failed);
 });
 
 find("sso").querySelector("button").addEventListener("click", () => {
-  problem();
-  const work = async () => {
-    choose(worker);
-    location.assign(await ssoAddress(worker, returnTo));
-  };
-  busy(form, work).catch(failed);
+  const work = async () => location.assign(await ssoAddress(worker, returnTo));
+  busy(form, "To the single sign-on …", work).catch(failed);
 });
 
 try {
-  const finished = await busy(form, () => finishSso(workers, window.arrived));
-  if (finished) {
-    choose(finished.worker);
+  const finish = () => finishSso(workers, arrived);
+  const finished = arrived.code ? await busy(form, "Signing in …", finish) : null;
+  if (finished && !finished.isForeign) {
     leave(finished.returnTo);
   } else {
+    if (finished) tell("That sign-in was not begun in this tab. Sign in here.");
     lookAt(worker);
     find("username").focus();
   }

@@ -2,12 +2,11 @@
 
 const LIMIT_MS = 10_000;
 
+/// A failure that is told to people as it is.
 export class Problem extends Error {
-  constructor(text, { status = 0, again = false } = {}) {
+  constructor(text, status = 0) {
     super(text);
     this.status = status;
-    // Whether the same request may succeed a little later.
-    this.again = again;
   }
 }
 
@@ -17,20 +16,32 @@ const wait = (seconds) => {
   return `about ${Math.round(seconds / 60)} minutes`;
 };
 
-const explain = (status, headers, name) => {
-  switch (status) {
-    case 401: return ["The name or the password is wrong.", false];
-    case 403: return ["This account may not sign in here.", false];
-    case 404: return [`${name} does not sign people in from this page.`, false];
+const explain = (name, response, body) => {
+  if (body?.error?.param === "origin") {
+    return `${name} does not know the address under which this page is open. Open it under its own.`;
+  }
+  switch (response.status) {
     case 429:
-      return [`Too many tries. Wait ${wait(Number(headers.get("retry-after")))}, then try again.`, true];
-    case 503: return [`${name} cannot sign anybody in at the moment. Try again soon.`, true];
-    default: return [`${name} gave an answer that is not understood (${status}).`, true];
+      return `Too many tries. Wait ${wait(Number(response.headers.get("retry-after")))}, then try again.`;
+    case 503:
+      return `${name} is not available at the moment. Try again soon.`;
+    default:
+      return `${name} gave an answer that is not understood (${response.status}).`;
   }
 };
 
-/// The JSON that `url` answers; `name` is who answers, for people.
-export async function ask(name, url, { method = "GET", body, token, limit = LIMIT_MS } = {}) {
+const parse = (text) => {
+  try {
+    const value = JSON.parse(text);
+    return value !== null && typeof value === "object" ? value : undefined;
+  } catch {
+    return undefined;
+  }
+};
+
+/// The object that `url` answers. `name` is who answers, for people; `words`
+/// says what a status means to whoever asks.
+export async function ask(name, url, { method = "GET", body, token, words = {}, limit = LIMIT_MS } = {}) {
   const headers = {};
   if (body !== undefined) headers["content-type"] = "application/json";
   if (token) headers.authorization = `Bearer ${token}`;
@@ -52,16 +63,13 @@ export async function ask(name, url, { method = "GET", body, token, limit = LIMI
       signal.aborted
         ? `${name} did not answer within ${limit / 1000} seconds.`
         : `${name} cannot be reached. Check your network, then try again.`,
-      { again: true },
     );
   }
+  const answer = parse(text);
   if (!response.ok) {
-    const [words, again] = explain(response.status, response.headers, name);
-    throw new Problem(words, { status: response.status, again });
+    const own = answer?.error?.param === "origin" ? undefined : words[response.status];
+    throw new Problem(own ?? explain(name, response, answer), response.status);
   }
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new Problem(`${name} gave an answer that is not understood.`, { again: true });
-  }
+  if (!answer) throw new Problem(`${name} gave an answer that is not understood.`);
+  return answer;
 }

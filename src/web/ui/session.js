@@ -1,80 +1,109 @@
 // Signing in and out at a worker. The token is in the worker's HttpOnly cookie
 // where the browser keeps that, else in this tab's `sessionStorage`.
+import { tab } from "./kept.js";
 import { ask, Problem } from "./net.js";
+import { last, remember } from "./workers.js";
 
 const TOKEN = "portcullis.token";
 const BEGUN = "portcullis.begun";
-
-const read = (key) => {
-  try {
-    return JSON.parse(sessionStorage.getItem(key)) ?? {};
-  } catch {
-    return {};
-  }
-};
-const keep = (key, value) => sessionStorage.setItem(key, JSON.stringify(value));
-const drop = (key) => sessionStorage.removeItem(key);
+/// How long an earlier session may take to end.
+const FAREWELL_MS = 3_000;
 
 const tokenOf = (worker) => {
-  const kept = read(TOKEN);
-  return kept.worker === worker.id ? kept.token : undefined;
+  const kept = tab.read(TOKEN);
+  return kept?.worker === worker.id ? kept.token : undefined;
+};
+
+/// Forgets the token of this worker; another's is not for us to lose.
+const dropTokenOf = (worker) => {
+  if (tokenOf(worker)) tab.drop(TOKEN);
 };
 
 const base64url = (bytes) =>
   btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 
-const newVerifier = () => base64url(crypto.getRandomValues(new Uint8Array(32)));
+/// A verifier and its S256 challenge (RFC 7636).
+async function newProof() {
+  if (!globalThis.crypto?.subtle) throw new Problem("This page must be opened over https.");
+  const verifier = base64url(crypto.getRandomValues(new Uint8Array(32)));
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
+  return { verifier, challenge: base64url(new Uint8Array(hash)) };
+}
 
-const challengeOf = async (verifier) =>
-  base64url(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier))));
+const session = async (worker, token) => {
+  const me = await ask(worker.name, worker.at("session"), { token });
+  if (typeof me.name !== "string" || !Number.isFinite(me.expires_at)) {
+    throw new Problem(`${worker.name} gave an answer that is not understood.`);
+  }
+  return me;
+};
 
 /// Who is signed in at this worker; `null` for nobody.
 export async function who(worker) {
   try {
-    return await ask(worker.name, worker.at("session"), { token: tokenOf(worker) });
+    return await session(worker, tokenOf(worker));
   } catch (problem) {
     if (problem.status !== 401) throw problem;
-    drop(TOKEN);
+    dropTokenOf(worker);
     return null;
   }
 }
 
-/// Keeps a new token in the page only where the cookie was not kept.
+/// Takes a new token: the tab keeps it until it is known that the cookie was
+/// kept, so that nothing that fails now can lose it.
 async function settle(worker, token) {
-  drop(TOKEN);
-  const me = await ask(worker.name, worker.at("session"), { token });
-  const byCookie = await ask(worker.name, worker.at("session")).catch(() => null);
+  const isKept = tab.keep(TOKEN, { worker: worker.id, token });
+  remember(worker);
+  const byHeader = await session(worker, token).catch(() => null);
+  const byCookie = byHeader && (await session(worker).catch(() => null));
   // A cookie of an earlier sign-in is not this one.
-  const isKept = byCookie?.user_id === me.user_id && byCookie?.expires_at === me.expires_at;
-  if (!isKept) keep(TOKEN, { worker: worker.id, token });
+  const isSame = (name) => byCookie?.[name] !== undefined && byCookie[name] === byHeader[name];
+  if (isSame("user_id") && isSame("expires_at")) {
+    tab.drop(TOKEN);
+  } else if (!isKept) {
+    await end(worker, token).catch(() => {});
+    throw new Problem("This browser keeps no session. Allow cookies for this site, then try again.");
+  }
+}
+
+/// Ends an earlier session elsewhere: one who signs in at another worker is
+/// signed out of the one before.
+async function leaveEarlier(workers, worker) {
+  const earlier = last(workers);
+  if (!earlier || earlier === worker) return;
+  await end(earlier, tokenOf(earlier), FAREWELL_MS).catch(() => {});
+  dropTokenOf(earlier);
 }
 
 /// Signs in by name and password.
-export async function signIn(worker, username, password) {
+export async function signIn(workers, worker, username, password) {
+  const words = {
+    401: "The name or the password is wrong.",
+    403: "This account may not sign in here.",
+    404: `${worker.name} does not sign people in from this page.`,
+  };
+  const post = (path, body) => ask(worker.name, worker.at(path), { method: "POST", body, words });
   if (worker.isHere) {
-    const { token } = await ask(worker.name, worker.at("session"), {
-      method: "POST",
-      body: { username, password },
-    });
+    const { token } = await post("session", { username, password });
     return settle(worker, token);
   }
-  const verifier = newVerifier();
-  const { code } = await ask(worker.name, worker.at("v3/login"), {
-    method: "POST",
-    body: {
-      username,
-      password,
-      code_challenge: await challengeOf(verifier),
-      code_challenge_method: "S256",
-    },
+  const { verifier, challenge } = await newProof();
+  const { code } = await post("v3/login", {
+    username,
+    password,
+    code_challenge: challenge,
+    code_challenge_method: "S256",
   });
-  return exchange(worker, code, verifier);
+  return exchange(workers, worker, code, verifier);
 }
 
-async function exchange(worker, code, code_verifier) {
+async function exchange(workers, worker, code, verifier) {
+  await leaveEarlier(workers, worker);
+  const late = "The sign-in took too long, or was finished before. Try again.";
   const { token } = await ask(worker.name, worker.at("v3/login/exchange"), {
     method: "POST",
-    body: { code, code_verifier },
+    body: { code, code_verifier: verifier },
+    words: { 401: late, 403: late },
   });
   return settle(worker, token);
 }
@@ -86,46 +115,46 @@ export async function ssoAddress(worker, returnTo) {
   if (worker.isHere) {
     if (returnTo) query.set("return_to", returnTo);
   } else {
-    const verifier = newVerifier();
-    keep(BEGUN, { worker: worker.id, verifier, returnTo });
+    const { verifier, challenge } = await newProof();
+    if (!tab.keep(BEGUN, { worker: worker.id, verifier, returnTo })) {
+      throw new Problem("This browser keeps no session. Allow cookies for this site, then try again.");
+    }
     query.set("return_to", location.origin + location.pathname);
-    query.set("code_challenge", await challengeOf(verifier));
+    query.set("code_challenge", challenge);
     query.set("code_challenge_method", "S256");
   }
   return `${worker.at("sso/login")}?${query}`;
 }
 
-/// Finishes a single sign-on that this tab has begun; `null` for a code that
-/// nobody here has asked for.
+/// Finishes a single sign-on that this tab has begun: where it leads, and
+/// `null` where none was to be finished.
 export async function finishSso(workers, { login, code }) {
-  const begun = read(BEGUN);
-  drop(BEGUN);
-  const worker = workers.find((worker) => worker.id === begun.worker && !worker.isHere);
-  if (login !== "success" || !code || !worker || !begun.verifier) return null;
-  try {
-    await exchange(worker, code, begun.verifier);
-  } catch (problem) {
-    if (problem.status !== 401) throw problem;
-    throw new Problem("The single sign-on took too long, or was finished before. Try again.");
+  if (login !== "success" || !code) return null;
+  const begun = tab.read(BEGUN);
+  tab.drop(BEGUN);
+  const worker = workers.find(({ id, isHere }) => id === begun?.worker && !isHere);
+  if (!worker || !begun.verifier) {
+    const isHere = workers.some((worker) => worker.isHere);
+    return isHere ? null : { isForeign: true };
   }
-  return { worker, returnTo: begun.returnTo };
+  await exchange(workers, worker, code, begun.verifier);
+  return { returnTo: begun.returnTo };
 }
+
+const end = (worker, token, limit) =>
+  ask(worker.name, worker.at("session/logout"), { method: "POST", body: {}, token, limit });
 
 /// Signs out; where the provider of the single sign-on has a session, too, the
 /// address at which it ends.
 export async function signOut(worker) {
   let answer = {};
   try {
-    answer = await ask(worker.name, worker.at("session/logout"), {
-      method: "POST",
-      body: {},
-      token: tokenOf(worker),
-    });
+    answer = await end(worker, tokenOf(worker));
   } catch (problem) {
     // Whoever is signed out already is so.
     if (problem.status !== 401) throw problem;
   }
-  drop(TOKEN);
+  dropTokenOf(worker);
   const url = answer.end_session_url;
   return typeof url === "string" && /^https?:\/\//.test(url) ? url : null;
 }

@@ -1,10 +1,12 @@
 // Where people sign in: this instance, or one of the workers that its
 // discovery document names.
+import { browser, tab } from "./kept.js";
 import { ask, Problem } from "./net.js";
 
 /// The address that all of this instance is below.
-export const BASE = new URL("../..", import.meta.url);
-/// The one key of `localStorage`; no other module uses it.
+const BASE = new URL("../..", import.meta.url).href;
+/// The one key of `localStorage`, and its like for the tab; no other module
+/// uses them.
 const CHOSEN = "portcullis.worker";
 
 const at = (base, path) => new URL(path, base.endsWith("/") ? base : `${base}/`).href;
@@ -23,36 +25,33 @@ class Worker {
   }
 }
 
+const isWorker = (worker) =>
+  typeof worker?.worker_id === "string" &&
+  typeof worker.name === "string" &&
+  /^https?:\/\//.test(worker.url);
+
 /// The discovery document of this instance, and whom one may sign in at.
 export async function discover() {
-  const document = await ask("The sign-in service", at(BASE.href, ".well-known/portcullis"));
-  const listed = Array.isArray(document.workers) ? document.workers : [];
-  const isWorker = ({ worker_id, name, url } = {}) =>
-    typeof worker_id === "string" && typeof name === "string" && /^https?:\/\//.test(url);
-  const workers = listed.filter(isWorker).map((worker) => new Worker(worker, false));
+  const document = await ask("The sign-in service", at(BASE, ".well-known/portcullis"));
   const isControlPlane = document.is_control_plane === true;
-  if (isControlPlane && workers.length === 0) {
-    throw new Problem("This control plane has no worker to sign in at.", { again: true });
+  if (!isControlPlane) {
+    const here = { worker_id: "", name: "The sign-in service", url: BASE };
+    return { isControlPlane, workers: [new Worker(here, true)] };
   }
-  const here = new Worker({ worker_id: "", name: "The sign-in service", url: BASE.href }, true);
-  return { isControlPlane, workers: isControlPlane ? workers : [here] };
+  const listed = Array.isArray(document.workers) ? document.workers.filter(isWorker) : [];
+  if (listed.length === 0) throw new Problem("This control plane has no worker to sign in at.");
+  return { isControlPlane, workers: listed.map((worker) => new Worker(worker, false)) };
 }
 
-/// The worker that was chosen last, or the first one.
-export function chosen(workers) {
-  let id = null;
-  try {
-    id = localStorage.getItem(CHOSEN);
-  } catch {
-    // A browser that keeps nothing forgets the choice.
-  }
-  return workers.find((worker) => worker.id === id) ?? workers[0];
+/// The worker at which somebody has signed in last, in this tab or else in
+/// this browser.
+export function last(workers) {
+  const find = (id) => workers.find((worker) => worker.id === id);
+  return find(tab.read(CHOSEN)) ?? find(browser.read(CHOSEN));
 }
 
-export function choose(worker) {
-  try {
-    localStorage.setItem(CHOSEN, worker.id);
-  } catch {
-    // The same.
-  }
+/// Remembers at which worker somebody has signed in.
+export function remember(worker) {
+  tab.keep(CHOSEN, worker.id);
+  browser.keep(CHOSEN, worker.id);
 }
