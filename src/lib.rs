@@ -14,8 +14,9 @@
 //!
 //! [`authz`] and [`token`] are pure: they know no socket, no file, no clock
 //! and no async runtime. Every transport asks the same [`authz::Engine`], so
-//! that no two can disagree: [`grpc`] for gateways, [`guard`] for upstreams
-//! that check once more, and `portcullis explain` for people.
+//! that no two can disagree: [`grpc`] for gateways, [`web`] for those that ask
+//! over HTTP, [`guard`] for upstreams that check once more, and `portcullis
+//! explain` for people.
 //!
 //! # The rooms of the house
 //!

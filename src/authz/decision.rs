@@ -1,6 +1,6 @@
 //! What was decided, and all that a transport needs to say so.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::reason::Reason;
 use crate::{
@@ -59,7 +59,7 @@ impl Decision<'_> {
 #[derive(Clone, Debug)]
 pub struct Principal<'a> {
     /// The token's claims.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// The name of the role in the claims.
     pub role: &'a str,
 }
@@ -80,6 +80,8 @@ pub struct Grant<'a> {
     pub set: Vec<(&'a str, String)>,
     /// Headers to take off; none of those that are set.
     pub remove: Vec<Cow<'a, str>>,
+    /// Those among them that are taken off every request, whoever sends it.
+    pub remove_always: &'a [String],
     /// Query parameters to take off, as the query spells them.
     pub remove_query: Vec<&'a str>,
 }

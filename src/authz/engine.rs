@@ -1,6 +1,8 @@
 //! The decision: synchronous, without any input or output, the same for every
 //! transport.
 
+use std::sync::Arc;
+
 use super::{
     CheckInput, CredentialSettings, Decision, Forward, Grant, IdentitySettings, Policy, Principal,
     Reason, Verdict, cookie,
@@ -36,7 +38,7 @@ pub struct Engine {
 /// A good token: its claims, and itself.
 pub struct Identified<'a> {
     /// Its claims.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// The token, for forwarding or revoking it.
     pub token: std::borrow::Cow<'a, str>,
 }
@@ -180,7 +182,7 @@ impl Engine {
             remove_query = self.parameters_to_remove(input);
         }
         let remove = self.identity.to_remove(&input.headers, &also, &set);
-        Grant { set, remove, remove_query }
+        Grant { set, remove, remove_always: &self.identity.remove, remove_query }
     }
 
     /// The cookies but for the token's; `None` when that is not among them.

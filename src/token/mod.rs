@@ -6,6 +6,7 @@
 mod claims;
 pub(crate) mod json;
 mod key;
+mod known;
 mod mint;
 mod refusal;
 mod revocation;

@@ -132,10 +132,8 @@ impl RevocationList {
         lists.tokens.retain(|_, expires_at| now < expires_at.plus(leeway));
     }
 
-    /// Whether the token of these claims is refused. `signing_input` names
-    /// it when it has no `jti`.
-    #[must_use]
-    pub fn refuses(&self, claims: &Claims, signing_input: &str) -> bool {
+    /// Whether the token of these claims and of this name is refused.
+    pub fn refuses(&self, claims: &Claims, name: impl FnOnce() -> TokenRef) -> bool {
         let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
         if !lists.users.is_empty()
             && let Some(cut_off) = lists.users.get(claims.user_id.as_str())
@@ -143,10 +141,6 @@ impl RevocationList {
         {
             return true;
         }
-        !lists.tokens.is_empty()
-            && lists.tokens.contains_key(&match &claims.token_id {
-                Some(jti) => TokenRef::by_id(jti),
-                None => TokenRef::by_signing_input(signing_input),
-            })
+        !lists.tokens.is_empty() && lists.tokens.contains_key(&name())
     }
 }

@@ -48,7 +48,7 @@ fn verifier() -> Verifier {
 }
 
 fn verify(token: &str) -> Result<Claims, Refusal> {
-    verifier().verify(token, now())
+    verifier().verify(token, now()).map(|claims| (*claims).clone())
 }
 
 /// The refusal of a token with these changes to claims that are fine.
@@ -429,4 +429,32 @@ proptest! {
         prop_assert!(verify(&junk).is_err());
         let _ = peek(&junk);
     }
+}
+
+#[test]
+fn a_token_that_is_known_is_held_to_all_that_can_change() {
+    let verifier = verifier();
+    let good = token(&with(NOW, &json!({ "jti": "known" })));
+    let claims = verifier.verify(&good, now()).unwrap();
+    assert_eq!(verifier.verify(&good, now()), Ok(claims));
+    // Its time.
+    let later = Timestamp::from_secs(NOW + 8 * 24 * 3600);
+    assert_eq!(verifier.verify(&good, later).err(), Some(Refusal::Expired));
+    let before = Timestamp::from_secs(NOW - 3600);
+    assert!(verifier.verify(&good, before).is_err());
+    assert!(verifier.verify(&good, now()).is_ok());
+    // Every byte of it: one that ends alike is at the same place.
+    for at in 0..good.len() {
+        let mut other = good.clone().into_bytes();
+        other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+        let other = String::from_utf8(other).unwrap();
+        assert!(verifier.verify(&other, now()).is_err(), "{other}");
+    }
+    // Its revocation, also when it was known before.
+    let (name, until) = verifier.name_of(&good).unwrap();
+    verifier.revocations().revoke_token(name, until);
+    assert_eq!(verifier.verify(&good, now()).err(), Some(Refusal::Revoked));
+    // Other keys know nothing of it.
+    let other = verifier_of(vec![key(None, "another-secret-of-at-least-32-bytes")], settings());
+    assert_eq!(other.verify(&good, now()).err(), Some(Refusal::BadSignature));
 }

@@ -9,6 +9,7 @@ use super::{
     claims::Claims,
     json::Members,
     key::KeyRing,
+    known::{Known, KnownTokens},
     refusal::Refusal,
     revocation::{RevocationList, TokenRef},
     role::Roles,
@@ -43,6 +44,7 @@ pub struct Verifier {
     settings: VerifierSettings,
     roles: Roles,
     revoked: Arc<RevocationList>,
+    known: KnownTokens,
 }
 
 impl Verifier {
@@ -54,7 +56,7 @@ impl Verifier {
         roles: Roles,
         revoked: Arc<RevocationList>,
     ) -> Self {
-        Self { keys, settings, roles, revoked }
+        Self { keys, settings, roles, revoked, known: KnownTokens::default() }
     }
 
     /// The roles that a token may name.
@@ -85,19 +87,24 @@ impl Verifier {
     ///
     /// The first [`Refusal`] met. No claim is looked at before a key has
     /// vouched for it.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
-        let (claims, signing_input) = self.read(token)?;
-        self.check_times(&claims, now)?;
-        self.check_parties(&claims)?;
-        if self.revoked.refuses(&claims, signing_input) {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
+        let known = if let Some(known) = self.known.find(token) {
+            known
+        } else {
+            let known = Arc::new(self.read(token)?);
+            self.known.keep(&known);
+            known
+        };
+        self.check_times(&known.claims, now)?;
+        self.check_parties(&known.claims)?;
+        if self.revoked.refuses(&known.claims, || known.name()) {
             return Err(Refusal::Revoked);
         }
-        Ok(claims)
+        Ok(Arc::clone(&known.claims))
     }
 
-    /// The claims of a token that one of the keys has signed, and what it has
-    /// signed.
-    fn read<'a>(&self, token: &'a str) -> Result<(Claims, &'a str), Refusal> {
+    /// A token that one of the keys has signed.
+    fn read(&self, token: &str) -> Result<Known, Refusal> {
         let parts = Parts::split(token)?;
         let kid = accept_header(&parts.header()?)?;
 
@@ -114,7 +121,7 @@ impl Verifier {
 
         let payload = decode(parts.payload)?;
         let payload = Members::parse(&payload, MAX_CLAIMS).map_err(|_| Refusal::Malformed)?;
-        Ok((Claims::read(&payload, &self.roles)?, parts.signing_input))
+        Ok(Known::new(token, Claims::read(&payload, &self.roles)?))
     }
 
     /// What names a token that one of the keys has signed, and its end, also
@@ -124,12 +131,8 @@ impl Verifier {
     ///
     /// A [`Refusal`] when it is none of ours.
     pub fn name_of(&self, token: &str) -> Result<(TokenRef, Timestamp), Refusal> {
-        let (claims, signing_input) = self.read(token)?;
-        let name = match &claims.token_id {
-            Some(jti) => TokenRef::by_id(jti),
-            None => TokenRef::by_signing_input(signing_input),
-        };
-        Ok((name, claims.expires_at))
+        let known = self.read(token)?;
+        Ok((known.name(), known.claims.expires_at))
     }
 
     fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {

@@ -7,7 +7,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 
 use super::{error::denied, request::request_input};
@@ -23,6 +26,9 @@ const ENVOY_PREFIX: &str = "/api/auth";
 const REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 /// Tells nginx, whose logs are for operators alone, why.
 const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
+
+/// As many headers as an answer has without an allocation more.
+const MANY_HEADERS: usize = 12;
 
 /// Every header by which some proxy tells a method or an address.
 const ADDRESSES: [&str; 6] = [
@@ -116,12 +122,14 @@ pub(super) fn decide<B>(checker: &Checker, mode: Mode, request: &Request<B>) -> 
 
 /// Puts the request that is asked about in the place of the one that asks.
 fn ask(mode: Mode, input: &mut CheckInput<'_>) -> Result<(), Misfit> {
-    let foreign = ADDRESSES.iter().filter(|name| !mode.own().contains(name));
-    for header in foreign {
-        if input.headers.contains(header) {
-            let message = "This header is of another way of asking: take it off in the proxy";
-            return Err(Misfit { header, message });
-        }
+    let is_foreign = |name: &str| {
+        let name = name.strip_prefix("x-")?;
+        let is_it = |header: &&&str| header.strip_prefix("x-") == Some(name);
+        ADDRESSES.iter().find(is_it).filter(|header| !mode.own().contains(header))
+    };
+    if let Some(header) = input.headers.iter().find_map(|header| is_foreign(header.name)) {
+        let message = "This header is of another way of asking: take it off in the proxy";
+        return Err(Misfit { header, message });
     }
     let mut own = [""; 3];
     for (header, value) in mode.own().iter().zip(&mut own) {
@@ -157,8 +165,10 @@ fn ask(mode: Mode, input: &mut CheckInput<'_>) -> Result<(), Misfit> {
 /// The answer to a request that may pass.
 fn allow(mode: Mode, grant: &Grant<'_>) -> Response {
     let status = if mode == Mode::Envoy { StatusCode::OK } else { StatusCode::NO_CONTENT };
-    let mut response = status.into_response();
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.reserve(MANY_HEADERS);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if mode == Mode::Envoy {
         let names: Vec<&str> = grant.remove.iter().map(AsRef::as_ref).collect();
@@ -168,8 +178,9 @@ fn allow(mode: Mode, grant: &Grant<'_>) -> Response {
         }
     } else {
         // These proxies take no header off, and overwrite: what is to go is
-        // empty.
-        for name in &grant.remove {
+        // empty. What is to go from every request, their configurations clear.
+        let is_always = |name: &str| grant.remove_always.iter().any(|always| always == name);
+        for name in grant.remove.iter().filter(|name| !is_always(name)) {
             if let Ok(name) = HeaderName::try_from(name.as_ref()) {
                 headers.insert(name, HeaderValue::from_static(""));
             }
