@@ -126,6 +126,10 @@ fn fold(byte: u8) -> u8 {
 /// A value as it stands in a header: what is not printable ASCII, `%`, and a
 /// blank at either end are percent-encoded as UTF-8.
 fn header_value(text: &str) -> String {
+    // Most names are plain.
+    if text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'%') {
+        return text.to_owned();
+    }
     let last = text.len().saturating_sub(1);
     let mut value = String::with_capacity(text.len());
     for (at, byte) in text.bytes().enumerate() {

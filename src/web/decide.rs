@@ -169,7 +169,9 @@ fn allow(mode: Mode, grant: &Grant<'_>) -> Response {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(MANY_HEADERS);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !mode.is_nginx() {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     if mode == Mode::Envoy {
         let names: Vec<&str> = grant.remove.iter().map(AsRef::as_ref).collect();
         match HeaderValue::try_from(names.join(",")) {

@@ -1,11 +1,20 @@
 //! A server of HTTP/1.1 within limits.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use axum::{Router, body::Body, response::Response};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -21,8 +30,11 @@ const MAX_CONNECTIONS: usize = 4096;
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
 /// How long its last answer may take then.
 const LAST_ANSWER: Duration = Duration::from_secs(35);
-/// How long the head of a request may take, also the next one's.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a request may still come that is on its way then.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// How long the head of a request may take, also the next one's; at most twice
+/// as long when it began just after a look.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
@@ -120,40 +132,76 @@ impl HttpServer {
     }
 }
 
-/// Serves a connection. At its age, and when the service stops, it finishes
-/// what is in flight and says that it is the last; a client that never reads
-/// its answers keeps its place no longer than a while.
+/// The requests of a connection.
+#[derive(Default)]
+struct Requests {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Requests {
+    /// How many there were; `None` while one is answered.
+    fn when_idle(&self) -> Option<u64> {
+        let ended = self.ended.load(Ordering::Relaxed);
+        (self.begun.load(Ordering::Relaxed) == ended).then_some(ended)
+    }
+}
+
+/// Serves a connection. At its age, when the service stops, and when no whole
+/// head has come for a while, it finishes what is in flight and says that it is
+/// the last; a client that never reads its answers keeps its place no longer
+/// than that. One timer watches the connection, and none each request.
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     answers: impl Answers,
     stop: CancellationToken,
 ) {
+    let requests = Arc::new(Requests::default());
+    let counted = Arc::clone(&requests);
     let service = hyper::service::service_fn(move |request| {
+        counted.begun.fetch_add(1, Ordering::Relaxed);
         let at_once = answers.at_once(&request, Peer(peer));
         let router = at_once.is_none().then(|| answers.router().clone());
+        let counted = Arc::clone(&counted);
         async move {
-            match (at_once, router) {
+            let response = match (at_once, router) {
                 (Some(response), _) => Ok(response),
                 (None, Some(router)) => Ok(routed(router, request, peer).await),
                 (None, None) => Err(NoAnswer),
-            }
+            };
+            counted.ended.fetch_add(1, Ordering::Relaxed);
+            response
         }
     });
     // Answers are small, and whoever asks waits for them.
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        // A client that goes away is no news.
-        _ = connection.as_mut() => return,
-        () = tokio::time::sleep(MAX_CONNECTION_AGE) => {}
-        () = stop.cancelled() => {}
+    let mut watch = tokio::time::interval(HEAD_TIMEOUT);
+    watch.tick().await;
+    let (born, mut before) = (Instant::now(), None);
+    loop {
+        tokio::select! {
+            // A client that goes away is no news.
+            _ = connection.as_mut() => return,
+            _ = watch.tick() => {}
+            () = stop.cancelled() => break,
+        }
+        let idle = requests.when_idle();
+        if (idle.is_some() && idle == before) || born.elapsed() >= MAX_CONNECTION_AGE {
+            break;
+        }
+        before = idle;
     }
     connection.as_mut().graceful_shutdown();
-    let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
+    let closing = Instant::now();
+    while tokio::time::timeout(LAST_MOMENT, connection.as_mut()).await.is_err() {
+        if requests.when_idle().is_some() || closing.elapsed() >= LAST_ANSWER {
+            return;
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::{
     oidc::Provider,
     redis::Redis,
     replica::{OPEN, PASSWORD, Replica},
-    support::{PATIENCE, Running, free_port, portcullis},
+    support::{PATIENCE, Running, eventually, free_port, portcullis},
 };
 
 /// A command of Chromium's own.
@@ -39,13 +39,29 @@ pub(crate) struct Chromium {
     _driver: Running,
 }
 
+/// A driver and its port. It takes a free port of IPv6, then the same one of
+/// IPv4, and ends when that is taken.
+fn driver() -> (Running, u16) {
+    for _ in 0..10 {
+        let mut driver = Running::start(Command::new("chromedriver").arg("--port=0"));
+        let port = eventually("chromedriver, or its end", || {
+            let ended = driver.child.try_wait().unwrap().is_some();
+            let log = driver.log();
+            let line = log.lines().find(|line| line.contains("started successfully on port"));
+            let port =
+                line.and_then(|line| line.rsplit(' ').next()?.trim_end_matches('.').parse().ok());
+            (ended || port.is_some()).then_some(port)
+        });
+        if let Some(port) = port {
+            return (driver, port);
+        }
+    }
+    panic!("chromedriver does not start: run it by hand");
+}
+
 impl Chromium {
     pub(crate) async fn start() -> Self {
-        let mut command = Command::new("chromedriver");
-        command.arg("--port=0");
-        let driver = Running::start(&mut command);
-        let line = driver.line("started successfully on port");
-        let port: u16 = line.rsplit(' ').next().unwrap().trim_end_matches('.').parse().unwrap();
+        let (driver, port) = driver();
         let capabilities = json!({
             "goog:chromeOptions": { "args": [
                 "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",

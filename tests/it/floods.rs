@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     grpc::question,
-    support::{Running, address_of, serve},
+    support::{Running, address_of, address_of_listener, serve},
 };
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -141,4 +141,30 @@ async fn more_streams_than_allowed_are_refused_and_the_rest_goes_on() {
     }
     stream.write_all(&burst).await.ok();
     others_are_served(&running).await;
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_cut_off_on_the_other_listeners() {
+    let running = serve("127.0.0.1:0", &[]);
+    let slow = async |listener: &str| {
+        let mut stream = TcpStream::connect(address_of_listener(&running, listener)).await.unwrap();
+        let started = Instant::now();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\nx-slow: ").await.unwrap();
+        // A byte now and then keeps nothing open.
+        let mut said = Vec::new();
+        loop {
+            let read = stream.read_buf(&mut said);
+            match tokio::time::timeout(Duration::from_millis(500), read).await {
+                Ok(Ok(0) | Err(_)) => break,
+                Ok(Ok(_)) => {}
+                Err(_) => {
+                    let _ = stream.write_all(b"x").await;
+                }
+            }
+            assert!(started.elapsed() < Duration::from_secs(30), "{listener} is still open");
+        }
+        assert!(started.elapsed() > Duration::from_secs(5), "{listener} has no patience");
+        assert!(!String::from_utf8_lossy(&said).contains(" 200 "));
+    };
+    tokio::join!(slow("http"), slow("internal"));
 }
