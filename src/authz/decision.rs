@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use super::reason::Reason;
+use super::{identity::IdentityHeaders, reason::Reason};
 use crate::{
     error_body::{ErrorBody, ErrorKind},
     token::Claims,
@@ -80,8 +80,8 @@ pub struct Grant<'a> {
     pub set: Vec<(&'a str, String)>,
     /// Headers to take off; none of those that are set.
     pub remove: Vec<Cow<'a, str>>,
-    /// Those among them that are taken off every request, whoever sends it.
-    pub remove_always: &'a [String],
+    /// The names of the headers of a user, whether they are set or not.
+    pub identity: Option<&'a IdentityHeaders>,
     /// Query parameters to take off, as the query spells them.
     pub remove_query: Vec<&'a str>,
 }

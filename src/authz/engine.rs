@@ -182,7 +182,7 @@ impl Engine {
             remove_query = self.parameters_to_remove(input);
         }
         let remove = self.identity.to_remove(&input.headers, &also, &set);
-        Grant { set, remove, remove_always: &self.identity.remove, remove_query }
+        Grant { set, remove, identity: Some(&self.identity.headers), remove_query }
     }
 
     /// The cookies but for the token's; `None` when that is not among them.

@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 
 use super::{error::denied, request::request_input};
 use crate::{
-    authz::{CheckInput, Decision, Denial, Grant, Reason, Single, Verdict},
+    authz::{CheckInput, Decision, Denial, Grant, IdentityHeaders, Reason, Single, Verdict},
     checker::{Checker, Context},
     error_body::{ErrorBody, ErrorKind},
 };
@@ -107,7 +107,7 @@ pub(super) fn decide<B>(checker: &Checker, mode: Mode, request: &Request<B>) -> 
         let context = Context { request_id, client: "", transport: mode.name() };
         let question = asked.as_ref().map_or(Err(Reason::BadHeader), |()| Ok(&input));
         checker.check(question, context, |decision| match &decision.verdict {
-            Verdict::Allow(grant) => allow(mode, grant),
+            Verdict::Allow(grant) => allow(mode, grant, &input),
             Verdict::Deny(denial) => deny(mode, denial, asked.err()),
         })
     };
@@ -163,7 +163,7 @@ fn ask(mode: Mode, input: &mut CheckInput<'_>) -> Result<(), Misfit> {
 }
 
 /// The answer to a request that may pass.
-fn allow(mode: Mode, grant: &Grant<'_>) -> Response {
+fn allow(mode: Mode, grant: &Grant<'_>, input: &CheckInput<'_>) -> Response {
     let status = if mode == Mode::Envoy { StatusCode::OK } else { StatusCode::NO_CONTENT };
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
@@ -179,11 +179,12 @@ fn allow(mode: Mode, grant: &Grant<'_>) -> Response {
             _ => {}
         }
     } else {
-        // These proxies take no header off, and overwrite: what is to go is
-        // empty. What is to go from every request, their configurations clear.
-        let is_always = |name: &str| grant.remove_always.iter().any(|always| always == name);
-        for name in grant.remove.iter().filter(|name| !is_always(name)) {
-            if let Ok(name) = HeaderName::try_from(name.as_ref()) {
+        // These proxies take no header off, and overwrite: whatever tells of a
+        // user is there, and empty where there is nothing.
+        let identity = grant.identity.into_iter().flat_map(IdentityHeaders::names);
+        let is_removed = |name: &&str| grant.remove.iter().any(|removed| removed == name);
+        for name in identity.chain(["authorization", "cookie"]).filter(is_removed) {
+            if let Ok(name) = HeaderName::try_from(name) {
                 headers.insert(name, HeaderValue::from_static(""));
             }
         }
@@ -193,6 +194,16 @@ fn allow(mode: Mode, grant: &Grant<'_>) -> Response {
             (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
             // Never without a header that the upstream trusts.
             _ => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+    // Where the credential is not forwarded, the proxy hands on the cookies of
+    // the answer: those of others stay as they are.
+    let is_changed = headers.contains_key(header::AUTHORIZATION);
+    if mode != Mode::Envoy && is_changed && !headers.contains_key(header::COOKIE) {
+        let lines: Vec<&[u8]> = input.headers.values(header::COOKIE.as_str()).collect();
+        match HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+            Ok(cookies) => drop(headers.insert(header::COOKIE, cookies)),
+            Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
     response

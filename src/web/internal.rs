@@ -9,9 +9,8 @@ use std::{
 };
 
 use axum::{
-    Extension, Router,
+    Router,
     extract::State,
-    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -57,12 +56,13 @@ impl InternalAnswers {
 
 impl Answers for InternalAnswers {
     fn at_once(&self, request: &Request<Incoming>, peer: Peer) -> Option<Response> {
+        if !self.internal.knows(peer) {
+            // Who may not ask keeps no place from those who may.
+            let close = [(header::CONNECTION, "close")];
+            return Some((close, ApiError::foreign_peer()).into_response());
+        }
         let mode = Mode::asked_at(request.uri().path())?;
-        Some(if self.internal.knows(peer) {
-            decide(&self.internal.checker, mode, request)
-        } else {
-            ApiError::foreign_peer().into_response()
-        })
+        Some(decide(&self.internal.checker, mode, request))
     }
 
     fn router(&self) -> &Router {
@@ -83,21 +83,7 @@ fn router(internal: Arc<Internal>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .fallback(async || ApiError::not_found())
-        .layer(middleware::from_fn_with_state(Arc::clone(&internal), known_peers))
         .with_state(internal)
-}
-
-async fn known_peers(
-    State(internal): State<Arc<Internal>>,
-    Extension(peer): Extension<Peer>,
-    request: axum::extract::Request,
-    next: Next,
-) -> Response {
-    if internal.knows(peer) {
-        next.run(request).await
-    } else {
-        ApiError::foreign_peer().into_response()
-    }
 }
 
 async fn ready(State(internal): State<Arc<Internal>>) -> (StatusCode, &'static str) {

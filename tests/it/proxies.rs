@@ -339,3 +339,43 @@ fn what_is_not_set_reaches_the_upstream_empty_or_not_at_all() {
         }
     }
 }
+
+#[test]
+fn no_gateway_lets_a_client_drop_who_it_is_or_open_another_tunnel() {
+    for mode in GATEWAYS {
+        let stack = Stack::waiting_at("/api/healthcheck", NEWEST, mode, &[]);
+        let good = bearer("REGULAR");
+        for connection in ["X-User-Role, X-User-Id", "close, x_user_role", "upgrade, x-user-email"]
+        {
+            let headers = [("authorization", good.as_str()), ("connection", connection)];
+            let answer = stack.send("GET", "/api/agents", &headers);
+            if answer.reached() {
+                let identity = &answer.json()["received"]["identity"];
+                assert_eq!(identity["x-user-role"], json!(["REGULAR"]), "{mode:?} {connection}");
+                assert_eq!(identity["x-user-email"], json!(["ann@example.com"]), "{mode:?}");
+            } else {
+                assert_eq!(answer.status, 400, "{mode:?} {connection}: {answer:?}");
+            }
+        }
+        // A tunnel of HTTP/2, in which nobody would be asked again.
+        let headers = [
+            ("connection", "Upgrade, HTTP2-Settings"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
+        ];
+        let answer = stack.send("GET", "/open/x", &headers);
+        assert_ne!(answer.status, 101, "{mode:?}");
+        if answer.reached() {
+            let names = answer.json()["received"]["headers"].to_string();
+            assert!(!names.contains("upgrade") && !names.contains("http2"), "{mode:?}: {names}");
+        }
+        // What makes an upstream read another request.
+        for name in
+            ["X-Rewrite-URL", "X-HTTP-Method-Override", "x.rewrite.url", "x.http-method.override"]
+        {
+            let answer = stack.send("GET", "/open/x", &[(name, "/api/agents")]);
+            let names = answer.json()["received"]["headers"].to_string();
+            assert!(!names.contains("rewrite") && !names.contains("override"), "{mode:?}: {names}");
+        }
+    }
+}

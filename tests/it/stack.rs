@@ -287,10 +287,14 @@ impl Answer {
         // A connection that is closed without an answer lets nothing through.
         let status =
             lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0);
-        let headers = lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            .collect();
+        // A header that is there twice is told as such.
+        let mut headers: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+            headers
+                .entry(name.to_ascii_lowercase())
+                .and_modify(|before| *before = format!("{before} | {}", value.trim()))
+                .or_insert_with(|| value.trim().to_owned());
+        }
         Self { status, headers, body: body.to_owned() }
     }
 
