@@ -1,3 +1,6 @@
+//! Every way in which a token can be good or wrong. Over 400 lines, since all of
+//! them are changes to the same good one, by the same few helpers.
+
 #![allow(clippy::string_slice, clippy::needless_pass_by_value, reason = "a test may fail loudly")]
 
 #[path = "../../tests/it/jwt.rs"]

@@ -122,12 +122,10 @@ pub(super) fn decide<B>(checker: &Checker, mode: Mode, request: &Request<B>) -> 
 
 /// Puts the request that is asked about in the place of the one that asks.
 fn ask(mode: Mode, input: &mut CheckInput<'_>) -> Result<(), Misfit> {
-    let is_foreign = |name: &str| {
-        let name = name.strip_prefix("x-")?;
-        let is_it = |header: &&&str| header.strip_prefix("x-") == Some(name);
-        ADDRESSES.iter().find(is_it).filter(|header| !mode.own().contains(header))
+    let foreign = |name: &str| {
+        ADDRESSES.iter().find(|header| **header == name).filter(|it| !mode.own().contains(it))
     };
-    if let Some(header) = input.headers.iter().find_map(|header| is_foreign(header.name)) {
+    if let Some(header) = input.headers.iter().find_map(|header| foreign(header.name)) {
         let message = "This header is of another way of asking: take it off in the proxy";
         return Err(Misfit { header, message });
     }

@@ -45,10 +45,8 @@ pub(super) async fn login(
     head: Parts,
 ) -> Response {
     let is_page = page::reads_html(&head.headers);
-    to_the_end(head.method.clone(), async move {
-        begin(&site, peer, &head).await.unwrap_or_else(|failed| failed.answer(is_page))
-    })
-    .await
+    let method = head.method.clone();
+    to_the_end(&method, is_page, async move { begin(&site, peer, &head).await }).await
 }
 
 /// `GET /sso/callback`: back from the provider.
@@ -58,24 +56,27 @@ pub(super) async fn callback(
     head: Parts,
 ) -> Response {
     let is_page = page::reads_html(&head.headers);
-    to_the_end(head.method.clone(), async move {
-        finish(&site, peer, &head).await.unwrap_or_else(|failed| failed.answer(is_page))
-    })
-    .await
+    let method = head.method.clone();
+    to_the_end(&method, is_page, async move { finish(&site, peer, &head).await }).await
 }
 
 /// Does what was begun, also when the client hangs up meanwhile: a state that
 /// is used up, and keys that are fetched, are everybody's. HEAD looks, and
 /// begins nothing.
 async fn to_the_end(
-    method: Method,
-    work: impl Future<Output = Response> + Send + 'static,
+    method: &Method,
+    is_page: bool,
+    work: impl Future<Output = Result<Response, Failed>> + Send + 'static,
 ) -> Response {
     if method == Method::HEAD {
         let allow = [(header::ALLOW, "GET")];
         return (allow, ApiError::method_not_allowed()).into_response();
     }
-    tokio::spawn(work).await.unwrap_or_else(|_| ApiError::internal().into_response())
+    match tokio::spawn(work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(failed)) => failed.answer(is_page),
+        Err(_) => ApiError::internal().into_response(),
+    }
 }
 
 /// Whether a person goes there. A page that embeds the address, or fetches

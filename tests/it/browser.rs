@@ -67,7 +67,7 @@ impl Chromium {
                 "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
                 "--window-size=1000,800", "--lang=en-GB",
             ] },
-            "goog:loggingPrefs": { "browser": "ALL" },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
         });
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities.as_object().unwrap().clone())
@@ -149,7 +149,28 @@ impl Chromium {
 
     /// What the console has said since it was last asked.
     pub(crate) async fn log(&self) -> Vec<String> {
-        let lines = self.client.issue_cmd(Chrome("se/log", json!({ "type": "browser" }))).await;
+        self.log_of("browser").await
+    }
+
+    /// Every `Referer` that was sent since it was last asked.
+    pub(crate) async fn referers(&self) -> Vec<String> {
+        let mut referers = Vec::new();
+        for line in self.log_of("performance").await {
+            let event: Value = serde_json::from_str(&line).unwrap();
+            let parameters = &event["message"]["params"];
+            for headers in [&parameters["request"]["headers"], &parameters["headers"]] {
+                for (name, value) in headers.as_object().into_iter().flatten() {
+                    if name.eq_ignore_ascii_case("referer") {
+                        referers.push(value.as_str().unwrap().to_owned());
+                    }
+                }
+            }
+        }
+        referers
+    }
+
+    async fn log_of(&self, kind: &str) -> Vec<String> {
+        let lines = self.client.issue_cmd(Chrome("se/log", json!({ "type": kind }))).await;
         let message = |line: &Value| line["message"].as_str().unwrap().to_owned();
         lines.unwrap().as_array().unwrap().iter().map(message).collect()
     }
@@ -194,7 +215,7 @@ pub(crate) struct Plane {
     /// How browsers reach the control plane.
     pub(crate) site: String,
     pub(crate) provider: Option<Provider>,
-    _redis: Redis,
+    pub(crate) redis: Redis,
 }
 
 /// How it differs from the usual.
@@ -242,7 +263,7 @@ impl Plane {
             replica(&eu, ports[1], &of_worker("eu")).await,
             replica(&us, ports[2], &of_worker("us")).await,
         );
-        Self { control, eu, us, site, provider, _redis: redis }
+        Self { control, eu, us, site, provider, redis }
     }
 
     pub(crate) fn login(&self) -> String {

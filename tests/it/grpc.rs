@@ -1,4 +1,6 @@
 //! The gRPC listener, asked by types that were not made from our `proto/`.
+//!
+//! Over 400 lines: one listener, from its first call to its last.
 
 #![allow(deprecated, reason = "`append` is what older versions of Envoy read")]
 

@@ -86,6 +86,19 @@ async fn single_sign_on_leads_back_with_nothing_in_the_address() {
     for url in browser.history().await {
         assert!(!url.contains("code=") && !url.contains("login=success"), "{url}");
     }
+    // No address with a secret in it was told to anybody, on the way or by a
+    // link of the page of an error.
+    browser.open(&plane.us.url("/sso/callback?state=x&code=secret")).await;
+    browser.press("a").await;
+    // The provider knows who it is, and leads straight back.
+    browser.until("location.pathname === '/ui/'").await;
+    browser.open(&plane.home()).await;
+    browser.sees("eve@example.com").await;
+    let referers = browser.referers().await;
+    assert!(!referers.is_empty(), "the provider's own pages tell theirs");
+    for referer in referers {
+        assert!(!referer.contains("code=") && !referer.contains("state="), "{referer}");
+    }
     let token = browser.cookie("token").await.unwrap();
     assert_eq!(plane.us.session(&token).await, 200);
     // Nothing of it has reached the control plane or its log but the page.

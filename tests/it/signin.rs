@@ -1,4 +1,5 @@
-//! Signing in over HTTP: every row of the endpoints.
+//! Signing in over HTTP: every row of the endpoints. Over 400 lines, since the
+//! rows are read beside the contract's table.
 
 use std::time::Duration;
 
