@@ -88,7 +88,8 @@ async fn single_sign_on_leads_back_with_nothing_in_the_address() {
     }
     // No address with a secret in it was told to anybody, on the way or by a
     // link of the page of an error.
-    browser.open(&plane.us.url("/sso/callback?state=x&code=secret")).await;
+    let us = format!("http://us.acme.localhost:{}", plane.us.http.port());
+    browser.open(&format!("{us}/sso/callback?state=x&code=secret")).await;
     browser.press("a").await;
     // The provider knows who it is, and leads straight back.
     browser.until("location.pathname === '/ui/'").await;
