@@ -32,7 +32,7 @@ const MAX_MODELS_BYTES: usize = 1024 * 1024;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let guard = GuardLayer::new(Config::load(&Sources::of_process(vec![]), false)?);
+    let guard = GuardLayer::new(Config::load(&Sources::of_process(vec![]))?);
     // Layers are passed from the last to the first: what arrived is kept as it
     // was before the guard puts its own headers in place.
     let service = router(ModelServer::from_environment()?)

@@ -1,5 +1,5 @@
 //! A check as every transport asks for it: the engine of the moment, the
-//! clock and the decision log around the pure decision.
+//! clock, and what is told of it, around the pure decision.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,30 +13,51 @@ use crate::{
     authz::{CheckInput, Decision, Engine, Reason},
     clock::{Clock, Timestamp},
     decision_log::{DecisionLog, Entry},
+    metrics::{Checks, RuleCounters},
+    traces::Traces,
+    transport::Transport,
 };
 
-/// What is told of a request in the log, beside the request itself.
-#[derive(Clone, Copy, Debug, Default)]
+/// What is told of a request, beside the request itself.
+#[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// The gateway's id of the request.
     pub request_id: &'a str,
     /// The client's address as the gateway saw it.
     pub client: &'a str,
-    /// The transport that asked, such as `grpc`.
-    pub transport: &'static str,
+    /// Who asked, and how.
+    pub transport: Transport,
+    /// The `traceparent` of the question, where it has one beside that of the
+    /// request.
+    pub trace: Option<&'a str>,
 }
 
-/// Answers checks. Cheap to share; the engine in it can be exchanged while
-/// checks run, each of which sees one engine from its start to its end.
-pub struct Checker {
-    engine: ArcSwap<Engine>,
-    clock: Arc<dyn Clock>,
+/// What one configuration says of checks.
+struct Snapshot {
+    engine: Arc<Engine>,
     log: DecisionLog,
+    counters: RuleCounters,
+}
+
+impl Snapshot {
+    fn new(engine: Arc<Engine>, log: DecisionLog) -> Self {
+        let counters = RuleCounters::of(engine.policy.rules().len());
+        Self { engine, log, counters }
+    }
+}
+
+/// Answers checks. Cheap to share; the configuration in it can be exchanged
+/// while checks run, each of which sees one from its start to its end.
+pub struct Checker {
+    snapshot: ArcSwap<Snapshot>,
+    clock: Arc<dyn Clock>,
+    checks: Arc<Checks>,
+    traces: Option<Traces>,
 }
 
 impl std::fmt::Debug for Checker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Checker").field("engine", &self.engine).finish_non_exhaustive()
+        f.debug_struct("Checker").field("engine", &self.engine()).finish_non_exhaustive()
     }
 }
 
@@ -44,13 +65,31 @@ impl Checker {
     /// A checker that starts with this engine.
     #[must_use]
     pub fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, log: DecisionLog) -> Self {
-        Self { engine: ArcSwap::new(engine), clock, log }
+        let snapshot = ArcSwap::from_pointee(Snapshot::new(engine, log));
+        Self { snapshot, clock, checks: Arc::default(), traces: None }
+    }
+
+    /// The same, counted and traced by these.
+    #[must_use]
+    pub fn observed(self, checks: Arc<Checks>, traces: Option<Traces>) -> Self {
+        Self { checks, traces, ..self }
     }
 
     /// The engine that decides now.
     #[must_use]
     pub fn engine(&self) -> Arc<Engine> {
-        self.engine.load_full()
+        Arc::clone(&self.snapshot.load().engine)
+    }
+
+    /// Puts another configuration in the place of the one that decides.
+    pub fn replace(&self, engine: Arc<Engine>, log: DecisionLog) {
+        self.snapshot.store(Arc::new(Snapshot::new(engine, log)));
+    }
+
+    /// Whether requests can be decided: whether it is known who is shut out.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.snapshot.load().engine.verifier.revocations().is_loaded()
     }
 
     /// The time by the clock of the checks.
@@ -59,18 +98,13 @@ impl Checker {
         self.clock.now()
     }
 
-    /// Puts another engine in the place of the one that decides.
-    pub fn replace(&self, engine: Arc<Engine>) {
-        self.engine.store(engine);
-    }
-
-    /// Whether requests can be decided: whether it is known who is shut out.
+    /// Whether a question's own trace is of use.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.engine.load().verifier.revocations().is_loaded()
+    pub fn traces(&self) -> bool {
+        self.traces.is_some()
     }
 
-    /// Decides, logs, and lets the transport make its answer of the decision.
+    /// Decides, tells, and lets the transport make its answer of the decision.
     ///
     /// A panic in the decision is a denial. A question that holds no request,
     /// or none that can be read in one way, comes with the reason to deny it.
@@ -81,7 +115,8 @@ impl Checker {
         answer: impl FnOnce(&Decision<'_>) -> T,
     ) -> T {
         let started = Instant::now();
-        let engine = self.engine.load();
+        let snapshot = self.snapshot.load();
+        let engine = &*snapshot.engine;
         let decision = match question {
             Err(_) if !engine.verifier.revocations().is_loaded() => {
                 Decision::deny(Reason::NotReady)
@@ -96,7 +131,12 @@ impl Checker {
             }
         };
         let took = started.elapsed();
-        self.log.write(&Entry { decision: &decision, input: question.ok(), context, took });
+        self.checks.count(&snapshot.counters, &decision, context.transport, took);
+        let entry = Entry { decision: &decision, input: question.ok(), context, took };
+        snapshot.log.write(&entry);
+        if let Some(traces) = &self.traces {
+            traces.record(&entry);
+        }
         answer(&decision)
     }
 }

@@ -65,9 +65,9 @@ impl DecisionLog {
             trace_id = input.and_then(trace_id),
             decision = decision.name(),
             reason = decision.reason().map(Reason::as_str),
-            rule = decision.rule,
+            rule = decision.rule_name(),
             shadow = (!decision.shadow.is_empty()).then(|| decision.shadow.join(",")),
-            transport = context.transport,
+            transport = context.transport.as_str(),
             method = text(|input| shorten(input.method)),
             host = text(|input| host(input.host)),
             path = text(|input| path(input.path)),
@@ -79,18 +79,18 @@ impl DecisionLog {
     }
 }
 
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default().to_owned()
 }
 
 /// Without user information, which may be a password.
-fn host(host: &str) -> String {
+pub(crate) fn host(host: &str) -> String {
     shorten(host.rsplit('@').next().unwrap_or_default())
 }
 
 /// The path up to where a query could begin for any server, and without what
 /// looks like a token (`eyJ` is the base64url of `{"`).
-fn path(path: &str) -> String {
+pub(crate) fn path(path: &str) -> String {
     if !path.starts_with('/') && path != "*" {
         return String::new();
     }

@@ -54,13 +54,17 @@ pub mod grpc;
 pub mod guard;
 pub mod lifecycle;
 pub mod login;
+pub mod metrics;
 pub mod proto;
 pub mod revocations;
 mod secret;
 pub mod sso;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod token;
+pub mod traces;
+pub mod transport;
 pub mod web;
 pub mod workers;
 

@@ -76,7 +76,7 @@ pub struct Follower {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// For how long after its end a token is still accepted.
-    pub leeway: Duration,
+    pub leeway: Arc<ArcSwap<Duration>>,
 }
 
 impl Follower {
@@ -93,7 +93,7 @@ impl Follower {
                 Err(error) => self.health.failed(&error),
             }
             if swept.elapsed() > SWEEP {
-                self.list.forget_expired(self.clock.now(), self.leeway);
+                self.list.forget_expired(self.clock.now(), **self.leeway.load());
                 swept = Instant::now();
             }
             tokio::select! {
@@ -110,11 +110,11 @@ impl Follower {
             if page.is_empty() {
                 return Ok(());
             }
-            let now = self.clock.now();
+            let (now, leeway) = (self.clock.now(), **self.leeway.load());
             for revocation in page {
                 match revocation {
                     // One that has expired is refused for that.
-                    Revocation::Token(token, until) if until.plus(self.leeway) > now => {
+                    Revocation::Token(token, until) if until.plus(leeway) > now => {
                         self.list.revoke_token(token, until);
                     }
                     Revocation::Token(..) => {}

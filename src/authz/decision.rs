@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use super::{identity::IdentityHeaders, reason::Reason};
+use super::{identity::IdentityHeaders, reason::Reason, rule::Rule};
 use crate::{
     error_body::{ErrorBody, ErrorKind},
     token::Claims,
@@ -12,7 +12,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Decision<'a> {
     /// The rule that decided, when the request came as far as a rule.
-    pub rule: Option<&'a str>,
+    pub rule: Option<&'a Rule>,
     /// Who it was, when a good token told. Also on a denial for the role.
     pub principal: Option<Principal<'a>>,
     /// The shadow rules that would have denied.
@@ -21,7 +21,7 @@ pub struct Decision<'a> {
     pub verdict: Verdict<'a>,
 }
 
-impl Decision<'_> {
+impl<'a> Decision<'a> {
     /// A denial that no rule had a part in.
     #[must_use]
     pub fn deny(reason: Reason) -> Self {
@@ -31,6 +31,12 @@ impl Decision<'_> {
             shadow: Vec::new(),
             verdict: Verdict::Deny(Denial { reason, location: None }),
         }
+    }
+
+    /// The name of the rule that decided.
+    #[must_use]
+    pub fn rule_name(&self) -> Option<&'a str> {
+        self.rule.map(|rule| rule.name.as_str())
     }
 
     /// Whether the request may go on.

@@ -123,7 +123,7 @@ impl Engine {
             role: self.verifier.roles().name(claims.role),
             claims,
         });
-        Decision { rule: rule.map(|rule| rule.name.as_str()), principal, shadow, verdict }
+        Decision { rule, principal, shadow, verdict }
     }
 
     /// Who a request to this service itself is from, whatever the rules say.

@@ -45,6 +45,8 @@ pub struct Rule {
     pub preflight: bool,
     /// Never decides: what it would have decided is told.
     pub shadow: bool,
+    /// Its place among the rules that decide; the policy sets it.
+    pub number: usize,
 }
 
 impl Rule {

@@ -18,7 +18,7 @@ pub(super) struct CheckConfig {
 
 impl CheckConfig {
     pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
-        let config = self.config.load(false)?;
+        let config = self.config.load()?;
         for warning in &config.warnings {
             let _ = writeln!(io::stderr(), "warning: {warning}");
         }

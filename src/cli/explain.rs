@@ -40,7 +40,7 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
-        let config = self.config.load(false)?;
+        let config = self.config.load()?;
         let engine = app::engine(config, Arc::new(RevocationList::empty()));
         let headers =
             self.headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() });
@@ -78,7 +78,7 @@ fn in_words(decision: &Decision<'_>, engine: &Engine, input: &CheckInput<'_>) ->
         let _ = writeln!(text, "{key:<9}{value}");
     };
     line("decision", decision.name());
-    line("rule", decision.rule.unwrap_or("none"));
+    line("rule", decision.rule_name().unwrap_or("none"));
     if let Some(principal) = &decision.principal {
         let claims = &principal.claims;
         line("user", &format!("{} (id {}, {})", claims.name, claims.user_id, principal.role));
@@ -119,7 +119,7 @@ fn in_json(decision: &Decision<'_>) -> Value {
     let principal = decision.principal.as_ref();
     let mut value = json!({
         "decision": decision.name(),
-        "rule": decision.rule,
+        "rule": decision.rule_name(),
         "reason": decision.reason().map(Reason::as_str),
         "shadow": decision.shadow,
         "user": principal.map(|principal| json!({

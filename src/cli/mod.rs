@@ -16,7 +16,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use portcullis::config::{Config, Sources};
+use portcullis::config::{Config, Problems, Sources};
 
 /// Asked and answered: yes.
 const YES: u8 = 0;
@@ -55,13 +55,19 @@ struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    fn load(self, dev: bool) -> Result<Config, ExitCode> {
-        Config::load(&Sources::of_process(self.config), dev).map_err(|problems| {
-            // Each problem has its mend already.
-            let _ = write!(io::stderr(), "{problems}");
-            ExitCode::from(WRONG)
-        })
+    fn load(self) -> Result<Config, ExitCode> {
+        Config::load(&self.sources()).map_err(|problems| unusable(&problems))
     }
+
+    fn sources(self) -> Sources {
+        Sources::of_process(self.config)
+    }
+}
+
+/// Each problem has its mend already.
+fn unusable(problems: &Problems) -> ExitCode {
+    let _ = write!(io::stderr(), "{problems}");
+    ExitCode::from(WRONG)
 }
 
 /// Runs the command of this process's arguments.

@@ -3,20 +3,20 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use portcullis::{
-    app::{App, AppError},
+    app::{App, AppError, Loader},
     clock::SystemClock,
     config::{Config, Listen},
-    lifecycle::Shutdown,
+    lifecycle::Signals,
     login::{self, Accounts},
     telemetry,
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use super::{ConfigArgs, NO, WRONG, YES, fail};
+use super::{ConfigArgs, NO, WRONG, YES, fail, unusable};
 
 /// Answers checks until SIGTERM or SIGINT, then drains and stops; a second
 /// signal cuts the draining short
@@ -37,18 +37,24 @@ pub(super) struct Serve {
 }
 
 impl Serve {
+    /// Reads the configuration, each time in the same way.
+    fn loader(self) -> Loader {
+        let Self { config, dev } = self;
+        let sources = config.sources();
+        if !dev {
+            return Arc::new(move || Config::load(&sources));
+        }
+        let (sources, demo) = (sources.with_random_secret(), OnceLock::new());
+        Arc::new(move || {
+            let mut config = Config::load(&sources)?;
+            for_trying(&mut config, &demo);
+            Ok(config)
+        })
+    }
+
     pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
-        let mut config = self.config.load(self.dev)?;
-        if self.dev {
-            if let Listen::Tcp(address) = &mut config.check.listen {
-                keep_to_loopback(address);
-            }
-            keep_to_loopback(&mut config.http.listen);
-            keep_to_loopback(&mut config.internal.listen);
-        }
-        if self.dev && config.login.users_file.is_none() {
-            config.login.accounts = demo(&config)?;
-        }
+        let (dev, load) = (self.dev, self.loader());
+        let config = load().map_err(|problems| unusable(&problems))?;
         let log = telemetry::init(config.telemetry.log_format)
             .map_err(|error| fail(NO, format!("the log did not start: {error}"), "report this"))?;
         for warning in &config.warnings {
@@ -60,28 +66,43 @@ impl Serve {
                 warning.cause
             );
         }
-        if self.dev {
+        if dev {
             tracing::warn!(
                 "--dev is for trying: everybody on this machine can sign in as demo, and its key is gone with the run"
             );
         }
         raise_file_limit();
-        let result = serve(config);
+        let result = serve(config, load);
         drop(log);
         result
     }
 }
 
-fn serve(config: Config) -> Result<ExitCode, ExitCode> {
+/// What `--dev` changes: nobody from outside, and somebody to be.
+fn for_trying(config: &mut Config, demo: &OnceLock<Option<Accounts>>) {
+    if let Listen::Tcp(address) = &mut config.check.listen {
+        keep_to_loopback(address);
+    }
+    keep_to_loopback(&mut config.http.listen);
+    keep_to_loopback(&mut config.internal.listen);
+    if config.login.users_file.is_none()
+        && let Some(accounts) = demo.get_or_init(|| demo_account(config))
+    {
+        config.login.accounts = accounts.clone();
+    }
+}
+
+fn serve(config: Config, load: Loader) -> Result<ExitCode, ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
             fail(NO, format!("the threads did not start: {error}"), "raise the limit on processes")
         })?;
     runtime.block_on(async {
-        let Shutdown { stop, stop_now } = Shutdown::on_signals().map_err(|error| {
+        let Signals { stop, stop_now, reload } = Signals::listen().map_err(|error| {
             fail(NO, format!("signals cannot be handled: {error}"), "run it on a Unix system")
         })?;
         let app = App::bind(config, Arc::new(SystemClock)).await.map_err(|error| failed(&error))?;
+        let app = app.reloading(load, reload);
         app.run(stop, stop_now).await.map_err(|error| failed(&error))?;
         Ok(ExitCode::from(YES))
     })
@@ -98,22 +119,20 @@ fn failed(error: &AppError) -> ExitCode {
         AppError::Sso(_) => {
             fail(WRONG, error, "install the system's certificates, or name them in SSL_CERT_FILE")
         }
+        AppError::Traces(_) => fail(WRONG, error, "write telemetry.otlp_endpoint as a URL"),
         AppError::Failed(_) => fail(NO, error, "see the log; if it is of no help, report this"),
     }
 }
 
-/// The one user of `--dev`, of the highest role that may sign in.
-fn demo(config: &Config) -> Result<Accounts, ExitCode> {
+/// The one user of `--dev`, of the highest role that may sign in, if any.
+fn demo_account(config: &Config) -> Option<Accounts> {
     let roles = &config.identity.roles;
     let may_sign_in =
         |name: &&String| roles.get(name).is_some_and(|role| config.login.roles.contains(role));
-    let role = roles.names().iter().rev().find(may_sign_in);
-    let none = || fail(WRONG, "no role may sign in", "list one in login.roles");
-    let role = role.ok_or_else(none)?;
-    let hash = login::hash(&"demo".into()).map_err(|error| fail(NO, error, "report this"))?;
+    let role = roles.names().iter().rev().find(may_sign_in)?;
+    let hash = login::hash(&"demo".into()).ok()?;
     let user = format!("id = \"demo\"\nname = \"demo\"\nrole = {role:?}\npassword_hash = {hash:?}");
-    Accounts::parse(&format!("[[users]]\n{user}"), roles)
-        .map_err(|problems| fail(NO, problems.join("; "), "report this"))
+    Accounts::parse(&format!("[[users]]\n{user}"), roles).ok()
 }
 
 fn keep_to_loopback(address: &mut SocketAddr) {

@@ -66,7 +66,7 @@ pub(super) struct Mint {
 
 impl Mint {
     fn run(self) -> Result<ExitCode, ExitCode> {
-        let verifier = verifier(self.config.load(false)?);
+        let verifier = verifier(self.config.load()?);
         let role = verifier.roles().get(&self.role).ok_or_else(|| {
             let known = verifier.roles().names().join(", ");
             fail(
@@ -108,7 +108,7 @@ pub(super) struct Inspect {
 
 impl Inspect {
     fn run(self) -> Result<ExitCode, ExitCode> {
-        let verifier = verifier(self.config.load(false)?);
+        let verifier = verifier(self.config.load()?);
         let token = self.token.map_or_else(from_stdin, Ok)?;
         let token = token.trim();
         if let Ok((header, claims)) = peek(token) {
@@ -155,7 +155,7 @@ pub(super) struct Revoke {
 
 impl Revoke {
     fn run(self) -> Result<ExitCode, ExitCode> {
-        let config = self.config.load(false)?;
+        let config = self.config.load()?;
         if config.store.target.is_none() {
             return Err(fail(
                 WRONG,

@@ -4,8 +4,14 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use http::HeaderName;
 
-use super::reader::Section;
-use crate::authz::{PathAllow, SignIn};
+use super::{
+    reader::Section,
+    tls::{self, Clients},
+};
+use crate::{
+    authz::{PathAllow, SignIn},
+    tls::Tls,
+};
 
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +46,8 @@ impl fmt::Display for Listen {
 pub struct CheckConfig {
     /// Where the gateway asks.
     pub listen: Listen,
+    /// What it shows the gateway, and asks of it.
+    pub tls: Option<Tls>,
     /// The longest question, in bytes.
     pub max_message_bytes: usize,
     /// Forms of paths that are let through.
@@ -64,16 +72,17 @@ impl CheckConfig {
                 "write at least 1024",
             );
         }
-        if section.is_set("tls") {
+        let tls = tls::read(&mut section, b"h2", Clients::MayBeAsked);
+        if tls.is_some() && matches!(listen, Listen::Unix(_)) {
             section.problem(
                 "tls",
-                "this version does not speak TLS to the gateway",
-                "remove it, and use a Unix socket or a private network",
+                "a Unix socket has no use for TLS",
+                "remove it, or listen on an address",
             );
         }
-        section.get::<figment::value::Dict>("tls", "a table");
         let config = Self {
             listen,
+            tls,
             max_message_bytes,
             path_allow: path_allow(&mut section),
             remove_headers: section.parsed_list("remove_headers", "a header's name", |name| {

@@ -5,7 +5,11 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use url::Url;
 
-use super::reader::Section;
+use super::{
+    reader::Section,
+    tls::{self, Clients},
+};
+use crate::tls::Tls;
 
 pub(super) const URL: &str = "an http(s) URL without credentials, query and fragment";
 const ADDRESS: &str = "an address such as \"0.0.0.0:8080\"";
@@ -16,6 +20,8 @@ const NETWORK: &str = "a network such as \"10.0.0.0/8\"";
 pub struct HttpConfig {
     /// Where browsers, or a proxy before it, connect.
     pub listen: SocketAddr,
+    /// What it shows browsers.
+    pub tls: Option<Tls>,
     /// How browsers reach it, a path included, without a slash at its end.
     pub public_url: Url,
     /// Whose `X-Forwarded-For` is believed.
@@ -28,16 +34,16 @@ impl HttpConfig {
         let listen = section.parsed("listen", ADDRESS, |text| text.parse().ok());
         let public_url = section.parsed("public_url", URL, web_url);
         let trusted_proxies = networks(&mut section, "trusted_proxies");
-        if section.has("tls") {
-            section.problem(
-                "tls",
-                "this version does not speak TLS to browsers",
-                "remove it, and let the gateway end TLS",
+        let tls = tls::read(&mut section, b"http/1.1", Clients::AreNotAsked);
+        if tls.is_some() && public_url.as_ref().is_some_and(|url| url.scheme() == "http") {
+            section.warn(
+                "public_url",
+                "it is served over TLS, and no cookie will be Secure",
+                "write how browsers reach it, with https",
             );
         }
-        section.get::<figment::value::Dict>("tls", "a table");
         section.finish();
-        Some(Self { listen: listen?, public_url: public_url?, trusted_proxies })
+        Some(Self { listen: listen?, tls, public_url: public_url?, trusted_proxies })
     }
 }
 

@@ -10,7 +10,10 @@ use figment::{
     value::{Dict, Map, Value},
 };
 
-use super::problem::Problem;
+use secrecy::ExposeSecret as _;
+
+use super::{problem::Problem, seen::SeenFile};
+use crate::secret;
 
 /// The name of the layer that is always there.
 pub(super) const DEFAULT: &str = "default";
@@ -58,12 +61,30 @@ impl Sources {
         Self::new(files, std::env::vars_os())
     }
 
+    /// The files as they are now.
+    pub(super) fn look(&self) -> Vec<SeenFile> {
+        self.files.iter().map(|file| SeenFile::look(file)).collect()
+    }
+
+    /// The same, with a random key where the environment has none: for one run.
+    /// Without random numbers there is no key, which is a problem of its own.
+    #[must_use]
+    pub fn with_random_secret(mut self) -> Self {
+        if self.secret().is_none()
+            && let Ok(secret) = secret::random()
+        {
+            let secret = secret.expose_secret().into();
+            self.environment.push((SECRET_VARIABLE.into(), secret));
+        }
+        self
+    }
+
     /// The secret of the one key that needs no configuration.
     pub(super) fn secret(&self) -> Option<OsString> {
         self.variable(SECRET_VARIABLE)
     }
 
-    fn variable(&self, name: &str) -> Option<OsString> {
+    pub(super) fn variable(&self, name: &str) -> Option<OsString> {
         let found = self.environment.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
     }

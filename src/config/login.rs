@@ -64,6 +64,9 @@ impl LoginConfig {
             let cause = format!("{name:?} is not one of identity.roles");
             section.problem("roles", cause, format!("use one of: {}", roles.names().join(", ")));
         }
+        if let Some(file) = &users_file {
+            section.reads(file);
+        }
         let accounts = users_file
             .as_ref()
             .map_or_else(|| Ok(Accounts::default()), |file| Accounts::load(file, roles));

@@ -12,9 +12,11 @@ mod login;
 mod problem;
 mod reader;
 mod rules;
+mod seen;
 mod service;
 mod sso;
 mod store;
+mod tls;
 mod tokens;
 
 use std::fmt;
@@ -27,6 +29,7 @@ pub use self::{
     layers::Sources,
     login::LoginConfig,
     problem::Problem,
+    seen::SeenFile,
     service::{LifecycleConfig, LogFormat, TelemetryConfig},
     store::StoreConfig,
     tokens::{CookieConfig, TokensConfig},
@@ -64,6 +67,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// What works, but may not be meant.
     pub warnings: Vec<Problem>,
+    /// All files that it was read from.
+    pub files: Vec<SeenFile>,
 }
 
 /// Everything that is wrong with a configuration.
@@ -73,6 +78,8 @@ pub struct Problems {
     pub problems: Vec<Problem>,
     /// What may not be meant.
     pub warnings: Vec<Problem>,
+    /// All files that were read, or should have been.
+    pub files: Vec<SeenFile>,
 }
 
 impl fmt::Display for Problems {
@@ -101,13 +108,13 @@ impl Config {
         internal.map(|internal| internal.listen)
     }
 
-    /// Reads a configuration. With `dev`, a random key takes the place of one
-    /// that is not given.
+    /// Reads a configuration.
     ///
     /// # Errors
     ///
     /// All [`Problems`] at once.
-    pub fn load(sources: &Sources, dev: bool) -> Result<Self, Problems> {
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let files = sources.look();
         let (figment, problems) = sources.merge();
         let reader = Reader::new(figment, problems);
         let mut root = reader.root();
@@ -116,7 +123,7 @@ impl Config {
         let http = HttpConfig::read(root.table("http"));
         let internal = InternalConfig::read(root.table("internal"));
         let store = StoreConfig::read(root.table("store"));
-        let mut tokens = TokensConfig::read(root.table("tokens"), sources, dev);
+        let mut tokens = TokensConfig::read(root.table("tokens"), sources);
         let identity = IdentityConfig::read(root.table("identity"), check.remove_headers.clone());
         let roles = identity.as_ref().map(|identity| &identity.roles);
         let login = LoginConfig::read(root.table("login"), roles);
@@ -152,10 +159,11 @@ impl Config {
         }
         let policy = rules::read(&mut root, roles);
         let lifecycle = LifecycleConfig::read(root.table("lifecycle"));
-        let telemetry = TelemetryConfig::read(root.table("telemetry"));
+        let telemetry = TelemetryConfig::read(root.table("telemetry"), sources);
         root.finish();
 
-        let (mut problems, warnings) = reader.finish();
+        let (mut problems, warnings, read) = reader.finish();
+        let files = files.into_iter().chain(read).collect();
         problems.dedup();
         match (tokens.keys.take(), identity, policy, http, internal, login) {
             (Some(keys), Some(identity), Some(policy), Some(http), Some(internal), Some(login))
@@ -176,9 +184,10 @@ impl Config {
                     lifecycle,
                     telemetry,
                     warnings,
+                    files,
                 })
             }
-            _ => Err(Problems { problems, warnings }),
+            _ => Err(Problems { problems, warnings, files }),
         }
     }
 }

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use super::{
     layers::{DEFAULT, parse_value},
     problem::Problem,
+    seen::SeenFile,
 };
 
 /// Everything that was read, and what was found wrong with it.
@@ -25,11 +26,17 @@ pub(super) struct Reader {
     figment: Figment,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    files: RefCell<Vec<SeenFile>>,
 }
 
 impl Reader {
     pub(super) fn new(figment: Figment, problems: Vec<Problem>) -> Self {
-        Self { figment, problems: RefCell::new(problems), warnings: RefCell::default() }
+        Self {
+            figment,
+            problems: RefCell::new(problems),
+            warnings: RefCell::default(),
+            files: RefCell::default(),
+        }
     }
 
     /// The whole configuration.
@@ -38,9 +45,9 @@ impl Reader {
         Section { reader: self, path: String::new(), dict, asked: Vec::new() }
     }
 
-    /// Problems, then warnings.
-    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
-        (self.problems.into_inner(), self.warnings.into_inner())
+    /// Problems, warnings, and the files that values were read from.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>, Vec<SeenFile>) {
+        (self.problems.into_inner(), self.warnings.into_inner(), self.files.into_inner())
     }
 
     fn metadata(&self, value: &Value) -> Option<&Metadata> {
@@ -237,29 +244,41 @@ impl<'r> Section<'r> {
 
     fn secret_file(&self, key: &str, file: &Path) -> Option<SecretSlice<u8>> {
         let shown = file.display();
-        match std::fs::read(file) {
-            Ok(mut secret) => {
-                if secret.ends_with(b"\n") {
-                    secret.pop();
-                    self.warn(
-                        key,
-                        format!(
-                            "the newline at the end of {shown} is not taken as a part of the secret"
-                        ),
-                        format!("write the file without one: printf %s \"$SECRET\" > {shown}"),
-                    );
-                }
-                Some(SecretSlice::from(secret))
-            }
-            Err(error) => {
+        let mut secret = self.read_file(key, file)?;
+        if secret.ends_with(b"\n") {
+            secret.pop();
+            self.warn(
+                key,
+                format!("the newline at the end of {shown} is not taken as a part of the secret"),
+                format!("write the file without one: printf %s \"$SECRET\" > {shown}"),
+            );
+        }
+        Some(SecretSlice::from(secret))
+    }
+
+    /// The content of the file that this key names; `None` without the key,
+    /// and when it cannot be read, which is a problem.
+    pub(super) fn file(&mut self, key: &'static str) -> Option<Vec<u8>> {
+        let file = self.path(key)?;
+        self.read_file(key, &file)
+    }
+
+    /// Notes a file that something is about to be read from.
+    pub(super) fn reads(&self, file: &Path) {
+        self.reader.files.borrow_mut().push(SeenFile::look(file));
+    }
+
+    fn read_file(&self, key: &str, file: &Path) -> Option<Vec<u8>> {
+        self.reads(file);
+        std::fs::read(file)
+            .map_err(|error| {
                 self.problem(
                     key,
-                    format!("{shown} cannot be read: {error}"),
+                    format!("{} cannot be read: {error}", file.display()),
                     "name a file that exists and that this user may read",
                 );
-                None
-            }
-        }
+            })
+            .ok()
     }
 
     /// The table of this key; an empty one when there is none.

@@ -71,6 +71,7 @@ fn rule(mut section: Section<'_>, roles: Option<&Roles>) -> Option<Rule> {
         access: access?,
         preflight,
         shadow,
+        number: 0,
     })
 }
 

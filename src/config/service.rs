@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::reader::Section;
+use super::{http, layers::Sources, reader::Section};
+use crate::traces::TraceSettings;
 
 /// `[lifecycle]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,16 +33,18 @@ pub enum LogFormat {
 }
 
 /// `[telemetry]`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TelemetryConfig {
     /// How a line of the log looks.
     pub log_format: LogFormat,
     /// The share of allowances that are logged, from 0 to 1.
     pub allowed_decisions: f64,
+    /// Where spans go, if anywhere.
+    pub traces: Option<TraceSettings>,
 }
 
 impl TelemetryConfig {
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    pub(super) fn read(mut section: Section<'_>, sources: &Sources) -> Self {
         let log_format = section
             .parsed("log_format", "\"json\" or \"text\"", |format| match format {
                 "json" => Some(LogFormat::Json),
@@ -58,14 +61,15 @@ impl TelemetryConfig {
                 "write a number from 0.0 to 1.0",
             );
         }
-        if section.text("otlp_endpoint", "a URL").is_some() {
-            section.warn(
-                "otlp_endpoint",
-                "this version exports no traces: the key has no effect",
-                "leave it for a later version, or remove it",
-            );
-        }
+        let endpoint = section.parsed("otlp_endpoint", http::URL, http::web_url);
         section.finish();
-        Self { log_format, allowed_decisions }
+        let endpoint = endpoint.map(String::from).or_else(|| {
+            // The variables by which every OpenTelemetry exporter is told.
+            let names = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+            names.into_iter().find_map(|name| sources.variable(name)?.into_string().ok())
+        });
+        let sampler_is_given = sources.variable("OTEL_TRACES_SAMPLER").is_some();
+        let traces = endpoint.map(|endpoint| TraceSettings { endpoint, sampler_is_given });
+        Self { log_format, allowed_decisions, traces }
     }
 }

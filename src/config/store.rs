@@ -6,7 +6,7 @@ use super::reader::Section;
 use crate::store::Target;
 
 /// `[store]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// Where Redis is; `None` for the memory of this process.
     pub target: Option<Target>,

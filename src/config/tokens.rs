@@ -46,8 +46,8 @@ pub struct CookieConfig {
 }
 
 impl TokensConfig {
-    pub(super) fn read(mut section: Section<'_>, sources: &Sources, dev: bool) -> Self {
-        let keys = keys(&mut section, sources, dev);
+    pub(super) fn read(mut section: Section<'_>, sources: &Sources) -> Self {
+        let keys = keys(&mut section, sources);
         let settings = VerifierSettings {
             issuer: section.text("issuer", "the `iss` of your tokens"),
             audience: section.text("audience", "the `aud` of your tokens"),
@@ -122,12 +122,12 @@ fn cookie(mut section: Section<'_>) -> CookieConfig {
     config
 }
 
-fn keys(section: &mut Section<'_>, sources: &Sources, dev: bool) -> Option<KeyRing> {
+fn keys(section: &mut Section<'_>, sources: &Sources) -> Option<KeyRing> {
     let tables = section.tables("keys");
     let given = !tables.is_empty();
     let mut keys: Vec<Key> = tables.into_iter().filter_map(configured_key).collect();
     if !given {
-        keys.extend(key_without_configuration(section, sources, dev));
+        keys.extend(key_without_configuration(section, sources));
         if keys.is_empty() {
             return None;
         }
@@ -156,23 +156,12 @@ fn configured_key(mut section: Section<'_>) -> Option<Key> {
     key
 }
 
-fn key_without_configuration(section: &Section<'_>, sources: &Sources, dev: bool) -> Option<Key> {
-    let secret = match sources.secret() {
-        Some(secret) => secret.into_vec(),
-        None if dev => {
-            let mut secret = vec![0; 32];
-            if aws_lc_rs::rand::fill(&mut secret).is_err() {
-                section.problem("keys", "the operating system gave no random numbers", MAKE_A_KEY);
-                return None;
-            }
-            secret
-        }
-        None => {
-            section.problem("keys", "there is no key to verify tokens with", MAKE_A_KEY);
-            return None;
-        }
+fn key_without_configuration(section: &Section<'_>, sources: &Sources) -> Option<Key> {
+    let Some(secret) = sources.secret() else {
+        section.problem("keys", "there is no key to verify tokens with", MAKE_A_KEY);
+        return None;
     };
-    Key::new(None, &SecretSlice::from(secret))
+    Key::new(None, &SecretSlice::from(secret.into_vec()))
         .map_err(|error| section.problem("keys", format!("AUTH_JWT_SECRET: {error}"), MAKE_A_KEY))
         .ok()
 }

@@ -21,6 +21,7 @@ use crate::{
     authz::{Decision, Reason},
     checker::{Checker, Context},
     proto::envoy::service::auth::v3::CheckRequest,
+    transport::Transport,
 };
 
 /// How long a question may take to arrive.
@@ -56,6 +57,11 @@ impl CheckService {
     /// whole and in time.
     #[must_use]
     pub fn answer(&self, question: Option<&[u8]>) -> Bytes {
+        self.answer_within(question, None)
+    }
+
+    /// The same; `trace` is the `traceparent` of the call.
+    fn answer_within(&self, question: Option<&[u8]>, trace: Option<&str>) -> Bytes {
         catch_unwind(AssertUnwindSafe(|| {
             let question = question.and_then(|bytes| CheckRequest::decode(bytes).ok());
             let http = question.as_ref().and_then(convert::http_attributes);
@@ -68,7 +74,8 @@ impl CheckService {
                     input.headers.text("x-request-id").unwrap_or(id)
                 }),
                 client: question.as_ref().map_or("", convert::client),
-                transport: "grpc",
+                transport: Transport::Grpc,
+                trace,
             };
             let question = input.as_ref().ok_or(Reason::NoHttpAttributes);
             self.checker.check(question, context, |decision| {
@@ -122,10 +129,12 @@ impl Service<Request<Streaming<Bytes>>> for Stream {
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let service = self.0.clone();
         Box::pin(async move {
+            let trace = request.metadata().get("traceparent").filter(|_| service.checker.traces());
+            let trace = trace.and_then(|trace| trace.to_str().ok()).map(str::to_owned);
             let mut questions = request.into_inner();
             let question = tokio::time::timeout(READ_TIMEOUT, questions.message()).await;
             let question = question.ok().and_then(Result::ok).flatten();
-            Ok(Response::new(service.answer(question.as_deref())))
+            Ok(Response::new(service.answer_within(question.as_deref(), trace.as_deref())))
         })
     }
 }

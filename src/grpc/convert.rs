@@ -116,7 +116,7 @@ fn metadata(decision: &Decision<'_>) -> Struct {
     let mut add = |key: &str, value: Option<&str>| {
         fields.extend(value.map(|value| (key.to_owned(), text(value))));
     };
-    add("rule", decision.rule);
+    add("rule", decision.rule_name());
     add("reason", decision.reason().map(Reason::as_str));
     if decision.is_allowed() {
         add("user_id", claims.map(|claims| claims.user_id.as_str()));

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep},
 };
@@ -20,7 +20,10 @@ use tokio_stream::Stream;
 use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
-use crate::config::Listen;
+use crate::{
+    config::Listen,
+    tls::{TlsSwitch, Wire},
+};
 
 /// How long a peer may take to say that it speaks HTTP/2.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,12 +70,12 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<Connection> {
+    async fn accept(&self, tls: &Arc<TlsSwitch>) -> io::Result<Connection> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Connection::Left(stream))
+                Ok(Connection::Left(tls.accept(stream)))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
@@ -87,24 +90,28 @@ impl Listener {
         self,
         max: usize,
         lifetime: Duration,
+        tls: Arc<TlsSwitch>,
     ) -> impl Stream<Item = Result<Guarded, std::convert::Infallible>> {
         let places = Arc::new(Semaphore::new(max));
-        futures_util::stream::unfold((self, places), move |(listener, places)| async move {
-            // The semaphore is never closed, so there is always a next one.
-            let place = Arc::clone(&places).acquire_owned().await.ok()?;
-            loop {
-                match listener.accept().await {
-                    Ok(connection) => {
-                        let guarded = Guarded::new(connection, place, lifetime);
-                        return Some((Ok(guarded), (listener, places)));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
+        futures_util::stream::unfold(
+            (self, places, tls),
+            move |(listener, places, tls)| async move {
+                // The semaphore is never closed, so there is always a next one.
+                let place = Arc::clone(&places).acquire_owned().await.ok()?;
+                loop {
+                    match listener.accept(&tls).await {
+                        Ok(connection) => {
+                            let guarded = Guarded::new(connection, place, lifetime);
+                            return Some((Ok(guarded), (listener, places, tls)));
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "a connection could not be accepted");
+                            tokio::time::sleep(ACCEPT_PAUSE).await;
+                        }
                     }
                 }
-            }
-        })
+            },
+        )
     }
 }
 
@@ -137,7 +144,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-type Connection = Either<TcpStream, UnixStream>;
+type Connection = Either<Wire, UnixStream>;
 
 /// A connection that takes one of the places, that has to begin with HTTP/2
 /// in time, and that ends when its time is over.
@@ -164,6 +171,17 @@ impl Guarded {
     fn stream(&mut self) -> Pin<&mut Connection> {
         Pin::new(&mut self.connection)
     }
+
+    /// Ready when the handshake of TLS is done, where there is one: within
+    /// the time that there is for the preface.
+    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Either::Left(wire) = &mut self.connection else { return Poll::Ready(Ok(())) };
+        if let Poll::Ready(done) = wire.poll_ready(task) {
+            return Poll::Ready(done);
+        }
+        ready!(self.deadline.as_mut().poll(task));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl AsyncRead for Guarded {
@@ -172,6 +190,7 @@ impl AsyncRead for Guarded {
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.poll_ready(task))?;
         let before = buffer.filled().len();
         let read = self.stream().poll_read(task, buffer);
         if read.is_pending() {
@@ -196,6 +215,7 @@ impl AsyncWrite for Guarded {
         task: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_ready(task))?;
         self.stream().poll_write(task, bytes)
     }
 
@@ -204,6 +224,7 @@ impl AsyncWrite for Guarded {
         task: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_ready(task))?;
         self.stream().poll_write_vectored(task, bytes)
     }
 
@@ -212,6 +233,7 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_ready(task))?;
         self.stream().poll_flush(task)
     }
 

@@ -7,7 +7,7 @@ use tonic::server::NamedService as _;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::{check::CheckService, incoming::Listener};
-use crate::{checker::Checker, proto::DESCRIPTORS};
+use crate::{checker::Checker, proto::DESCRIPTORS, tls::TlsSwitch};
 
 /// What one gateway may take of the server.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +81,7 @@ impl Server {
     pub async fn serve(
         &self,
         listener: Listener,
+        tls: Arc<TlsSwitch>,
         stop: CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let Limits { message_bytes, connections, .. } = self.limits;
@@ -105,7 +106,7 @@ impl Server {
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
             .serve_with_incoming_shutdown(
-                listener.incoming(connections, lifetime),
+                listener.incoming(connections, lifetime, tls),
                 stop.cancelled_owned(),
             )
             .await?;

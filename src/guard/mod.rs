@@ -39,6 +39,7 @@ use crate::{
     config::Config,
     decision_log::DecisionLog,
     token::RevocationList,
+    transport::Transport,
     web,
 };
 
@@ -103,7 +104,7 @@ where
         let GuardLayer { checker, clock, leeway } = &self.layer;
         let input = web::request_input(&request);
         let request_id = input.headers.text("x-request-id").unwrap_or_default();
-        let context = Context { request_id, client: "", transport: "guard" };
+        let context = Context { request_id, client: "", transport: Transport::Guard, trace: None };
         let admitted = checker.check(Ok(&input), context, |decision| match &decision.verdict {
             Verdict::Allow(grant) => {
                 let principal = decision.principal.as_ref();

@@ -31,6 +31,8 @@ pub struct Account {
     pub email: Option<String>,
     /// The user's role.
     pub role: Role,
+    /// Its name: roles may be others when the configuration is reloaded.
+    pub role_name: String,
     /// The password's hash: argon2id, in PHC form.
     pub password_hash: SecretString,
     /// Whether nobody may sign in to it.
@@ -41,8 +43,8 @@ impl Account {
     /// What a token of this account depends on: a change of it cuts the user
     /// off, and replicas that do not agree about it sign nobody in.
     #[must_use]
-    pub fn state<'a>(&self, roles: &'a Roles) -> &'a str {
-        if self.disabled { "disabled" } else { roles.name(self.role) }
+    pub fn state(&self) -> &str {
+        if self.disabled { "disabled" } else { &self.role_name }
     }
 }
 
@@ -50,6 +52,7 @@ impl Account {
 #[derive(Clone, Debug, Default)]
 pub struct Accounts {
     by_name: HashMap<String, Account>,
+    of_a_file: bool,
 }
 
 /// Whose email it is.
@@ -113,7 +116,9 @@ impl Accounts {
             return Err(vec![format!("{shown} is longer than {MAX_FILE_BYTES} bytes")]);
         }
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
-        Self::parse(&text, roles)
+        let parsed = Self::parse(&text, roles);
+        parsed
+            .map(|accounts| Self { of_a_file: true, ..accounts })
             .map_err(|problems| problems.into_iter().map(|p| format!("{shown}: {p}")).collect())
     }
 
@@ -161,6 +166,7 @@ impl Accounts {
                     name: entry.name,
                     email: entry.email.filter(|email| !email.is_empty()),
                     role,
+                    role_name: entry.role,
                     password_hash: entry.password_hash,
                     disabled: entry.disabled,
                 };
@@ -168,6 +174,12 @@ impl Accounts {
             }
         }
         if problems.is_empty() { Ok(accounts) } else { Err(problems) }
+    }
+
+    /// Whether a file says who there is, so that whoever is not in it is gone.
+    #[must_use]
+    pub fn are_of_a_file(&self) -> bool {
+        self.of_a_file
     }
 
     /// The account of a [`canonical_name`].

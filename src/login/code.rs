@@ -11,7 +11,6 @@ use super::Account;
 use crate::{
     secret,
     store::{Key, Store, StoreError},
-    token::Roles,
 };
 
 /// Who has signed in, and how.
@@ -35,12 +34,12 @@ pub struct SignedIn {
 impl SignedIn {
     /// Who has signed in to this account, by this method.
     #[must_use]
-    pub fn to_account(account: &Account, roles: &Roles, method: &str) -> Self {
+    pub fn to_account(account: &Account, method: &str) -> Self {
         Self {
             user_id: account.id.to_string(),
             name: account.name.clone(),
             email: account.email.clone(),
-            role: roles.name(account.role).to_owned(),
+            role: account.role_name.clone(),
             method: method.to_owned(),
             cut_off: None,
         }

@@ -20,10 +20,7 @@ pub use self::{
     password::{Hasher, hash},
     watch::AccountsWatch,
 };
-use crate::{
-    store::StoreError,
-    token::{RoleSet, Roles},
-};
+use crate::{store::StoreError, token::RoleSet};
 
 /// Why nobody was signed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -51,17 +48,25 @@ impl From<StoreError> for SignInError {
 /// Who may sign in, and how often one may try.
 #[derive(Debug)]
 pub struct Login {
-    accounts: Arc<ArcSwap<Accounts>>,
+    accounts: Arc<Accounts>,
+    newest: Arc<ArcSwap<Accounts>>,
     hasher: Hasher,
     limits: Limits,
     roles: RoleSet,
 }
 
 impl Login {
-    /// A sign-in to these accounts, for these roles.
+    /// A sign-in to the accounts of one configuration, for these roles.
+    /// `newest` is where those of a later one will be.
     #[must_use]
-    pub fn new(accounts: Arc<ArcSwap<Accounts>>, limits: Limits, roles: RoleSet) -> Self {
-        Self { accounts, hasher: Hasher::default(), limits, roles }
+    pub fn new(
+        accounts: Arc<Accounts>,
+        newest: Arc<ArcSwap<Accounts>>,
+        hasher: Hasher,
+        limits: Limits,
+        roles: RoleSet,
+    ) -> Self {
+        Self { accounts, newest, hasher, limits, roles }
     }
 
     /// The account of this name and password. A try is counted before the
@@ -78,10 +83,9 @@ impl Login {
     ) -> Result<Account, SignInError> {
         let name = canonical_name(name);
         let tried = self.limits.enter(&name, address).await?;
-        let accounts = self.accounts.load_full();
-        let account = accounts.by_name(&name).cloned();
+        let account = self.accounts.by_name(&name).cloned();
         let hash = account.as_ref().map(|account| account.password_hash.clone());
-        let right = self.hasher.verify(password, hash, &accounts).await;
+        let right = self.hasher.verify(password, hash, &self.accounts).await;
         let right = right.ok_or(SignInError::Unavailable)?;
         let Some(account) = account.filter(|_| right) else { return Err(SignInError::Wrong) };
         self.limits.give_back(tried).await?;
@@ -106,10 +110,10 @@ impl Login {
         self.limits.leave_from(address).await;
     }
 
-    /// The accounts of now.
+    /// The accounts.
     #[must_use]
-    pub fn accounts(&self) -> Arc<Accounts> {
-        self.accounts.load_full()
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     /// Who may sign in.
@@ -122,10 +126,10 @@ impl Login {
     /// and by what the replicas have noted. Hashing takes time, and files
     /// reach the replicas one after the other.
     #[must_use]
-    pub fn is_current(&self, account: &Account, noted: Option<&str>, roles: &Roles) -> bool {
-        let accounts = self.accounts.load();
-        let state = account.state(roles);
-        let same = |now: &Account| now.id == account.id && now.state(roles) == state;
+    pub fn is_current(&self, account: &Account, noted: Option<&str>) -> bool {
+        let accounts = self.newest.load();
+        let state = account.state();
+        let same = |now: &Account| now.id == account.id && now.state() == state;
         accounts.by_name(&canonical_name(&account.name)).is_some_and(same)
             && noted.is_none_or(|noted| noted == state)
     }

@@ -71,7 +71,7 @@ pub(super) fn cost(hash: &SecretString) -> u64 {
 const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdCE$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Verifies passwords, as many at a time as there are cores.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Hasher {
     places: Arc<Semaphore>,
 }

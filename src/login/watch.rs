@@ -1,13 +1,7 @@
-//! Follows the users file: a change of it is taken over without a restart,
-//! and shuts out what the users it changes were issued before.
+//! Follows the accounts: a change of one shuts out what its user was issued
+//! before.
 
-use std::{
-    collections::HashMap,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -16,21 +10,16 @@ use super::account::{Account, Accounts};
 use crate::{
     clock::Clock,
     store::{Store, StoreError},
-    token::{RevocationList, Roles},
+    token::RevocationList,
 };
 
-/// How often the file is looked at. Looking is cheap, follows the symlink that
-/// Kubernetes swaps, and works on every file system.
+/// How often the accounts are looked at.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Follows a users file.
+/// Follows the accounts.
 #[derive(Debug)]
 pub struct AccountsWatch {
-    /// The file.
-    pub file: PathBuf,
-    /// The roles that accounts may have.
-    pub roles: Roles,
-    /// Where the accounts are used.
+    /// The accounts of the newest users file.
     pub accounts: Arc<ArcSwap<Accounts>>,
     /// Where cut-offs are shared.
     pub store: Arc<Store>,
@@ -40,51 +29,20 @@ pub struct AccountsWatch {
     pub clock: Arc<dyn Clock>,
 }
 
-/// What tells one version of a file from another.
-type Fingerprint = (u64, u64, i64, i64, u64);
-
-fn fingerprint(file: &Path) -> Option<Fingerprint> {
-    let data = std::fs::metadata(file).ok()?;
-    Some((data.dev(), data.ino(), data.mtime(), data.mtime_nsec(), data.size()))
-}
-
 impl AccountsWatch {
     /// Follows until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        // The file is read once more: it may have changed since the start.
-        let mut seen = None;
         // What each account was noted to be, once the store has told.
         let mut noted: Option<HashMap<String, String>> = None;
-        loop {
-            if let Err(error) = self.note_all(&mut noted).await {
+        while !stop.is_cancelled() {
+            if !self.accounts.load().are_of_a_file() {
+                noted = None;
+            } else if let Err(error) = self.note_all(&mut noted).await {
                 tracing::debug!(%error, "the accounts are noted when the store answers");
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
-                () = stop.cancelled() => return,
-            }
-            let now = fingerprint(&self.file);
-            if now.is_some() && now != seen {
-                self.reload();
-                seen = now;
-            }
-        }
-    }
-
-    fn reload(&self) {
-        match Accounts::load(&self.file, &self.roles) {
-            Ok(accounts) => {
-                tracing::info!(accounts = accounts.iter().count(), "the users file was read");
-                self.accounts.store(Arc::new(accounts));
-            }
-            Err(problems) => {
-                for problem in problems {
-                    tracing::error!(
-                        problem,
-                        mend = "correct it; the accounts stay as they were",
-                        "the users file was not reloaded"
-                    );
-                }
+                () = stop.cancelled() => {}
             }
         }
     }
@@ -92,7 +50,7 @@ impl AccountsWatch {
     /// What each account is, by the user's id.
     fn states(&self) -> HashMap<String, String> {
         let accounts = self.accounts.load();
-        let state = |account: &Account| account.state(&self.roles).to_owned();
+        let state = |account: &Account| account.state().to_owned();
         accounts.iter().map(|account| (account.id.to_string(), state(account))).collect()
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use super::StoreError;
 
 /// Where Redis is. The addresses may hold passwords: it cannot be printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Target {
     /// One server.
     Single(String),

@@ -20,7 +20,7 @@ const KEPT_AFTER_END: Duration = Duration::from_secs(24 * 3600);
 
 /// The store in memory.
 #[derive(Debug)]
-pub struct Memory {
+pub(super) struct Memory {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }

@@ -8,129 +8,44 @@ mod link;
 mod memory;
 mod redis;
 mod shelf;
+mod terms;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Serialize, de::DeserializeOwned};
-use thiserror::Error;
 
-pub use self::link::Target;
+pub(crate) use self::terms::hex;
+pub use self::{
+    link::Target,
+    terms::{Cursor, Hits, Key, Limit, Revocation, Standing, StoreError},
+};
 use self::{memory::Memory, redis::Redis};
-use crate::{clock::Timestamp, token::TokenRef};
+use crate::{clock::Timestamp, metrics::StoreOperations, token::TokenRef};
 
-/// Why the store did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum StoreError {
-    /// It did not answer in time.
-    #[error("the store did not answer in time")]
-    TimedOut,
-    /// It could not be reached, or answered with an error.
-    #[error("the store failed: {0}")]
-    Failed(String),
-    /// It holds as much as it may.
-    #[error("the store is full")]
-    Full,
-    /// It answered with something that was not put there.
-    #[error("the store answered with something that is not understood")]
-    Garbled,
-}
-
-/// A key: what it is for, and the hash of what it is about, so that whoever
-/// reads the store's keys learns no code.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key(String);
-
-impl Key {
-    /// The key of this secret or name, among those of this kind.
-    #[must_use]
-    pub fn new(kind: &str, about: &str) -> Self {
-        Self(format!("{kind}:{}", hex(digest(&SHA256, about.as_bytes()).as_ref())))
-    }
-
-    /// What it is for.
-    fn kind(&self) -> &str {
-        self.0.split(':').next().unwrap_or_default()
-    }
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// How often something was tried, and when the count starts anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hits {
-    /// This try included.
-    pub count: u64,
-    /// How long until the count is forgotten.
-    pub resets_in: Duration,
-}
-
-/// When tries are too many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// As many are fine.
-    pub tries: u64,
-    /// Within this span from the first one.
-    pub window: Duration,
-    /// One more keeps the count for so long.
-    pub lockout: Duration,
-}
-
-/// Somebody who is shut out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Revocation {
-    /// A token, until it expires by itself.
-    Token(TokenRef, Timestamp),
-    /// All that a user was issued up to and in that second.
-    User(String, Timestamp),
-}
-
-/// How a user stands. All times are the store's, so that the order of a
-/// cut-off and of a sign-in does not hang on the clocks of the replicas.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The time now.
-    pub now: Timestamp,
-    /// What the user was issued up to and in that second is refused.
-    pub cut_off: Option<Timestamp>,
-    /// What the user's account was noted to be.
-    pub account: Option<String>,
-}
-
-impl Standing {
-    /// When a token can be issued that no earlier cut-off voids.
-    #[must_use]
-    pub fn issue_at(&self) -> Timestamp {
-        let after = self.cut_off.map(|at| at.plus(Duration::from_secs(1)));
-        after.map_or(self.now, |after| self.now.max(after))
-    }
-}
-
-/// Where the reader of the revocations stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cursor(String);
-
-/// The store.
 #[derive(Debug)]
-pub enum Store {
+enum Backend {
     /// In this process: for one replica.
     Memory(Memory),
     /// Redis, alone, as a cluster, or behind sentinels.
     Redis(Redis),
 }
 
+/// The store. Every question to it is counted.
+#[derive(Debug)]
+pub struct Store {
+    backend: Backend,
+    operations: StoreOperations,
+}
+
 impl Store {
     /// A store in the memory of this process.
     #[must_use]
     pub fn memory(clock: std::sync::Arc<dyn crate::clock::Clock>) -> Self {
-        Self::Memory(Memory::new(clock))
+        let backend = Backend::Memory(Memory::new(clock));
+        Self { backend, operations: StoreOperations::default() }
     }
 
     /// A store in Redis. Nothing is connected before it is needed, so that it
@@ -145,13 +60,40 @@ impl Store {
         timeout: Duration,
         keep_cut_offs: Duration,
     ) -> Result<Self, StoreError> {
-        Redis::new(target, prefix, timeout, keep_cut_offs).map(Self::Redis)
+        let backend = Backend::Redis(Redis::new(target, prefix, timeout, keep_cut_offs)?);
+        Ok(Self { backend, operations: StoreOperations::default() })
+    }
+
+    /// The same, counted there.
+    #[must_use]
+    pub fn observed(self, operations: StoreOperations) -> Self {
+        Self { operations, ..self }
+    }
+
+    /// Keeps the cut-offs from now on for as long as the tokens that are
+    /// accepted may live.
+    pub fn keep_cut_offs(&self, span: Duration) {
+        if let Backend::Redis(redis) = &self.backend {
+            redis.keep_cut_offs(span);
+        }
     }
 
     /// Whether replicas share it.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Redis(_))
+        matches!(self.backend, Backend::Redis(_))
+    }
+
+    async fn counted<T>(
+        &self,
+        operation: &'static str,
+        question: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let started = Instant::now();
+        // On the heap, so that every question costs its asker the same few bytes.
+        let answer = Box::pin(question).await;
+        self.operations.count(operation, answer.is_ok(), started.elapsed());
+        answer
     }
 
     /// Keeps a value until it is taken, and for no longer than `ttl`.
@@ -166,10 +108,13 @@ impl Store {
         ttl: Duration,
     ) -> Result<(), StoreError> {
         let value = serde_json::to_vec(value).map_err(|_| StoreError::Garbled)?;
-        match self {
-            Self::Memory(memory) => memory.put(key, value, ttl),
-            Self::Redis(redis) => redis.put(key, &value, ttl).await,
-        }
+        self.counted("put_new", async {
+            match &self.backend {
+                Backend::Memory(memory) => memory.put(key, value, ttl),
+                Backend::Redis(redis) => redis.put(key, &value, ttl).await,
+            }
+        })
+        .await
     }
 
     /// Takes a value: it is given to one taker alone, whoever else asks.
@@ -178,10 +123,14 @@ impl Store {
     ///
     /// [`StoreError`]: then it may be gone all the same.
     pub async fn take<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
-        let value = match self {
-            Self::Memory(memory) => memory.take(key),
-            Self::Redis(redis) => redis.take(key).await?,
-        };
+        let value = self
+            .counted("take", async {
+                Ok(match &self.backend {
+                    Backend::Memory(memory) => memory.take(key),
+                    Backend::Redis(redis) => redis.take(key).await?,
+                })
+            })
+            .await?;
         value
             .map(|value| serde_json::from_slice(&value).map_err(|_| StoreError::Garbled))
             .transpose()
@@ -193,10 +142,13 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn hit(&self, key: &Key, limit: Limit) -> Result<Hits, StoreError> {
-        match self {
-            Self::Memory(memory) => memory.hit(key, limit),
-            Self::Redis(redis) => redis.hit(key, limit).await,
-        }
+        self.counted("hit", async {
+            match &self.backend {
+                Backend::Memory(memory) => memory.hit(key, limit),
+                Backend::Redis(redis) => redis.hit(key, limit).await,
+            }
+        })
+        .await
     }
 
     /// Takes one try back.
@@ -205,13 +157,16 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn give_back(&self, key: &Key) -> Result<(), StoreError> {
-        match self {
-            Self::Memory(memory) => {
-                memory.give_back(key);
-                Ok(())
+        self.counted("give_back", async {
+            match &self.backend {
+                Backend::Memory(memory) => {
+                    memory.give_back(key);
+                    Ok(())
+                }
+                Backend::Redis(redis) => redis.give_back(key).await,
             }
-            Self::Redis(redis) => redis.give_back(key).await,
-        }
+        })
+        .await
     }
 
     /// Forgets all tries.
@@ -220,14 +175,17 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn forget(&self, key: &Key) -> Result<(), StoreError> {
-        match self {
-            Self::Memory(memory) => {
-                memory.take(key);
-                memory.forget(key);
-                Ok(())
+        self.counted("forget", async {
+            match &self.backend {
+                Backend::Memory(memory) => {
+                    memory.take(key);
+                    memory.forget(key);
+                    Ok(())
+                }
+                Backend::Redis(redis) => redis.forget(key).await,
             }
-            Self::Redis(redis) => redis.forget(key).await,
-        }
+        })
+        .await
     }
 
     /// Tells all replicas that a token is refused until it expires.
@@ -236,10 +194,13 @@ impl Store {
     ///
     /// [`StoreError`]: then it may go on being accepted.
     pub async fn revoke(&self, token: TokenRef, until: Timestamp) -> Result<(), StoreError> {
-        match self {
-            Self::Memory(memory) => memory.revoke(token, until),
-            Self::Redis(redis) => redis.revoke(token, until).await,
-        }
+        self.counted("revoke", async {
+            match &self.backend {
+                Backend::Memory(memory) => memory.revoke(token, until),
+                Backend::Redis(redis) => redis.revoke(token, until).await,
+            }
+        })
+        .await
     }
 
     /// Tells all replicas that whatever the user was issued until now, by the
@@ -249,10 +210,13 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn cut_off(&self, user_id: &str) -> Result<Timestamp, StoreError> {
-        match self {
-            Self::Memory(memory) => memory.cut_off(user_id),
-            Self::Redis(redis) => redis.cut_off(user_id).await,
-        }
+        self.counted("cut_off", async {
+            match &self.backend {
+                Backend::Memory(memory) => memory.cut_off(user_id),
+                Backend::Redis(redis) => redis.cut_off(user_id).await,
+            }
+        })
+        .await
     }
 
     /// How a user stands, by the store's clock.
@@ -261,10 +225,13 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn standing(&self, user_id: &str) -> Result<Standing, StoreError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.standing(user_id)),
-            Self::Redis(redis) => redis.standing(user_id).await,
-        }
+        self.counted("standing", async {
+            match &self.backend {
+                Backend::Memory(memory) => Ok(memory.standing(user_id)),
+                Backend::Redis(redis) => redis.standing(user_id).await,
+            }
+        })
+        .await
     }
 
     /// Notes what an account is now. When it was something else before, all
@@ -279,10 +246,13 @@ impl Store {
         user_id: &str,
         state: &str,
     ) -> Result<Option<Timestamp>, StoreError> {
-        match self {
-            Self::Memory(memory) => memory.note_account(user_id, state),
-            Self::Redis(redis) => redis.note_account(user_id, state).await,
-        }
+        self.counted("note_account", async {
+            match &self.backend {
+                Backend::Memory(memory) => memory.note_account(user_id, state),
+                Backend::Redis(redis) => redis.note_account(user_id, state).await,
+            }
+        })
+        .await
     }
 
     /// What every account was noted to be, by the user's id.
@@ -291,10 +261,13 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn accounts(&self) -> Result<HashMap<String, String>, StoreError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.accounts()),
-            Self::Redis(redis) => redis.accounts().await,
-        }
+        self.counted("accounts", async {
+            match &self.backend {
+                Backend::Memory(memory) => Ok(memory.accounts()),
+                Backend::Redis(redis) => redis.accounts().await,
+            }
+        })
+        .await
     }
 
     /// The revocations behind the cursor, oldest first, and where the reader
@@ -307,10 +280,13 @@ impl Store {
         &self,
         after: &Cursor,
     ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.revocations(after)),
-            Self::Redis(redis) => redis.revocations(after).await,
-        }
+        self.counted("revocations", async {
+            match &self.backend {
+                Backend::Memory(memory) => Ok(memory.revocations(after)),
+                Backend::Redis(redis) => redis.revocations(after).await,
+            }
+        })
+        .await
     }
 
     /// What about the store's settings could lose or repeat something; each
@@ -320,9 +296,12 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn concerns(&self) -> Result<Vec<String>, StoreError> {
-        match self {
-            Self::Memory(_) => Ok(Vec::new()),
-            Self::Redis(redis) => redis.concerns().await,
-        }
+        self.counted("concerns", async {
+            match &self.backend {
+                Backend::Memory(_) => Ok(Vec::new()),
+                Backend::Redis(redis) => redis.concerns().await,
+            }
+        })
+        .await
     }
 }

@@ -5,7 +5,11 @@
 //! goes on where it stood. All keys of a script share a hash tag, so that a
 //! cluster keeps them in one slot.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 
@@ -68,10 +72,11 @@ if not known or known == ARGV[3] then return 0 end
 
 /// The store in Redis.
 #[derive(Debug)]
-pub struct Redis {
+pub(super) struct Redis {
     link: Link,
     prefix: String,
-    keep_cut_offs: Duration,
+    /// In milliseconds.
+    keep_cut_offs: AtomicU64,
 }
 
 impl Redis {
@@ -82,7 +87,12 @@ impl Redis {
         keep_cut_offs: Duration,
     ) -> Result<Self, StoreError> {
         let link = Link::new(target, timeout)?;
+        let keep_cut_offs = AtomicU64::new(millis(keep_cut_offs));
         Ok(Self { link, prefix: prefix.to_owned(), keep_cut_offs })
+    }
+
+    pub(super) fn keep_cut_offs(&self, span: Duration) {
+        self.keep_cut_offs.store(millis(span), Ordering::Relaxed);
     }
 
     fn key(&self, key: &Key) -> String {
@@ -134,13 +144,16 @@ impl Redis {
 
     pub(super) async fn revoke(&self, token: TokenRef, until: Timestamp) -> Result<(), StoreError> {
         let mut command = script(REVOKE, &[self.shared_key("stream")]);
-        command.arg(hex(token.as_bytes())).arg(until.as_secs()).arg(millis(self.keep_cut_offs));
+        command
+            .arg(hex(token.as_bytes()))
+            .arg(until.as_secs())
+            .arg(self.keep_cut_offs.load(Ordering::Relaxed));
         self.ask::<Value>(&command).await.map(drop)
     }
 
     pub(super) async fn cut_off(&self, user_id: &str) -> Result<Timestamp, StoreError> {
         let mut command = script(CUT_OFF, &["stream", "cut-offs"].map(|key| self.shared_key(key)));
-        command.arg(user_id).arg(millis(self.keep_cut_offs));
+        command.arg(user_id).arg(self.keep_cut_offs.load(Ordering::Relaxed));
         self.ask::<i64>(&command).await.map(Timestamp::from_secs)
     }
 
@@ -159,7 +172,7 @@ impl Redis {
     ) -> Result<Option<Timestamp>, StoreError> {
         let keys = ["stream", "cut-offs", "accounts"].map(|key| self.shared_key(key));
         let mut command = script(&[NOTE_ACCOUNT, CUT_OFF].concat(), &keys);
-        command.arg(user_id).arg(millis(self.keep_cut_offs)).arg(account);
+        command.arg(user_id).arg(self.keep_cut_offs.load(Ordering::Relaxed)).arg(account);
         let at: i64 = self.ask(&command).await?;
         Ok((at != 0).then(|| Timestamp::from_secs(at)))
     }

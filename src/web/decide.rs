@@ -18,6 +18,7 @@ use crate::{
     authz::{CheckInput, Decision, Denial, Grant, IdentityHeaders, Reason, Single, Verdict},
     checker::{Checker, Context},
     error_body::{ErrorBody, ErrorKind},
+    transport::Transport,
 };
 
 /// What stands before the path of a request that Envoy asks about.
@@ -63,13 +64,12 @@ impl Mode {
         }
     }
 
-    /// The transport's name in logs and metrics.
-    fn name(self) -> &'static str {
+    fn transport(self) -> Transport {
         match self {
-            Self::Nginx => "nginx",
-            Self::IngressNginx => "ingress-nginx",
-            Self::Forward => "forward",
-            Self::Envoy => "envoy-http",
+            Self::Nginx => Transport::Nginx,
+            Self::IngressNginx => Transport::IngressNginx,
+            Self::Forward => Transport::Forward,
+            Self::Envoy => Transport::EnvoyHttp,
         }
     }
 
@@ -104,7 +104,7 @@ pub(super) fn decide<B>(checker: &Checker, mode: Mode, request: &Request<B>) -> 
         let mut input = request_input(request);
         let asked = ask(mode, &mut input);
         let request_id = input.headers.text("x-request-id").unwrap_or_default();
-        let context = Context { request_id, client: "", transport: mode.name() };
+        let context = Context { request_id, client: "", transport: mode.transport(), trace: None };
         let question = asked.as_ref().map_or(Err(Reason::BadHeader), |()| Ok(&input));
         checker.check(question, context, |decision| match &decision.verdict {
             Verdict::Allow(grant) => allow(mode, grant, &input),

@@ -1,20 +1,18 @@
 //! The internal listener: decisions over HTTP, probes and metrics.
 
-use std::{
-    fmt::Write as _,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     extract::State,
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
@@ -24,17 +22,23 @@ use super::{
     error::ApiError,
     server::Answers,
 };
-use crate::{checker::Checker, revocations::ListHealth};
+use crate::{
+    checker::Checker,
+    metrics::{Format, Metrics},
+    revocations::ListHealth,
+};
 
 /// What the internal listener works with.
 #[derive(Debug)]
 pub struct Internal {
     /// Who may connect; empty for any.
-    pub peers: Vec<IpNet>,
+    pub peers: ArcSwap<Vec<IpNet>>,
     /// What answers the checks.
     pub checker: Arc<Checker>,
     /// How the revocations stand.
     pub health: Arc<ListHealth>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Whether the service is about to stop.
     pub is_draining: Arc<AtomicBool>,
 }
@@ -65,15 +69,16 @@ impl Answers for InternalAnswers {
         Some(decide(&self.internal.checker, mode, request))
     }
 
-    fn router(&self) -> &Router {
-        &self.router
+    fn router(&self) -> Router {
+        self.router.clone()
     }
 }
 
 impl Internal {
     fn knows(&self, Peer(peer): Peer) -> bool {
         let address = peer.ip().to_canonical();
-        self.peers.is_empty() || self.peers.iter().any(|peer| peer.contains(&address))
+        let peers = self.peers.load();
+        peers.is_empty() || peers.iter().any(|peer| peer.contains(&address))
     }
 }
 
@@ -99,24 +104,10 @@ async fn ready(State(internal): State<Arc<Internal>>) -> (StatusCode, &'static s
     }
 }
 
-async fn metrics(State(internal): State<Arc<Internal>>) -> Response {
-    let revoked = internal.checker.engine().verifier.revocations().len();
-    let age = internal.health.age().as_secs_f64();
-    let mut text = String::new();
-    for (name, help, value) in [
-        (
-            "portcullis_revocations_age_seconds",
-            "Since the list of revocations was last whole.",
-            age,
-        ),
-        #[expect(clippy::cast_precision_loss, reason = "2^53 tokens are enough")]
-        (
-            "portcullis_revoked_tokens",
-            "Tokens that are refused before they expire.",
-            revoked as f64,
-        ),
-    ] {
-        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n");
-    }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+async fn metrics(State(internal): State<Arc<Internal>>, headers: HeaderMap) -> Response {
+    let Internal { checker, health, metrics, .. } = &*internal;
+    metrics.set_revocations(health.age(), checker.engine().verifier.revocations().len());
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    ([(header::CONTENT_TYPE, format.content_type())], metrics.encode(format)).into_response()
 }

@@ -65,6 +65,12 @@ pub(super) async fn exchange(
     });
     let proof = Proof { origin: origin(&headers), verifier };
     let exchanged = site.codes.exchange(&code, &proof).await;
+    let result = match &exchanged {
+        Ok(_) => "ok",
+        Err(ExchangeError::Invalid) => "refused",
+        Err(ExchangeError::Unavailable(_)) => "unavailable",
+    };
+    site.metrics.count_login("code", result);
     audit_exchange(exchanged.as_ref().ok().map(|(user, _)| user));
     let (user, return_to) = exchanged?;
     let standing = site.store.standing(&user.user_id).await?;
@@ -147,6 +153,7 @@ async fn sign_in(
         Err(SignInError::LockedOut(_)) => "locked_out",
         Err(SignInError::Unavailable) => "unavailable",
     };
+    site.metrics.count_login("password", if result.is_ok() { "ok" } else { told });
     tracing::info!(
         target: "portcullis::audit",
         event = "sign_in",

@@ -34,8 +34,8 @@ use self::error::ApiError;
 pub use self::{
     address::Peer,
     internal::{Internal, InternalAnswers},
-    server::{Answers, HttpServer},
-    state::{SigningIn, Site, SiteSettings},
+    server::{Answers, HttpServer, Routed},
+    state::{SigningIn, Site, SiteSettings, SiteShared},
 };
 pub(crate) use self::{error::denied, request::request_input};
 

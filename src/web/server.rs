@@ -11,18 +11,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use axum::{Router, body::Body, response::Response};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use super::address::Peer;
+use crate::tls::{TlsSwitch, Wire};
 
 /// Connections at a time.
 const MAX_CONNECTIONS: usize = 4096;
@@ -35,6 +34,8 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// How long the head of a request may take, also the next one's; at most twice
 /// as long when it began just after a look.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest head, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
@@ -47,12 +48,17 @@ pub trait Answers: Clone + Send + Sync + 'static {
     }
 
     /// All other answers.
-    fn router(&self) -> &Router;
+    fn router(&self) -> Router;
 }
 
-impl Answers for Router {
-    fn router(&self) -> &Router {
-        self
+/// Answers by the router of the moment: a request has one from its start to
+/// its end.
+#[derive(Clone, Debug)]
+pub struct Routed(pub Arc<ArcSwap<Router>>);
+
+impl Answers for Routed {
+    fn router(&self) -> Router {
+        Router::clone(&self.0.load())
     }
 }
 
@@ -96,7 +102,7 @@ impl HttpServer {
     }
 
     /// Serves until it is told to stop, then finishes what is in flight.
-    pub async fn serve(self, answers: impl Answers, stop: CancellationToken) {
+    pub async fn serve(self, answers: impl Answers, tls: Arc<TlsSwitch>, stop: CancellationToken) {
         if let Ok(address) = self.address() {
             tracing::info!(listener = self.name, %address, "listening");
         }
@@ -120,9 +126,15 @@ impl HttpServer {
                     continue;
                 }
             };
+            // Answers are small, and whoever asks waits for them.
+            let _ = stream.set_nodelay(true);
             let (answers, stop) = (answers.clone(), stop.clone());
+            let mut wire = tls.accept(stream);
             connections.spawn(async move {
-                connection(stream, peer, answers, stop).await;
+                let shaken = std::future::poll_fn(|task| wire.poll_ready(task));
+                if let Ok(Ok(())) = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken).await {
+                    connection(wire, peer, answers, stop).await;
+                }
                 drop(place);
             });
         }
@@ -152,7 +164,7 @@ impl Requests {
 /// the last; a client that never reads its answers keeps its place no longer
 /// than that. One timer watches the connection, and none each request.
 async fn connection(
-    stream: TcpStream,
+    stream: Wire,
     peer: SocketAddr,
     answers: impl Answers,
     stop: CancellationToken,
@@ -162,7 +174,7 @@ async fn connection(
     let service = hyper::service::service_fn(move |request| {
         counted.begun.fetch_add(1, Ordering::Relaxed);
         let at_once = answers.at_once(&request, Peer(peer));
-        let router = at_once.is_none().then(|| answers.router().clone());
+        let router = at_once.is_none().then(|| answers.router());
         let counted = Arc::clone(&counted);
         async move {
             let response = match (at_once, router) {
@@ -174,8 +186,6 @@ async fn connection(
             response
         }
     });
-    // Answers are small, and whoever asks waits for them.
-    let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES)

@@ -18,8 +18,8 @@ use super::{
 
 /// `GET /session`: who is signed in.
 pub(super) async fn show(State(site): State<Arc<Site>>, request: Request) -> Response {
-    let engine = site.checker.engine();
-    match engine.authenticate(&request_input(&request), site.checker.now()) {
+    let engine = &site.engine;
+    match engine.authenticate(&request_input(&request), site.clock.now()) {
         Ok(identified) => {
             let claims = identified.claims;
             Json(json!({
@@ -40,8 +40,8 @@ pub(super) async fn logout(
     State(site): State<Arc<Site>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let engine = site.checker.engine();
-    let identified = match engine.authenticate(&request_input(&request), site.checker.now()) {
+    let engine = &site.engine;
+    let identified = match engine.authenticate(&request_input(&request), site.clock.now()) {
         Ok(identified) => identified,
         Err(denial) => return Ok(denied(&denial)),
     };

@@ -109,7 +109,7 @@ async fn begin(site: &Site, peer: Peer, head: &Parts) -> Result<Response, Failed
             checked_challenge(query.one("code_challenge")?, query.one("code_challenge_method")?)?;
         site.login.enter(address).await.inspect_err(|error| {
             if matches!(error, SignInError::LockedOut(_)) {
-                audit("locked_out", None, address, None);
+                audit(site, "locked_out", None, address, None);
             }
         })?;
         let browser = browser(site, &head.headers);
@@ -146,7 +146,7 @@ async fn finish(site: &Site, peer: Peer, head: &Parts) -> Result<Response, Faile
         return Err(Failed::new(site, ApiError::not_found(), None));
     };
     let refused = |error: SsoError, return_to| {
-        audit("refused", None, address, Some(&error));
+        audit(site, "refused", None, address, Some(&error));
         Failed::new(site, ApiError::finish(&error, site.store.is_shared()), return_to)
     };
     let (begun, answer) = resume(site, sso, head).await.map_err(|error| refused(error, None))?;
@@ -165,13 +165,13 @@ async fn finish(site: &Site, peer: Peer, head: &Parts) -> Result<Response, Faile
     };
     match finished.await {
         Ok((user, response)) => {
-            audit("signed_in", Some((&user.user_id, Some(&user.name))), address, None);
+            audit(site, "signed_in", Some((&user.user_id, Some(&user.name))), address, None);
             Ok(response)
         }
         Err(error) => {
             let is_forbidden = error.status() == StatusCode::FORBIDDEN;
             let result = if is_forbidden { "forbidden" } else { "unavailable" };
-            audit(result, Some((&guest, None)), address, None);
+            audit(site, result, Some((&guest, None)), address, None);
             Err(Failed::new(site, error, return_to))
         }
     }
@@ -179,9 +179,8 @@ async fn finish(site: &Site, peer: Peer, head: &Parts) -> Result<Response, Faile
 
 /// Who that is here, and how they stand.
 async fn admit(site: &Site, sso: &Sso, person: Person) -> Result<(SignedIn, Standing), ApiError> {
-    let engine = site.checker.engine();
-    let (roles, is_linked) = (engine.verifier.roles(), sso.settings().link_by_email);
-    match person.admit(&site.login.accounts(), is_linked, site.login.roles(), roles)? {
+    let (roles, is_linked) = (site.engine.verifier.roles(), sso.settings().link_by_email);
+    match person.admit(site.login.accounts(), is_linked, site.login.roles(), roles)? {
         Admitted::Account(account) => site.stand(&account, "sso").await,
         Admitted::Guest(guest) => site.stand_as(guest).await,
     }
@@ -249,11 +248,13 @@ fn again(site: &Site, return_to: Option<&ReturnTo>) -> String {
 
 /// Tells the audit log of a sign-in: of whom, by id and name, where it is known.
 fn audit(
+    site: &Site,
     result: &'static str,
     user: Option<(&str, Option<&str>)>,
     address: Option<IpAddr>,
     cause: Option<&SsoError>,
 ) {
+    site.metrics.count_login("sso", if result == "signed_in" { "ok" } else { result });
     tracing::info!(
         target: "portcullis::audit",
         event = "sign_in",

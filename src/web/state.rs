@@ -12,10 +12,10 @@ use super::{
     error::ApiError,
 };
 use crate::{
-    authz::Origin,
-    checker::Checker,
-    clock::Timestamp,
+    authz::{Engine, Origin},
+    clock::{Clock, Timestamp},
     login::{Account, Codes, Login, SignedIn},
+    metrics::Metrics,
     sso::{ReturnRules, Sso},
     store::{Standing, Store},
     token::{Minter, NewToken, UserId},
@@ -52,13 +52,26 @@ pub struct SigningIn {
     pub returns: ReturnRules,
 }
 
-/// The site: its settings, and what it works with.
+/// What outlives a configuration of the site.
+#[derive(Clone, Debug)]
+pub struct SiteShared {
+    /// What replicas share.
+    pub store: Arc<Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The site of one configuration: its settings, and what it works with.
 #[derive(Debug)]
 pub struct Site {
     pub(super) settings: SiteSettings,
     pub(super) own: Option<Origin>,
     pub(super) control_plane: Option<Origin>,
-    pub(super) checker: Arc<Checker>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) store: Arc<Store>,
     pub(super) login: Login,
     pub(super) codes: Codes,
@@ -77,15 +90,28 @@ impl Site {
     #[must_use]
     pub fn new(
         settings: SiteSettings,
-        checker: Arc<Checker>,
-        store: Arc<Store>,
+        engine: Arc<Engine>,
+        shared: &SiteShared,
         signing_in: SigningIn,
     ) -> Self {
+        let SiteShared { store, clock, metrics } = shared.clone();
         let SigningIn { login, codes, sso, returns } = signing_in;
         let origin = |url: &Url| Origin::parse(url.as_str());
         let own = origin(&settings.public_url);
         let control_plane = settings.control_plane.as_ref().and_then(origin);
-        Self { settings, own, control_plane, checker, store, login, codes, sso, returns }
+        Self {
+            settings,
+            own,
+            control_plane,
+            engine,
+            clock,
+            metrics,
+            store,
+            login,
+            codes,
+            sso,
+            returns,
+        }
     }
 
     /// The public URL without a slash at its end.
@@ -118,13 +144,11 @@ impl Site {
         method: &str,
     ) -> Result<(SignedIn, Standing), ApiError> {
         let standing = self.store.standing(account.id.as_str()).await?;
-        let engine = self.checker.engine();
-        let roles = engine.verifier.roles();
         // After the cut-off was read: one that is in it was preceded by a change.
-        if !self.login.is_current(account, standing.account.as_deref(), roles) {
+        if !self.login.is_current(account, standing.account.as_deref()) {
             return Err(ApiError::unavailable());
         }
-        let mut user = SignedIn::to_account(account, roles, method);
+        let mut user = SignedIn::to_account(account, method);
         user.cut_off = standing.cut_off.map(Timestamp::as_secs);
         Ok((user, standing))
     }
@@ -145,7 +169,7 @@ impl Site {
         user: &SignedIn,
         standing: &Standing,
     ) -> Result<IssuedToken, ApiError> {
-        let engine = self.checker.engine();
+        let engine = &self.engine;
         let role = engine.verifier.roles().get(&user.role).ok_or_else(ApiError::internal)?;
         let user_id = UserId::new(user.user_id.as_str()).ok_or_else(ApiError::internal)?;
         let token = NewToken {
@@ -164,8 +188,7 @@ impl Site {
 
     /// `Set-Cookie` for the token, or for its end.
     pub(super) fn cookie(&self, value: &str, ends: bool) -> String {
-        let engine = self.checker.engine();
-        let name = &engine.credentials.cookie;
+        let name = &self.engine.credentials.cookie;
         let mut cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax");
         if self.is_https() {
             cookie.push_str("; Secure");

@@ -51,7 +51,7 @@ fn engine(rules: usize) -> Engine {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), toml).unwrap();
     let environment = [("AUTH_JWT_SECRET".into(), jwt::SECRET.into())];
-    let config = Config::load(&Sources::new(vec![file.path().into()], environment), false).unwrap();
+    let config = Config::load(&Sources::new(vec![file.path().into()], environment)).unwrap();
     app::engine(config, Arc::new(RevocationList::empty()))
 }
 

@@ -70,7 +70,7 @@ async fn a_changed_users_file_is_taken_over_and_shuts_out_whom_it_changes() {
     let waiting = replica.code("ann").await;
 
     replica.write_users("[[users]]\nid = 1");
-    replica.says("the users file was not reloaded");
+    replica.says("the configuration was not reloaded");
     assert_eq!(replica.session(&ann).await, 200, "a bad file changes nothing");
 
     replica.write_users(&users(&[

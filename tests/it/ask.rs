@@ -22,7 +22,7 @@ pub(crate) fn config(toml: &str) -> Config {
     file.write_all(toml.as_bytes()).unwrap();
     let environment = [("AUTH_JWT_SECRET".into(), jwt::SECRET.into())];
     let sources = Sources::new(vec![file.path().to_owned()], environment);
-    Config::load(&sources, false).unwrap_or_else(|problems| panic!("{problems}"))
+    Config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// The engine of a configuration in TOML.
@@ -75,7 +75,7 @@ impl Out {
         let mut out = Self {
             status: 200,
             reason: decision.reason().map_or("", |reason| reason.as_str()),
-            rule: decision.rule.unwrap_or_default().into(),
+            rule: decision.rule_name().unwrap_or_default().into(),
             user: principal.map_or("", |principal| principal.claims.user_id.as_str()).into(),
             set: vec![],
             remove: vec![],

@@ -13,8 +13,7 @@ pub(crate) fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, Vec
     fs::write(&file, toml).unwrap();
     let environment =
         variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    Config::load(&Sources::new(vec![file], environment), false)
-        .map_err(|problems| problems.problems)
+    Config::load(&Sources::new(vec![file], environment)).map_err(|problems| problems.problems)
 }
 
 pub(crate) const KEY: (&str, &str) = ("AUTH_JWT_SECRET", jwt::SECRET);
@@ -118,7 +117,7 @@ otlp_endpoint = "http://localhost:4317"
     let config = load(&toml, &[]).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert_eq!(config.policy.rules().len(), 1);
     let warned: Vec<&str> = config.warnings.iter().map(|warning| warning.key.as_str()).collect();
-    assert_eq!(warned, ["store", "login.return_to_origins", "telemetry.otlp_endpoint"]);
+    assert_eq!(warned, ["store", "login.return_to_origins"]);
     let sso = config.sso.unwrap();
     assert_eq!(sso.redirect_uri.as_str(), "https://auth.example.com/auth/sso/callback");
     assert_eq!(sso.after_logout.as_str(), "https://cp.example.com/ui/login/");
@@ -175,7 +174,8 @@ kind = "redis"
         "check.max_message_bytes",
         "check.path_allow",
         "check.sign_in_url",
-        "check.tls",
+        "check.tls.cert_file",
+        "check.tls.key_file",
         "check.colour",
         "http.public_url",
         "tokens.leeway",
@@ -224,8 +224,7 @@ fn the_environment_goes_before_a_later_file_before_an_earlier_one() {
         ("PORTCULLIS_SERVICE_HOST", "10.0.0.1"),
     ];
     let environment = variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    let config =
-        Config::load(&Sources::new(vec![first.clone(), second], environment), false).unwrap();
+    let config = Config::load(&Sources::new(vec![first.clone(), second], environment)).unwrap();
     assert_eq!(config.tokens.settings.issuer.as_deref(), Some("12345"), "text stays text");
     assert_eq!(config.tokens.settings.audience.as_deref(), Some("second"));
     assert_eq!(config.tokens.settings.leeway.as_secs(), 1);
@@ -236,7 +235,7 @@ fn the_environment_goes_before_a_later_file_before_an_earlier_one() {
 
     let named = [("PORTCULLIS_CONFIG", first.to_str().unwrap()), KEY];
     let environment = named.map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    let config = Config::load(&Sources::new(vec![], environment), false).unwrap();
+    let config = Config::load(&Sources::new(vec![], environment)).unwrap();
     assert_eq!(config.tokens.settings.audience.as_deref(), Some("first"));
 }
 
@@ -288,7 +287,7 @@ fn one_newline_at_the_end_of_a_secret_file_is_dropped_with_a_warning() {
     fs::write(room.path().join("jwt"), format!("{}\n", jwt::SECRET)).unwrap();
     fs::write(room.path().join("p.toml"), "tokens.keys = [{ secret_file = \"jwt\" }]").unwrap();
     // A relative path starts at the directory of its file.
-    let config = Config::load(&Sources::new(vec![room.path().join("p.toml")], []), false).unwrap();
+    let config = Config::load(&Sources::new(vec![room.path().join("p.toml")], [])).unwrap();
     assert_eq!(config.warnings.len(), 1);
     assert!(config.warnings[0].cause.contains("newline"));
     let engine = portcullis::app::engine(
@@ -320,7 +319,7 @@ fn no_secret_is_shown_by_any_error_or_debug() {
     }
     let sources = Sources::new(vec![], [("AUTH_JWT_SECRET".into(), secret.into())]);
     assert!(!format!("{sources:?}").contains("hunter2"));
-    let config = Config::load(&sources, false).unwrap();
+    let config = Config::load(&sources).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     let engine = portcullis::app::engine(
         config,
@@ -333,10 +332,8 @@ fn no_secret_is_shown_by_any_error_or_debug() {
 fn a_broken_file_is_named_with_its_line() {
     let problems = load("[check]\nlisten = \"0.0.0.0:1\"\nlisten =", &[KEY]).unwrap_err();
     assert!(problems[0].cause.starts_with("line 3 is not TOML"), "{problems:?}");
-    let missing = Config::load(
-        &Sources::new(vec!["/nowhere.toml".into()], [(KEY.0.into(), KEY.1.into())]),
-        false,
-    );
+    let missing =
+        Config::load(&Sources::new(vec!["/nowhere.toml".into()], [(KEY.0.into(), KEY.1.into())]));
     let problems = missing.unwrap_err().problems;
     assert_eq!(problems[0].source.as_deref(), Some("/nowhere.toml"));
 }

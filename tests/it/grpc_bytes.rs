@@ -200,7 +200,7 @@ async fn a_connection_has_an_age_so_that_replicas_get_their_share() {
     let stop = CancellationToken::new();
     let serving = tokio::spawn({
         let stop = stop.clone();
-        async move { server.serve(listener, stop).await.unwrap() }
+        async move { server.serve(listener, Arc::default(), stop).await.unwrap() }
     });
 
     let stream = TcpStream::connect(&address).await.unwrap();

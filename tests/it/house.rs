@@ -56,7 +56,7 @@ fn the_decision_and_the_tokens_know_no_runtime_no_network_and_no_clock() {
 
 #[test]
 fn only_the_composition_and_the_command_line_read_the_configuration() {
-    let may = ["src/config/", "src/cli/", "src/app.rs", "src/guard/mod.rs", "src/lib.rs"];
+    let may = ["src/config/", "src/cli/", "src/app/", "src/guard/mod.rs", "src/lib.rs"];
     // What these take of it are plain types, not the configuration.
     let plain = BTreeMap::from([
         ("src/grpc/incoming.rs", "config::Listen"),

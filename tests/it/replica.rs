@@ -58,7 +58,7 @@ pub(crate) struct Replica {
     pub(crate) users_file: PathBuf,
     pub(crate) config_file: PathBuf,
     pub(crate) client: Client,
-    _room: tempfile::TempDir,
+    room: Option<tempfile::TempDir>,
 }
 
 impl Replica {
@@ -83,19 +83,44 @@ impl Replica {
         Self::with_users(portcullis(), &toml, users)
     }
 
-    fn with_users(mut command: std::process::Command, toml: &str, users: &str) -> Self {
+    fn with_users(command: std::process::Command, toml: &str, users: &str) -> Self {
         let room = tempfile::tempdir().unwrap();
         let users_file = room.path().join("users.toml");
         std::fs::write(&users_file, users).unwrap();
         let config_file = room.path().join("portcullis.toml");
         std::fs::write(&config_file, format!("login.users_file = \"users.toml\"\n{toml}")).unwrap();
+        let mut replica = Self::of_file(command, &config_file);
+        (replica.users_file, replica.room) = (users_file, Some(room));
+        replica
+    }
+
+    /// Starts one of a configuration that is somewhere already.
+    pub(crate) fn serving(config_file: &std::path::Path) -> Self {
+        Self::of_file(portcullis(), config_file)
+    }
+
+    fn of_file(mut command: std::process::Command, config_file: &std::path::Path) -> Self {
         command.args(["serve", "--config", config_file.to_str().unwrap()]);
         command.env("PORTCULLIS__CHECK__LISTEN", "127.0.0.1:0").env("RUST_LOG", "debug");
         let running = Running::start(&mut command);
         let [check, http, internal] =
             ["check", "http", "internal"].map(|name| address_of_listener(&running, name));
         let client = Client::new();
-        Self { running, check, http, internal, users_file, config_file, client, _room: room }
+        let (config_file, users_file) = (config_file.to_owned(), PathBuf::new());
+        Self { running, check, http, internal, users_file, config_file, client, room: None }
+    }
+
+    /// The value of a sample of `/metrics`, by its name and labels.
+    pub(crate) async fn metric(&self, sample: &str) -> f64 {
+        let text = self.metrics().await;
+        let found = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("no {sample} in {text}")).parse().unwrap()
+    }
+
+    /// All of `/metrics`.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.internal);
+        self.client.get(url).send().await.unwrap().text().await.unwrap()
     }
 
     /// Waits until it is ready.
@@ -112,14 +137,6 @@ impl Replica {
         let url = format!("http://{}/readyz", self.internal);
         let response = self.client.get(url).send().await.unwrap();
         (response.status(), response.text().await.unwrap())
-    }
-
-    /// The value of a metric.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let url = format!("http://{}/metrics", self.internal);
-        let text = self.client.get(url).send().await.unwrap().text().await.unwrap();
-        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
-        line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

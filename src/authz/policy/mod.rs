@@ -70,7 +70,10 @@ impl Policy {
         let mut errors = repeated_names(&rules);
         let (shadows, rules) = rules.into_iter().partition(|rule| rule.shadow);
         let mut policy = Self { shadows, ..Self::default() };
-        let rules: Vec<Rule> = rules;
+        let mut rules: Vec<Rule> = rules;
+        for (at, rule) in rules.iter_mut().enumerate() {
+            rule.number = at;
+        }
         for (at, rule) in rules.iter().enumerate() {
             for host in &rule.hosts {
                 let slot = policy.tree_mut(host).slot(&rule.path);

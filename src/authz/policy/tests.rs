@@ -16,6 +16,7 @@ fn rule(name: &str, path: PathPattern) -> Rule {
         access: Access::Authenticated,
         preflight: false,
         shadow: false,
+        number: 0,
     }
 }
 

@@ -1,0 +1,238 @@
+//! From a configuration to the parts of a running service: what is made once,
+//! and what each configuration makes anew.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use ipnet::IpNet;
+
+use super::AppError;
+use crate::{
+    authz::{CredentialSettings, Engine, Origin},
+    checker::Checker,
+    clock::Clock,
+    config::{Config, LifecycleConfig},
+    decision_log::DecisionLog,
+    login::{Accounts, Codes, Hasher, Limits, Login},
+    metrics::Metrics,
+    sso::{ReturnRules, Sso},
+    store::{Store, StoreError},
+    tls::{Tls, TlsSwitch},
+    token::{RevocationList, Verifier},
+    traces::Traces,
+    web::{Internal, SigningIn, Site, SiteSettings, SiteShared, router},
+};
+
+/// In seconds.
+const DAY: i64 = 24 * 60 * 60;
+/// How near the end of a certificate is told of, in seconds.
+const SOON: i64 = 7 * DAY;
+
+/// The engine that a configuration describes, over this list of revocations.
+#[must_use]
+pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
+    let Config { check, http, login, tokens, keys, identity, policy, .. } = config;
+    let own_pages = Origin::parse(http.public_url.as_str());
+    let control_plane = login.control_plane.and_then(|url| Origin::parse(url.as_str()));
+    let is_https = http.public_url.scheme() == "https";
+    let cookie = &tokens.cookie;
+    let cookie_name = if is_https && cookie.domain.is_none() {
+        format!("__Host-{}", cookie.name)
+    } else {
+        cookie.name.clone()
+    };
+    let origins = tokens.cookie.origins.into_iter().chain(own_pages).chain(control_plane);
+    Engine {
+        policy,
+        verifier: Verifier::new(keys, tokens.settings, identity.roles, revoked),
+        credentials: CredentialSettings {
+            query_parameter: tokens.query_parameter,
+            query_on: tokens.query_on,
+            cookie: cookie_name,
+            cookie_accepted: tokens.cookie.accept,
+            cookie_origins: origins.collect(),
+            forward: tokens.forward,
+        },
+        identity: identity.settings,
+        path_allow: check.path_allow,
+        sign_in: check.sign_in,
+    }
+}
+
+/// The store that a configuration names.
+///
+/// # Errors
+///
+/// [`StoreError::Failed`] for an address that is none.
+pub fn store(config: &Config, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
+    match &config.store.target {
+        None => Ok(Store::memory(clock)),
+        Some(target) => Store::redis(
+            target,
+            &config.store.prefix,
+            config.store.timeout,
+            config.tokens.settings.max_lifetime,
+        ),
+    }
+}
+
+/// What outlives a configuration, and needs none.
+#[derive(Debug)]
+pub(super) struct Lasting {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) store: Arc<Store>,
+    pub(super) list: Arc<RevocationList>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) accounts: Arc<ArcSwap<Accounts>>,
+    pub(super) hasher: Hasher,
+}
+
+/// All that one configuration makes: ready to be put in force at once.
+pub(super) struct Generation {
+    engine: Arc<Engine>,
+    log: DecisionLog,
+    router: Router,
+    accounts: Arc<Accounts>,
+    peers: Vec<IpNet>,
+    lifecycle: LifecycleConfig,
+    leeway: Duration,
+    max_lifetime: Duration,
+    check_tls: Option<Tls>,
+    http_tls: Option<Tls>,
+}
+
+impl Generation {
+    /// Makes it; nothing is in force yet.
+    pub(super) fn new(config: Config, lasting: &Lasting) -> Result<Self, AppError> {
+        let Lasting { clock, store, list, metrics, .. } = lasting;
+        let settings = SiteSettings {
+            public_url: config.http.public_url.clone(),
+            control_plane: config.login.control_plane.clone(),
+            trusted_proxies: config.http.trusted_proxies.clone(),
+            token_lifetime: config.tokens.lifetime,
+            cookie_domain: config.tokens.cookie.domain.clone(),
+            workers: config.workers.clone(),
+        };
+        let returns = ReturnRules {
+            public_url: config.http.public_url.clone(),
+            control_plane: config.login.control_plane.clone(),
+            paths: config.login.return_to_paths.clone(),
+            origins: config.login.return_to_origins.clone(),
+        };
+        let sso = match config.sso.clone() {
+            Some(settings) => Some(Sso::new(settings, Arc::clone(store), Arc::clone(clock))?),
+            None => None,
+        };
+        let accounts = Arc::new(config.login.accounts.clone());
+        let login = Login::new(
+            Arc::clone(&accounts),
+            Arc::clone(&lasting.accounts),
+            lasting.hasher.clone(),
+            Limits::new(Arc::clone(store), config.login.limits),
+            config.login.roles,
+        );
+        let codes = Codes::new(Arc::clone(store), config.login.code_ttl);
+        let shared = SiteShared {
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            metrics: Arc::clone(metrics),
+        };
+        let log = DecisionLog::new(config.telemetry.allowed_decisions);
+        let (leeway, max_lifetime) =
+            (config.tokens.settings.leeway, config.tokens.settings.max_lifetime);
+        let (peers, lifecycle) = (config.internal.peers.clone(), config.lifecycle);
+        let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
+        let engine = Arc::new(engine(config, Arc::clone(list)));
+        let signing_in = SigningIn { login, codes, sso, returns };
+        let site = Site::new(settings, Arc::clone(&engine), &shared, signing_in);
+        Ok(Self {
+            engine,
+            log,
+            router: router(Arc::new(site)),
+            accounts,
+            peers,
+            lifecycle,
+            leeway,
+            max_lifetime,
+            check_tls,
+            http_tls,
+        })
+    }
+}
+
+/// What is in force: each place holds what the newest configuration put there.
+#[derive(Debug)]
+pub(super) struct InForce {
+    pub(super) lasting: Lasting,
+    pub(super) checker: Arc<Checker>,
+    pub(super) internal: Arc<Internal>,
+    pub(super) router: Arc<ArcSwap<Router>>,
+    pub(super) lifecycle: ArcSwap<LifecycleConfig>,
+    pub(super) leeway: Arc<ArcSwap<Duration>>,
+    pub(super) check_tls: Arc<TlsSwitch>,
+    pub(super) http_tls: Arc<TlsSwitch>,
+}
+
+impl InForce {
+    /// The first configuration.
+    pub(super) fn new(first: Generation, lasting: Lasting, traces: Option<Traces>) -> Self {
+        let metrics = &lasting.metrics;
+        let checker = Checker::new(first.engine, Arc::clone(&lasting.clock), first.log)
+            .observed(Arc::clone(&metrics.checks), traces);
+        let checker = Arc::new(checker);
+        let internal = Internal {
+            peers: ArcSwap::from_pointee(first.peers),
+            checker: Arc::clone(&checker),
+            health: Arc::default(),
+            metrics: Arc::clone(metrics),
+            is_draining: Arc::default(),
+        };
+        let in_force = Self {
+            checker,
+            internal: Arc::new(internal),
+            router: Arc::new(ArcSwap::from_pointee(first.router)),
+            lifecycle: ArcSwap::from_pointee(first.lifecycle),
+            leeway: Arc::new(ArcSwap::from_pointee(first.leeway)),
+            check_tls: Arc::default(),
+            http_tls: Arc::default(),
+            lasting,
+        };
+        in_force.lasting.accounts.store(first.accounts);
+        in_force.set_tls(first.check_tls.as_ref(), first.http_tls.as_ref());
+        in_force
+    }
+
+    /// A later one. Whatever is in flight ends by the one that it began with;
+    /// nothing that begins sees a mixture within an answer.
+    pub(super) fn put(&self, next: Generation) {
+        let Lasting { store, accounts, .. } = &self.lasting;
+        // Before a token that lives longer is let in.
+        store.keep_cut_offs(next.max_lifetime);
+        self.leeway.store(Arc::new(next.leeway));
+        self.internal.peers.store(Arc::new(next.peers));
+        accounts.store(next.accounts);
+        self.checker.replace(next.engine, next.log);
+        self.router.store(Arc::new(next.router));
+        self.lifecycle.store(Arc::new(next.lifecycle));
+        self.set_tls(next.check_tls.as_ref(), next.http_tls.as_ref());
+    }
+
+    fn set_tls(&self, check: Option<&Tls>, http: Option<&Tls>) {
+        let listeners = [("check", &self.check_tls, check), ("http", &self.http_tls, http)];
+        for (listener, switch, tls) in listeners {
+            switch.set(tls);
+            let expires = tls.map(Tls::expires);
+            self.lasting.metrics.set_certificate(listener, expires);
+            let left = expires.map(|at| at - self.lasting.clock.now().as_secs());
+            if let Some(left) = left.filter(|left| *left < SOON) {
+                tracing::warn!(
+                    listener,
+                    days = left / DAY,
+                    mend = "renew it; the new file is taken over without a restart",
+                    "the certificate is near its end, or past it"
+                );
+            }
+        }
+    }
+}

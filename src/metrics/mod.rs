@@ -1,0 +1,193 @@
+//! What Prometheus is told. The registry is a value that is passed down; no
+//! label ever holds anything that a client chooses.
+
+mod checks;
+mod histogram;
+mod text;
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+pub use self::{
+    checks::{Checks, RuleCounters},
+    histogram::Histogram,
+    text::Format,
+};
+
+/// Upper bounds of what a question to the store takes, in nanoseconds.
+const STORE_BOUNDS: [u64; 13] = [
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabels {
+    method: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VersionLabel {
+    version: &'static str,
+}
+
+/// The word for what went well, and the one for what did not.
+fn outcome(is_ok: bool, otherwise: &'static str) -> &'static str {
+    if is_ok { "ok" } else { otherwise }
+}
+
+/// What the questions to the store took, and what came of them.
+#[derive(Clone, Debug)]
+pub struct StoreOperations {
+    total: Family<OperationLabels, Counter>,
+    duration: Histogram,
+}
+
+impl Default for StoreOperations {
+    fn default() -> Self {
+        Self { total: Family::default(), duration: Histogram::new(&STORE_BOUNDS) }
+    }
+}
+
+impl StoreOperations {
+    /// Counts a question and how long its answer took.
+    pub fn count(&self, operation: &'static str, is_ok: bool, took: Duration) {
+        let labels = OperationLabels { operation, result: outcome(is_ok, "error") };
+        self.total.get_or_create(&labels).inc();
+        self.duration.observe(took);
+    }
+}
+
+/// All that is measured.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// The checks.
+    pub checks: Arc<Checks>,
+    /// The store.
+    pub store: StoreOperations,
+    logins: Family<LoginLabels, Counter>,
+    reloads: Family<ResultLabel, Counter>,
+    last_reload: Gauge,
+    revocations_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    revoked_tokens: Gauge,
+    certificates: Family<ListenerLabel, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("portcullis"),
+            checks: Arc::default(),
+            store: StoreOperations::default(),
+            logins: Family::default(),
+            reloads: Family::default(),
+            last_reload: Gauge::default(),
+            revocations_age: Gauge::default(),
+            revoked_tokens: Gauge::default(),
+            certificates: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let Self { registry, checks, store, .. } = self;
+        checks.register(registry);
+        let total = store.total.clone();
+        registry.register("store_operations", "Questions to the store", total);
+        let took = store.duration.clone();
+        registry.register("store_duration_seconds", "How long the store took to answer", took);
+        let logins = self.logins.clone();
+        registry.register("logins", "Sign-ins, by the way and what came of it", logins);
+        let age = self.revocations_age.clone();
+        let help = "Since the list of revocations was last whole";
+        registry.register("revocations_age_seconds", help, age);
+        let revoked = self.revoked_tokens.clone();
+        registry.register("revoked_tokens", "Tokens refused before they expire", revoked);
+        let reloads = self.reloads.clone();
+        registry.register("config_reloads", "Configurations read while running", reloads);
+        let last = self.last_reload.clone();
+        let help = "Whether the newest configuration is in force";
+        registry.register("config_last_reload_successful", help, last);
+        let ends = self.certificates.clone();
+        let help = "When the certificate of a listener expires";
+        registry.register("certificate_expiry_timestamp_seconds", help, ends);
+        let build = Family::<VersionLabel, Gauge>::default();
+        build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register("build_info", "The version that runs", build);
+        self.last_reload.set(1);
+        // From the start, so that the first one is a rise.
+        for result in ["ok", "failed"] {
+            drop(self.reloads.get_or_create(&ResultLabel { result }));
+        }
+    }
+
+    /// Counts a sign-in: its method (`password`, `code`, `sso`), and what
+    /// came of it (`ok`, or the audit log's word).
+    pub fn count_login(&self, method: &'static str, result: &'static str) {
+        self.logins.get_or_create(&LoginLabels { method, result }).inc();
+    }
+
+    /// Counts a configuration that was read while running.
+    pub fn count_reload(&self, is_ok: bool) {
+        self.reloads.get_or_create(&ResultLabel { result: outcome(is_ok, "failed") }).inc();
+        self.last_reload.set(i64::from(is_ok));
+    }
+
+    /// Tells how the revocations stand.
+    pub fn set_revocations(&self, age: Duration, tokens: usize) {
+        self.revocations_age.set(age.as_secs_f64());
+        self.revoked_tokens.set(i64::try_from(tokens).unwrap_or(i64::MAX));
+    }
+
+    /// Tells when the certificate of a listener expires, in seconds since
+    /// 1970; `None` for a listener without one.
+    pub fn set_certificate(&self, listener: &'static str, expires: Option<i64>) {
+        let label = ListenerLabel { listener };
+        match expires {
+            Some(at) => drop(self.certificates.get_or_create(&label).set(at)),
+            None => drop(self.certificates.remove(&label)),
+        }
+    }
+
+    /// Everything, as Prometheus reads it.
+    #[must_use]
+    pub fn encode(&self, format: Format) -> String {
+        text::encode(&self.registry, format)
+    }
+}

@@ -1,0 +1,106 @@
+//! What the store is asked with and answers with.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use thiserror::Error;
+
+use crate::{clock::Timestamp, token::TokenRef};
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// It did not answer in time.
+    #[error("the store did not answer in time")]
+    TimedOut,
+    /// It could not be reached, or answered with an error.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// It holds as much as it may.
+    #[error("the store is full")]
+    Full,
+    /// It answered with something that was not put there.
+    #[error("the store answered with something that is not understood")]
+    Garbled,
+}
+
+/// A key: what it is for, and the hash of what it is about, so that whoever
+/// reads the store's keys learns no code.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key(pub(super) String);
+
+impl Key {
+    /// The key of this secret or name, among those of this kind.
+    #[must_use]
+    pub fn new(kind: &str, about: &str) -> Self {
+        Self(format!("{kind}:{}", hex(digest(&SHA256, about.as_bytes()).as_ref())))
+    }
+
+    /// What it is for.
+    pub(super) fn kind(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// How often something was tried, and when the count starts anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hits {
+    /// This try included.
+    pub count: u64,
+    /// How long until the count is forgotten.
+    pub resets_in: Duration,
+}
+
+/// When tries are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// As many are fine.
+    pub tries: u64,
+    /// Within this span from the first one.
+    pub window: Duration,
+    /// One more keeps the count for so long.
+    pub lockout: Duration,
+}
+
+/// Somebody who is shut out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// A token, until it expires by itself.
+    Token(TokenRef, Timestamp),
+    /// All that a user was issued up to and in that second.
+    User(String, Timestamp),
+}
+
+/// How a user stands. All times are the store's, so that the order of a
+/// cut-off and of a sign-in does not hang on the clocks of the replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The time now.
+    pub now: Timestamp,
+    /// What the user was issued up to and in that second is refused.
+    pub cut_off: Option<Timestamp>,
+    /// What the user's account was noted to be.
+    pub account: Option<String>,
+}
+
+impl Standing {
+    /// When a token can be issued that no earlier cut-off voids.
+    #[must_use]
+    pub fn issue_at(&self) -> Timestamp {
+        let after = self.cut_off.map(|at| at.plus(Duration::from_secs(1)));
+        after.map_or(self.now, |after| self.now.max(after))
+    }
+}
+
+/// Where the reader of the revocations stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor(pub(super) String);

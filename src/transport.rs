@@ -1,0 +1,36 @@
+//! The ways in which a check is asked for.
+
+/// Who asks, and how; named so in logs, metrics and traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A gateway, by gRPC.
+    Grpc,
+    /// nginx, by `auth_request`.
+    Nginx,
+    /// ingress-nginx, by `auth-url`.
+    IngressNginx,
+    /// Traefik or Caddy.
+    Forward,
+    /// Envoy, over HTTP.
+    EnvoyHttp,
+    /// An upstream that checks once more.
+    Guard,
+}
+
+impl Transport {
+    /// How many there are.
+    pub const COUNT: usize = 6;
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Nginx => "nginx",
+            Self::IngressNginx => "ingress-nginx",
+            Self::Forward => "forward",
+            Self::EnvoyHttp => "envoy-http",
+            Self::Guard => "guard",
+        }
+    }
+}
