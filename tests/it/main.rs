@@ -46,6 +46,7 @@ mod proxies;
 mod proxies_seen;
 mod readme;
 mod redis;
+mod reload;
 mod replica;
 mod replicas;
 mod rogue;
