@@ -57,4 +57,5 @@ mod sso_refused;
 mod stack;
 mod store;
 mod support;
+mod telemetry;
 mod tls;

@@ -53,7 +53,7 @@ const RULES: &str = r#"[
 pub(crate) const MODES: [Mode; 3] = [Mode::Strict, Mode::Lax, Mode::LaxRaw];
 
 /// Replaces text that has to be there.
-fn replace(config: &str, from: &str, to: &str) -> String {
+pub(crate) fn replace(config: &str, from: &str, to: &str) -> String {
     assert!(config.contains(from), "envoy.yaml has no {from:?}");
     config.replace(from, to)
 }
@@ -61,6 +61,21 @@ fn replace(config: &str, from: &str, to: &str) -> String {
 pub(crate) fn start_portcullis(port: u16, environment: &[(&str, &str)]) -> Running {
     let environment = [environment, &[("PORTCULLIS__RULES", RULES)]].concat();
     serve(&format!("127.0.0.1:{port}"), &environment)
+}
+
+/// The agents of the examples on this port, with these variables.
+pub(crate) fn start_agents(port: u16, environment: &[(&str, &str)]) -> Running {
+    let agents = Path::new(env!("CARGO_BIN_EXE_portcullis"));
+    let agents = agents.parent().unwrap().join("examples/agents");
+    let agents = Running::start(
+        Command::new(agents)
+            .env("AUTH_JWT_SECRET", jwt::SECRET)
+            .env("PORTCULLIS__RULES", RULES)
+            .env("AGENTS_LISTEN", format!("127.0.0.1:{port}"))
+            .envs(environment.iter().copied()),
+    );
+    agents.line("listening on");
+    agents
 }
 
 pub(crate) struct Stack {
@@ -82,34 +97,38 @@ fn gateway(version: &str, mode: Mode, ports: [(u16, u16); 6], room: &Path) -> Co
     match mode {
         Mode::Nginx => {
             let config =
-                file("nginx.conf", &with_ports(&read("nginx/nginx.conf"), "127.0.0.1:", ports));
+                file("nginx.conf", &with_ports(&read("nginx/nginx.conf"), "127.0.0.1:", &ports));
             let mut command = Command::new("nginx");
             command.arg("-p").arg(room).arg("-c").arg(config).args(["-g", "daemon off;"]);
             command
         }
         Mode::Caddy => {
-            let config = with_ports(&read("examples/Caddyfile"), "127.0.0.1:", ports);
-            let config = with_ports(&config, "http://:", ports);
+            let config = with_ports(&read("examples/Caddyfile"), "127.0.0.1:", &ports);
+            let config = with_ports(&config, "http://:", &ports);
             let config = file("Caddyfile", &config);
             let mut command = Command::new("caddy");
             command.args(["run", "--adapter", "caddyfile", "--config"]).arg(config);
             command.env("HOME", room).env("XDG_DATA_HOME", room).env("XDG_CONFIG_HOME", room);
             command
         }
-        _ => {
-            let binary = root().join("target/envoy").join(version).join("envoy");
-            assert!(binary.exists(), "no Envoy {version}: run envoy/install {version}");
-            let config = file("envoy.yaml", &with_ports(&envoy(mode), "port_value: ", ports));
-            let mut command = Command::new(binary);
-            command.arg("--config-path").arg(config);
-            command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]);
-            command
-        }
+        _ => envoy_of(version, &with_ports(&envoy(mode), "port_value: ", &ports), room),
     }
 }
 
+/// An Envoy with this configuration, which is written into the room.
+pub(crate) fn envoy_of(version: &str, config: &str, room: &Path) -> Command {
+    let binary = root().join("target/envoy").join(version).join("envoy");
+    assert!(binary.exists(), "no Envoy {version}: run envoy/install {version}");
+    let file = room.join("envoy.yaml");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(binary);
+    command.arg("--config-path").arg(file);
+    command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]);
+    command
+}
+
 /// A configuration with ports of our own, where it has the usual ones.
-fn with_ports(config: &str, before: &str, ports: [(u16, u16); 6]) -> String {
+pub(crate) fn with_ports(config: &str, before: &str, ports: &[(u16, u16)]) -> String {
     ports.iter().fold(config.to_owned(), |config, (theirs, ours)| {
         let mut out = String::new();
         let mut rest = config.as_str();
@@ -126,7 +145,7 @@ fn with_ports(config: &str, before: &str, ports: [(u16, u16); 6]) -> String {
 }
 
 /// `envoy/envoy.yaml` in this mode.
-fn envoy(mode: Mode) -> String {
+pub(crate) fn envoy(mode: Mode) -> String {
     let mut config = read("envoy/envoy.yaml");
     if mode == Mode::Http {
         let grpc = "                      grpc_service:\n                        \
@@ -186,16 +205,7 @@ impl Stack {
         let [portcullis_port, agents_port, admin] = [(); 3].map(|()| free_port());
 
         let portcullis = start_portcullis(portcullis_port, environment);
-        let agents = std::path::Path::new(env!("CARGO_BIN_EXE_portcullis"));
-        let agents = agents.parent().unwrap().join("examples/agents");
-        let agents = Running::start(
-            Command::new(agents)
-                .env("AUTH_JWT_SECRET", jwt::SECRET)
-                .env("PORTCULLIS__RULES", RULES)
-                .env("AGENTS_LISTEN", format!("127.0.0.1:{agents_port}"))
-                .envs(environment.iter().copied()),
-        );
-        agents.line("listening on");
+        let agents = start_agents(agents_port, environment);
 
         let listener = |name| address_of_listener(&portcullis, name).port();
         // Somebody else may answer in its place.
