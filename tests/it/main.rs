@@ -51,6 +51,7 @@ mod replica;
 mod replicas;
 mod rogue;
 mod signin;
+mod soak;
 mod sso;
 mod sso_forms;
 mod sso_refused;

@@ -148,8 +148,9 @@ pub(crate) fn with_ports(config: &str, before: &str, ports: &[(u16, u16)]) -> St
 pub(crate) fn envoy(mode: Mode) -> String {
     let mut config = read("envoy/envoy.yaml");
     if mode == Mode::Http {
-        let grpc = "                      grpc_service:\n                        \
-                    envoy_grpc: { cluster_name: portcullis }\n                        timeout: 0.25s\n";
+        let (begin, end) = ("                      grpc_service:\n", "timeout: 0.25s\n");
+        let at = config.find(begin).unwrap();
+        let grpc = &config[at..at + config[at..].find(end).unwrap() + end.len()].to_owned();
         config = replace(&config, grpc, &read("envoy/http_service.yaml"));
         let cluster = read("envoy/portcullis_internal.yaml");
         config = replace(&config, "  clusters:\n", &format!("  clusters:\n{cluster}"));
