@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! gateway ── gRPC ──> grpc::CheckService      bytes -> CheckInput
-//!                       checker::Checker      the engine of the moment, the clock, the log
+//!                       checker::Checker      the engine of the moment, the clock; log, count, trace
 //!                         authz::Engine       the decision: host, path, rule, …
 //!                           token::Verifier   … token, revocation, …
 //!                         <- Decision         … role, headers set and removed
@@ -35,10 +35,11 @@
 //! | [`web`] | the HTTP listeners: sign-in, sessions and their pages; probes and metrics |
 //! | [`workers`] | the workers of a control plane |
 //! | [`config`] | files and environment to the types of the other rooms |
-//! | [`app`] | puts it all together, runs it, stops it |
-//! | [`decision_log`], [`telemetry`], [`lifecycle`], [`error_body`] | what operators and clients are told, and signals |
+//! | [`app`] | puts it all together, runs it, exchanges its configuration, stops it |
+//! | [`decision_log`], [`metrics`], [`traces`], [`telemetry`] | what operators are told |
+//! | [`tls`], [`transport`], [`lifecycle`], [`error_body`] | certificates of the listeners, names of who asks, signals, errors to clients |
 //!
-//! Dependencies run one way: `token`, `clock` <- `authz` <- `checker` <-
+//! Dependencies run one way: `token`, `clock` <- `authz` <- `metrics` <- `checker` <-
 //! `grpc`, `guard`, and beside them `store` <- `login` <- `sso`, and
 //! `revocations` <- `web`;
 //! then `app` and the command line, which alone read [`config::Config`].

@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
-use crate::support::{free_port, output, portcullis, read, root};
+use crate::{
+    pki::Authority,
+    support::{free_port, output, portcullis, read, root},
+};
 
 /// The fenced blocks of this language, in their order.
 fn blocks(language: &str) -> Vec<String> {
@@ -23,7 +26,18 @@ fn every_configuration_is_one() {
         let room = tempfile::tempdir().unwrap();
         let file = room.path().join("portcullis.toml");
         std::fs::write(&file, &block).unwrap();
-        std::fs::write(room.path().join("users.toml"), "").unwrap();
+        let ca = Authority::new("an operator's");
+        let own = ca.issue(1, 2099);
+        for (name, text) in [
+            ("users.toml", ""),
+            ("2026-11.key", "a key of at least 32 bytes, the old one"),
+            ("2027-02.key", "a key of at least 32 bytes, the new one"),
+            ("server.crt", &own.certificate),
+            ("server.key", &own.key),
+            ("gateways.crt", &ca.pem()),
+        ] {
+            std::fs::write(room.path().join(name), text).unwrap();
+        }
         let checked =
             output(portcullis().args(["check-config", "--config", file.to_str().unwrap()]), "");
         assert!(checked.status.success(), "{block}\n{}", String::from_utf8_lossy(&checked.stderr));
