@@ -35,6 +35,7 @@ mod grpc_fields;
 mod guard;
 mod house;
 mod jwt;
+mod lifecycle;
 mod measured;
 mod models;
 mod mount;

@@ -113,6 +113,11 @@ impl Redis {
         (redis, certificate)
     }
 
+    /// Kills it.
+    pub(crate) fn stop(&mut self) {
+        self.servers.clear();
+    }
+
     /// Starts the server of a killed one again.
     pub(crate) fn restart(&mut self) {
         self.servers.clear();
