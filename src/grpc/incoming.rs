@@ -18,7 +18,6 @@ use tokio::{
 };
 use tokio_stream::Stream;
 use tokio_util::either::Either;
-use tonic::transport::server::Connected;
 
 use crate::{
     config::Listen,
@@ -91,9 +90,9 @@ impl Listener {
         max: usize,
         lifetime: Duration,
         tls: Arc<TlsSwitch>,
-    ) -> impl Stream<Item = Result<Guarded, std::convert::Infallible>> {
+    ) -> Pin<Box<dyn Stream<Item = Guarded> + Send>> {
         let places = Arc::new(Semaphore::new(max));
-        futures_util::stream::unfold(
+        Box::pin(futures_util::stream::unfold(
             (self, places, tls),
             move |(listener, places, tls)| async move {
                 // The semaphore is never closed, so there is always a next one.
@@ -102,7 +101,7 @@ impl Listener {
                     match listener.accept(&tls).await {
                         Ok(connection) => {
                             let guarded = Guarded::new(connection, place, lifetime);
-                            return Some((Ok(guarded), (listener, places, tls)));
+                            return Some((guarded, (listener, places, tls)));
                         }
                         Err(error) => {
                             tracing::warn!(%error, "a connection could not be accepted");
@@ -111,7 +110,7 @@ impl Listener {
                     }
                 }
             },
-        )
+        ))
     }
 }
 
@@ -219,17 +218,10 @@ impl AsyncWrite for Guarded {
         self.stream().poll_write(task, bytes)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_ready(task))?;
-        self.stream().poll_write_vectored(task, bytes)
-    }
-
     fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
+        // With vectors, every answer of over 256 bytes would be a write of its
+        // own. Copied into one buffer, all that are ready leave together.
+        false
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -240,10 +232,4 @@ impl AsyncWrite for Guarded {
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream().poll_shutdown(task)
     }
-}
-
-impl Connected for Guarded {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
 }

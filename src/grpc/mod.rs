@@ -2,11 +2,16 @@
 //! reflection. It turns messages into the types of [`authz`](crate::authz)
 //! and back, and decides nothing.
 
+mod call;
 mod check;
-mod codec;
+mod connection;
 mod convert;
 mod incoming;
+mod read;
 mod server;
+#[cfg(test)]
+mod tests;
+mod write;
 
 pub use check::CheckService;
 pub use incoming::Listener;

@@ -2,11 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio_util::sync::CancellationToken;
-use tonic::server::NamedService as _;
+use futures_util::StreamExt as _;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use super::{check::CheckService, incoming::Listener};
+use super::{
+    check::CheckService,
+    connection::{self, Services},
+    incoming::Listener,
+};
 use crate::{checker::Checker, proto::DESCRIPTORS, tls::TlsSwitch};
 
 /// What one gateway may take of the server.
@@ -76,40 +81,39 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the server or its reflection could not be set up, or when the
-    /// listener failed for good.
+    /// When reflection could not be set up.
     pub async fn serve(
         &self,
         listener: Listener,
         tls: Arc<TlsSwitch>,
         stop: CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let Limits { message_bytes, connections, .. } = self.limits;
-        // With a grace of its own, tonic cuts a connection off at its end and
-        // never asks the peer to leave; so the end is the connection's.
-        let lifetime = self.limits.connection_age + self.limits.connection_age_grace;
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        tonic::transport::Server::builder()
-            .max_concurrent_streams(self.limits.streams)
-            .http2_max_header_list_size(self.limits.header_list_bytes)
-            .http2_keepalive_interval(Some(self.limits.keepalive_interval))
-            .http2_keepalive_timeout(Some(self.limits.keepalive_timeout))
-            .max_connection_age(self.limits.connection_age)
-            .add_service(CheckService::new(Arc::clone(&self.checker), message_bytes))
-            .add_service(tonic_health::pb::health_server::HealthServer::new(
-                tonic_health::server::HealthService::from_health_reporter(self.health.clone()),
-            ))
+        let health = tonic_health::server::HealthService::from_health_reporter(self.health.clone());
+        let others = Routes::new(tonic_health::pb::health_server::HealthServer::new(health))
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
-            .serve_with_incoming_shutdown(
-                listener.incoming(connections, lifetime, tls),
-                stop.cancelled_owned(),
-            )
-            .await?;
+            .prepare();
+        let services = Services { check: CheckService::new(Arc::clone(&self.checker)), others };
+        // The connection asks its peer to leave at its age; at its end it is cut.
+        let lifetime = self.limits.connection_age + self.limits.connection_age_grace;
+        let mut incoming = listener.incoming(self.limits.connections, lifetime, tls);
+        let connections = TaskTracker::new();
+        while let Some(stream) = tokio::select! {
+            stream = incoming.next() => stream,
+            () = stop.cancelled() => None,
+        } {
+            let (services, stop) = (services.clone(), stop.clone());
+            connections.spawn(connection::serve(stream, services, self.limits, stop));
+        }
+        // Nobody else comes in.
+        drop(incoming);
+        connections.close();
+        connections.wait().await;
         Ok(())
     }
 }

@@ -269,7 +269,7 @@ async fn a_panic_is_a_denial_and_the_service_lives_on() {
 fn offline(toml: &str, revoked: RevocationList, clock: Arc<dyn Clock>) -> CheckService {
     let engine = app::engine(ask::config(toml), Arc::new(revoked));
     let checker = Checker::new(Arc::new(engine), clock, DecisionLog::new(0.0));
-    CheckService::new(Arc::new(checker), 1 << 20)
+    CheckService::new(Arc::new(checker))
 }
 
 /// What Envoy would make of an answer. Panics when it is not whole.

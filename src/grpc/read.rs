@@ -1,0 +1,275 @@
+//! Reads the few fields of a `CheckRequest` that a decision needs, straight
+//! from the wire and without copying one.
+//!
+//! It takes what it understands in full: a message that any decoder reads in
+//! one way. Whatever is out of the common (a field of another wire type, one
+//! that is there twice, groups, metadata) is left to the generated types, so
+//! that there is one opinion about it; a property test holds the two together.
+
+use prost_types::Timestamp;
+
+use crate::authz::{CheckInput, Header, Headers};
+
+/// As many headers are taken here.
+const MAX_HEADERS: usize = 64;
+
+/// What a `CheckRequest` says.
+#[derive(Debug, Default)]
+pub(super) struct Question<'a> {
+    /// The request that is asked about.
+    pub(super) input: Option<CheckInput<'a>>,
+    /// The gateway's id of it.
+    pub(super) id: &'a str,
+    /// The client's address.
+    pub(super) client: &'a str,
+}
+
+/// Fields of a message, one after the other.
+struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+/// The content of a field.
+#[derive(Clone, Copy)]
+enum Content<'a> {
+    Varint,
+    Bytes(&'a [u8]),
+    /// Of a fixed size.
+    Fixed,
+}
+
+impl<'a> Fields<'a> {
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for (at, byte) in self.rest.iter().take(10).enumerate() {
+            // The tenth byte holds the last bit of 64.
+            if at == 9 && *byte > 1 {
+                return None;
+            }
+            value |= u64::from(byte & 0x7f) << (7 * at);
+            if *byte < 0x80 {
+                self.rest = self.rest.get(at + 1..)?;
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    /// The next field: its number and its content. `None` for one that is not
+    /// taken here.
+    fn next(&mut self) -> Option<(u32, Content<'a>)> {
+        let key = u32::try_from(self.varint()?).ok()?;
+        let number = key >> 3;
+        let content = match key & 7 {
+            0 => self.varint().map(|_| Content::Varint),
+            1 => self.take(8).map(|_| Content::Fixed),
+            2 => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                self.take(length).map(Content::Bytes)
+            }
+            5 => self.take(4).map(|_| Content::Fixed),
+            _ => None,
+        };
+        Some((number, content?)).filter(|(number, _)| *number != 0)
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+/// Calls `field` with each field; `None` as soon as one is not taken.
+fn each<'a>(
+    message: &'a [u8],
+    mut field: impl FnMut(u32, Content<'a>) -> Option<()>,
+) -> Option<()> {
+    let mut fields = Fields { rest: message };
+    while !fields.rest.is_empty() {
+        let (number, content) = fields.next()?;
+        field(number, content)?;
+    }
+    Some(())
+}
+
+/// The one message of a field, which is not there yet.
+fn once<'a>(slot: &mut Option<&'a [u8]>, content: Content<'a>) -> Option<()> {
+    match content {
+        Content::Bytes(bytes) if slot.is_none() => {
+            *slot = Some(bytes);
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+/// Puts text where it belongs; the last one counts, as everywhere.
+fn put<'a>(slot: &mut &'a str, content: Content<'a>) -> Option<()> {
+    let Content::Bytes(bytes) = content else { return None };
+    *slot = text(bytes)?;
+    Some(())
+}
+
+impl<'a> Question<'a> {
+    /// Reads a `CheckRequest`; `None` for one to be read by the generated
+    /// types, whether it is a good one or not.
+    pub(super) fn read(message: &'a [u8]) -> Option<Self> {
+        let mut attributes = None;
+        each(message, |number, content| match number {
+            1 => once(&mut attributes, content),
+            _ => Some(()),
+        })?;
+        let (mut source, mut request) = (None, None);
+        each(attributes?, |number, content| match number {
+            1 => once(&mut source, content),
+            2 => {
+                let Content::Bytes(destination) = content else { return None };
+                peer(destination).map(drop)
+            }
+            4 => once(&mut request, content),
+            // The session's name is not used; it is text all the same.
+            12 => {
+                let Content::Bytes(session) = content else { return None };
+                each(session, |number, content| match number {
+                    1 => put(&mut "", content),
+                    _ => Some(()),
+                })
+            }
+            // Extensions and metadata.
+            10 | 11 | 13 => None,
+            _ => Some(()),
+        })?;
+        let mut http = None;
+        each(request?, |number, content| match (number, content) {
+            (1, Content::Bytes(time)) => prost::Message::decode(time).ok().map(|_: Timestamp| ()),
+            (1, _) => None,
+            (2, content) => once(&mut http, content),
+            _ => Some(()),
+        })?;
+        let (input, id) = request_of(http?)?;
+        Some(Self { input: Some(input), id, client: source.map_or(Some(""), peer)? })
+    }
+}
+
+/// The request of an `HttpRequest`, and its id.
+fn request_of(http: &[u8]) -> Option<(CheckInput<'_>, &str)> {
+    let (mut input, mut id) = (CheckInput::default(), "");
+    let (mut map, mut header_map) = (Map::default(), None);
+    let mut unused = "";
+    {
+        each(http, |number, content| match (number, content) {
+            (1, content) => put(&mut id, content),
+            (2, content) => put(&mut input.method, content),
+            (3, Content::Bytes(entry)) => map.add(entry),
+            (4, content) => put(&mut input.path, content),
+            (5, content) => put(&mut input.host, content),
+            (6, content) => put(&mut input.scheme, content),
+            // Query, fragment, protocol, body.
+            (7 | 8 | 10 | 11, content) => put(&mut unused, content),
+            (9, Content::Varint) | (12, Content::Bytes(_)) => Some(()),
+            (13, content) => once(&mut header_map, content),
+            (3 | 9 | 12, _) => None,
+            _ => Some(()),
+        })?;
+        let mut list = Vec::new();
+        if let Some(headers) = header_map {
+            list.reserve(MAX_HEADERS / 2);
+            each(headers, |number, content| match (number, content) {
+                (1, Content::Bytes(header)) => {
+                    list.push(listed(header)?);
+                    Some(())
+                }
+                (1, _) => None,
+                _ => Some(()),
+            })?;
+        }
+        input.headers = Headers { map: map.headers, list };
+    }
+    Some((input, id))
+}
+
+/// An entry of `header_map`.
+fn listed(header: &[u8]) -> Option<Header<'_>> {
+    let (mut name, mut value, mut raw) = ("", "", &[][..]);
+    each(header, |number, content| match (number, content) {
+        (1, content) => put(&mut name, content),
+        (2, content) => put(&mut value, content),
+        (3, Content::Bytes(bytes)) => {
+            raw = bytes;
+            Some(())
+        }
+        (3, _) => None,
+        _ => Some(()),
+    })?;
+    Some(Header { name, value: if value.is_empty() { raw } else { value.as_bytes() } })
+}
+
+/// The address of a peer.
+fn peer(message: &[u8]) -> Option<&str> {
+    let (mut address, mut unused) = (None, "");
+    each(message, |number, content| match number {
+        1 => once(&mut address, content),
+        // Labels.
+        3 => None,
+        2 | 4 | 5 => put(&mut unused, content),
+        _ => Some(()),
+    })?;
+    let Some(address) = address else { return Some("") };
+    let (mut socket, mut others) = (None, false);
+    each(address, |number, content| match number {
+        1 => once(&mut socket, content),
+        // A pipe, or Envoy itself.
+        2 | 3 => {
+            others = true;
+            Some(())
+        }
+        _ => Some(()),
+    })?;
+    let mut host = "";
+    each(socket.filter(|_| !others)?, |number, content| match (number, content) {
+        (2, content) => put(&mut host, content),
+        (4 | 5 | 7, content) => put(&mut unused, content),
+        (1 | 3 | 6, Content::Varint) => Some(()),
+        (1 | 3 | 6, _) => None,
+        _ => Some(()),
+    })?;
+    Some(host)
+}
+
+/// The headers of `headers`, which is a map: of two entries of one name, the
+/// last would count. That is left to the generated types.
+#[derive(Default)]
+struct Map<'a> {
+    headers: Vec<Header<'a>>,
+    /// A bit for each name that there may be.
+    seen: u64,
+}
+
+impl<'a> Map<'a> {
+    fn add(&mut self, entry: &'a [u8]) -> Option<()> {
+        let (mut name, mut value) = ("", "");
+        each(entry, |number, content| match number {
+            1 => put(&mut name, content),
+            2 => put(&mut value, content),
+            _ => Some(()),
+        })?;
+        if self.headers.is_empty() {
+            self.headers.reserve(MAX_HEADERS / 2);
+        }
+        let ends = name.bytes().next().unwrap_or(0).wrapping_mul(7)
+            ^ name.bytes().next_back().unwrap_or(0).wrapping_mul(13);
+        let bit = 1 << ((usize::from(ends) + name.len()) % 64);
+        let is_new = self.seen & bit == 0 || self.headers.iter().all(|other| other.name != name);
+        self.seen |= bit;
+        if !is_new || self.headers.len() == MAX_HEADERS {
+            return None;
+        }
+        self.headers.push(Header { name, value: value.as_bytes() });
+        Some(())
+    }
+}
