@@ -1,1 +1,164 @@
-def run(room, pairs, seconds): return True
+"""What Envoy makes of a check: requests a second at the limit, and what a
+filter adds to the latency of a request."""
+
+import http.client
+import re
+import secrets
+import subprocess
+import sys
+
+import envoy_config as config
+import question
+from processes import LOADING, ROOT, Floor, Portcullis, Process, free_port, load, machine, median, mint, report
+
+VERSION = "1.40.0"
+CONNECTIONS = 32
+RATES = [1000, 5000]
+# Throughput of the recommended to that of the filter that asks the floor.
+BASE, RECOMMENDED, BOUND = "floor-tcp", "unix-few", 1.25
+
+
+class Variant:
+    def __init__(self, name, label, filters, server=None, decides=True):
+        self.name, self.label, self.filters, self.server, self.decides = name, label, filters, server, decides
+        self.port = free_port()
+        self.rate, self.envoy_cpu, self.server_cpu = [], [], []
+        self.late = {rate: {"p50": [], "p99": []} for rate in RATES}
+
+    def ask(self, bearer, path="/api/agents/seen", **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        if bearer:
+            headers["authorization"] = f"Bearer {bearer}"
+        connection.request("GET", path, headers={**question.BROWSER, "host": question.HOST, **headers})
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return answer
+
+    def verify(self, token):
+        """That it lets in whom it should, and nobody else; that what is forged
+        goes no further."""
+        statuses = [self.ask(bearer).status for bearer in (token, None, question.with_bad_signature(token))]
+        if statuses != ([200, 401, 401] if self.decides else [200, 200, 200]):
+            sys.exit(f"{self.name}: with a good token, none and a bad one: {statuses}")
+        if not isinstance(self.server, Portcullis):
+            return
+        forged = {name: "forged" for name in config.SEEN}
+        answer = self.ask(token, **forged)
+        seen = {name: answer.getheader(f"seen-{at}") for at, name in enumerate(config.SEEN)}
+        # Envoy writes `-` for what is not there.
+        seen = {name: value for name, value in seen.items() if value not in (None, "", "-")}
+        if answer.status != 200 or seen != {"x-user-id": "7", "x-user-role": "REGULAR"}:
+            sys.exit(f"{self.name} lets through what is forged: {answer.status} {seen}")
+
+    def limit(self, seconds, envoy, headers):
+        """Requests a second, and what they cost of CPU, here and there."""
+        envoy_before, server_before = envoy.cpu(), self.server.cpu() if self.server else 0
+        command = ["taskset", "-c", LOADING, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
+        command += [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+        said = subprocess.check_output([*command, f"http://127.0.0.1:{self.port}{question.PATH}"], text=True)
+        if "Non-2xx" in said or "Socket errors" in said:
+            sys.exit(f"{self.name}: not every request was let in:\n{said}")
+        requests = int(re.search(r"(\d+) requests in", said)[1])
+        self.rate.append(float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]))
+        self.envoy_cpu.append((envoy.cpu() - envoy_before) / requests * 1e6)
+        self.server_cpu.append(((self.server.cpu() - server_before) if self.server else 0) / requests * 1e6)
+
+    def latency(self, seconds, request):
+        for rate, times in self.late.items():
+            said = load(f"127.0.0.1:{self.port}", request, http1=True, rate=rate, seconds=seconds)
+            for name in times:
+                times[name].append(said[name])
+
+
+def variants(room, key):
+    floor = Floor("floor", room)
+    tcp = Portcullis("tcp", room, key)
+    unix = Portcullis("unix", room, key, check=f"unix:{room}/check.sock")
+    clusters = [config.cluster(server.name, server.target) for server in (floor, tcp, unix)]
+    few = config.by_regex()
+    return clusters, [
+        Variant("none", "no filter", [], decides=False),
+        Variant("jwt", "jwt_authn and rbac", config.jwt_and_rbac(key)),
+        Variant("floor-tcp", "ext_authz: (a), TCP, all headers", config.ext_authz("floor"), floor, decides=False),
+        Variant("tcp", "portcullis, TCP, all headers", config.ext_authz("tcp"), tcp),
+        Variant("tcp-few", "portcullis, TCP, what it needs", config.ext_authz("tcp", few), tcp),
+        Variant("unix", "portcullis, Unix, all headers", config.ext_authz("unix"), unix),
+        Variant("unix-few", "portcullis, Unix, what it needs", config.ext_authz("unix", few), unix),
+    ]
+
+
+def start(room, clusters, everyone):
+    binary = subprocess.check_output([ROOT / "envoy/install", VERSION], text=True).strip()
+    file = room / "envoy.json"
+    listeners = [config.listener(each.port, each.filters) for each in everyone]
+    file.write_text(config.json.dumps({"static_resources": {"listeners": listeners, "clusters": clusters}}))
+    options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+    envoy = Process("envoy", [binary, "-c", file, *options], room)
+
+    def listens():
+        try:
+            return everyone[0].ask(None).status
+        except OSError:
+            return None
+
+    envoy.wait(listens)
+    return envoy
+
+
+def run(room, pairs, seconds):
+    key = secrets.token_hex(32)
+    clusters, everyone = variants(room, key)
+    envoy = start(room, clusters, everyone)
+    token = mint(key)
+    headers = {"Host": question.HOST, **question.BROWSER, "authorization": f"Bearer {token}"}
+    request = room / "request"
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    request.write_text(f"GET {question.PATH} HTTP/1.1\r\n{lines}\r\n", newline="")
+    for each in everyone:
+        each.verify(token)
+        each.limit(1, envoy, headers)
+        # That was to warm up.
+        for seen in (each.rate, each.envoy_cpu, each.server_cpu):
+            seen.clear()
+    for turn in range(pairs):
+        for each in everyone:
+            each.limit(seconds, envoy, headers)
+        print(f"turn {turn + 1} of {pairs}: " + "  ".join(f"{e.name} {e.rate[-1]:.0f}/s" for e in everyone), flush=True)
+    for _ in range(pairs):
+        for each in everyone:
+            each.latency(seconds, request)
+    return show(everyone, pairs, seconds)
+
+
+def show(everyone, pairs, seconds):
+    by_name = {each.name: each for each in everyone}
+    none, base = by_name["none"], by_name[BASE]
+    print(f"\n{'':44} {'per s':>6} {'to (a)':>6} │ {'Envoy':>6} {'server':>6} CPU µs", end="")
+    print("".join(f" │ {'p50':>5} {'p99':>6} µs added at {rate}/s" for rate in RATES))
+    table = {}
+    for each in everyone:
+        added = {
+            rate: {name: median(x - y for x, y in zip(times[name], none.late[rate][name])) for name in times}
+            for rate, times in each.late.items()
+        }
+        row = table[each.name] = {
+            "label": each.label,
+            "requests_per_second": median(each.rate),
+            "to_floor": median(x / y for x, y in zip(each.rate, base.rate)),
+            "envoy_cpu_microseconds": median(each.envoy_cpu),
+            "server_cpu_microseconds": median(each.server_cpu),
+            "added_microseconds": added,
+            "turns": {"requests_per_second": each.rate, "microseconds": each.late},
+        }
+        print(
+            f"{each.name:10} {each.label:33} {row['requests_per_second']:6.0f} {row['to_floor']:6.2f} │ "
+            f"{row['envoy_cpu_microseconds']:6.1f} {row['server_cpu_microseconds']:6.1f}       "
+            + "".join(f" │ {times['p50']:5.0f} {times['p99']:6.0f}                   " for times in added.values())
+        )
+    value = table[RECOMMENDED]["to_floor"]
+    holds = round(value, 2) >= BOUND
+    print(f"\nthroughput, {RECOMMENDED} to {BASE}: {value:.2f}, at least {BOUND}: {'holds' if holds else 'DOES NOT HOLD'}")
+    bound = {"what": f"throughput, {RECOMMENDED} to {BASE}", "value": value, "at_least": BOUND, "holds": holds}
+    report("envoy", {"machine": machine(), "envoy": VERSION, "pairs": pairs, "seconds": seconds, "variants": table, "bounds": [bound]})
+    return holds
