@@ -76,7 +76,7 @@ def variants(room, key):
     tcp = Portcullis("tcp", room, key)
     unix = Portcullis("unix", room, key, check=f"unix:{room}/check.sock")
     clusters = [config.cluster(server.name, server.target) for server in (floor, tcp, unix)]
-    few = config.by_regex()
+    few = config.needed()
     return clusters, [
         Variant("none", "no filter", [], decides=False),
         Variant("jwt", "jwt_authn and rbac", config.jwt_and_rbac(key)),

@@ -38,6 +38,7 @@ type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 /// What somebody who implements the generated trait writes.
 struct Nothing;
 
+#[expect(clippy::unused_self, reason = "the generated trait has it")]
 impl Nothing {
     fn check(
         self: Arc<Self>,
