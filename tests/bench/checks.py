@@ -97,7 +97,7 @@ def h2load(target, asked, seconds):
     framed.write_bytes(question.framed(asked.read_bytes()))
     command = ["taskset", "-c", LOADING, "h2load", f"-c{CONNECTIONS}", f"-m{STREAMS}", f"-D{seconds}", "-d", str(framed)]
     command += ["-w28", "-W28", "-H", "te: trailers", "-H", "content-type: application/grpc"]
-    command += ["-H", "grpc-timeout: 250m", "-H", "x-envoy-internal: true", "-H", "x-forwarded-for: 10.0.0.5"]
+    command += ["-H", "grpc-timeout: 10S", "-H", "x-envoy-internal: true", "-H", "x-forwarded-for: 10.0.0.5"]
     said = subprocess.check_output([*command, f"http://{target}{METHOD}"], text=True)
     done = re.search(r"requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", said)
     if not done or done[1] != done[2] or {done[3], done[4], done[5]} != {"0"}:
