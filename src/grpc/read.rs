@@ -140,8 +140,9 @@ impl<'a> Question<'a> {
                     _ => Some(()),
                 })
             }
-            // Extensions and metadata.
-            10 | 11 | 13 => None,
+            // Metadata, which Envoy sends empty when there is none; extensions.
+            11 | 13 => matches!(content, Content::Bytes([])).then_some(()),
+            10 => None,
             _ => Some(()),
         })?;
         let mut http = None;

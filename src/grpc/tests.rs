@@ -215,6 +215,11 @@ fn any_http() -> impl Strategy<Value = HttpRequest> {
     )
 }
 
+fn metadata_of(name: &str) -> Metadata {
+    let filter_metadata = [(name.to_owned(), Struct::default())].into_iter().collect();
+    Metadata { filter_metadata, ..Metadata::default() }
+}
+
 fn any_question() -> impl Strategy<Value = CheckRequest> {
     let parts = (any_peer(), any_peer(), option::of(any_http()), any::<i64>(), 0..8, any_text());
     parts.prop_map(|(source, destination, http, seconds, odd, sni)| {
@@ -223,7 +228,8 @@ fn any_question() -> impl Strategy<Value = CheckRequest> {
             destination,
             request: Some(Request { time: Some(Timestamp { seconds, nanos: 1 }), http }),
             // Now and then what is left to the generated types.
-            metadata_context: (odd == 0).then(Metadata::default),
+            metadata_context: (odd == 0).then(|| metadata_of(&sni)),
+            route_metadata_context: (odd != 2).then(Metadata::default),
             tls_session: (odd > 4).then_some(TlsSession { sni }),
             ..AttributeContext::default()
         };

@@ -46,7 +46,7 @@ fn main() {
     let question = std::fs::read(question).unwrap();
     let now = Timestamp::from_secs(now.parse().unwrap());
     let environment = [("AUTH_JWT_SECRET".into(), key.into())];
-    let config = Config::load(&Sources::new(vec![], environment), false).unwrap();
+    let config = Config::load(&Sources::new(vec![], environment)).unwrap();
     let engine = app::engine(config, Arc::new(RevocationList::empty()));
     match part.as_str() {
         "decide" => decide(&engine, &question, now, times),
@@ -78,7 +78,7 @@ fn decide(engine: &Engine, question: &[u8], now: Timestamp, times: u64) {
 
 fn check(engine: Engine, question: &[u8], now: Timestamp, times: u64) {
     let checker = Checker::new(Arc::new(engine), Arc::new(Fixed(now)), DecisionLog::new(0.0));
-    let service = CheckService::new(Arc::new(checker), 1024 * 1024);
+    let service = CheckService::new(Arc::new(checker));
     let answer = CheckResponse::decode(service.answer(Some(question))).unwrap();
     assert!(matches!(answer.http_response, Some(HttpResponse::OkResponse(_))), "{answer:?}");
     for _ in 0..times {
