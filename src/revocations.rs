@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     store::{Cursor, Revocation, Store, StoreError},
-    token::RevocationList,
+    token::{MAX_LEEWAY, RevocationList},
 };
 
 /// How often the store is asked for what is new: a revocation is known
@@ -75,8 +75,6 @@ pub struct Follower {
     pub health: Arc<ListHealth>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// For how long after its end a token is still accepted.
-    pub leeway: Arc<ArcSwap<Duration>>,
 }
 
 impl Follower {
@@ -93,7 +91,7 @@ impl Follower {
                 Err(error) => self.health.failed(&error),
             }
             if swept.elapsed() > SWEEP {
-                self.list.forget_expired(self.clock.now(), **self.leeway.load());
+                self.list.forget_expired(self.clock.now(), MAX_LEEWAY);
                 swept = Instant::now();
             }
             tokio::select! {
@@ -110,11 +108,12 @@ impl Follower {
             if page.is_empty() {
                 return Ok(());
             }
-            let (now, leeway) = (self.clock.now(), **self.leeway.load());
+            let now = self.clock.now();
             for revocation in page {
                 match revocation {
-                    // One that has expired is refused for that.
-                    Revocation::Token(token, until) if until.plus(leeway) > now => {
+                    // One that has expired is refused for that, whatever the
+                    // leeway: it can be raised while the service runs.
+                    Revocation::Token(token, until) if until.plus(MAX_LEEWAY) > now => {
                         self.list.revoke_token(token, until);
                     }
                     Revocation::Token(..) => {}

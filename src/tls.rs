@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
+use ::aws_lc_rs::digest;
+use arc_swap::ArcSwap;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
@@ -22,6 +23,7 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
 use x509_cert::{Certificate, der::Decode as _};
 
 /// How often a failed handshake is told of: whoever connects can fail.
@@ -34,13 +36,13 @@ pub enum TlsError {
     #[error("there is no PEM certificate in it, or one that is broken")]
     Certificate,
     /// There is no key in the file.
-    #[error("there is no PEM private key in it, or one that is broken")]
+    #[error("there is no PEM private key in it, or one that is broken or encrypted")]
     Key,
     /// There is no certificate of an authority in the file.
     #[error("there is no PEM certificate of an authority in it, or one that is broken")]
     ClientCa,
     /// The key is another's, or of a kind that is not supported.
-    #[error("the key and the certificate do not belong together: {0}")]
+    #[error("the key is not that of the first certificate, the server's own: {0}")]
     Mismatch(String),
 }
 
@@ -49,6 +51,9 @@ pub enum TlsError {
 pub struct Tls {
     server: Arc<ServerConfig>,
     expires: i64,
+    asks_clients: bool,
+    /// What it is made of.
+    digest: [u8; 32],
 }
 
 /// Without the key.
@@ -72,6 +77,12 @@ impl Tls {
         client_ca: Option<&[u8]>,
         protocol: &[u8],
     ) -> Result<Self, TlsError> {
+        let mut digest = digest::Context::new(&digest::SHA256);
+        for part in [chain, key, client_ca.unwrap_or_default()] {
+            digest.update(&part.len().to_be_bytes());
+            digest.update(part);
+        }
+        let digest = digest.finish().as_ref().try_into().unwrap_or_default();
         let chain = certificates(chain).ok_or(TlsError::Certificate)?;
         let expires = chain.iter().map(expiry).min().flatten().ok_or(TlsError::Certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Key)?;
@@ -96,7 +107,13 @@ impl Tls {
         };
         let mut server = builder.with_single_cert(chain, key).map_err(mismatch)?;
         server.alpn_protocols = vec![protocol.to_vec()];
-        Ok(Self { server: Arc::new(server), expires })
+        Ok(Self { server: Arc::new(server), expires, asks_clients: client_ca.is_some(), digest })
+    }
+
+    /// Whether clients have to show a certificate.
+    #[must_use]
+    pub fn asks_clients(&self) -> bool {
+        self.asks_clients
     }
 
     /// When the first certificate of the chain expires, in seconds since 1970.
@@ -118,29 +135,45 @@ fn expiry(certificate: &CertificateDer<'_>) -> Option<i64> {
     i64::try_from(end.as_secs()).ok()
 }
 
+/// What new connections get, and when those that got it are to leave.
+#[derive(Debug, Default)]
+struct Current {
+    tls: Option<Tls>,
+    leave: CancellationToken,
+}
+
 /// The TLS that a listener has at the moment, if any.
 #[derive(Debug, Default)]
 pub struct TlsSwitch {
-    current: ArcSwapOption<ServerConfig>,
+    current: ArcSwap<Current>,
     complained: Mutex<Option<Instant>>,
 }
 
 impl TlsSwitch {
-    /// What new connections get. Sessions of the earlier one are not resumed,
-    /// so that whoever is not trusted any more does not come in by one.
+    /// What new connections get. Where it is another, sessions of the earlier
+    /// one are not resumed and its connections are asked to leave, so that
+    /// whoever is not trusted any more does not stay.
     pub fn set(&self, tls: Option<&Tls>) {
-        self.current.store(tls.map(|tls| Arc::clone(&tls.server)));
+        let before = self.current.load();
+        if before.tls.as_ref().map(|tls| tls.digest) != tls.map(|tls| tls.digest) {
+            let leave = CancellationToken::new();
+            self.current.store(Arc::new(Current { tls: tls.cloned(), leave }));
+            before.leave.cancel();
+        }
     }
 
-    /// A connection that has come. Nothing is read from it yet.
-    pub(crate) fn accept(self: &Arc<Self>, stream: TcpStream) -> Wire {
-        match self.current.load_full() {
+    /// A connection that has come, of which nothing is read yet, and when it is
+    /// to leave.
+    pub(crate) fn accept(self: &Arc<Self>, stream: TcpStream) -> (Wire, CancellationToken) {
+        let current = self.current.load();
+        let wire = match &current.tls {
             None => Wire::Plain(stream),
-            Some(config) => {
-                let accept = TlsAcceptor::from(config).accept(stream);
+            Some(tls) => {
+                let accept = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream);
                 Wire::Handshake(Box::new(accept), Arc::clone(self))
             }
-        }
+        };
+        (wire, current.leave.clone())
     }
 
     fn complain(&self, error: &io::Error) {

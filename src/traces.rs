@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long the collector may take for what is left when the service stops.
-const LAST_EXPORT: Duration = Duration::from_secs(5);
+const LAST_EXPORT: Duration = Duration::from_secs(3);
 
 /// Where spans go.
 #[derive(Clone, Debug, PartialEq, Eq)]

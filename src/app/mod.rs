@@ -191,7 +191,10 @@ impl App {
         }
         if let Some(traces) = traces {
             // What fails there has been told of.
-            let _ = tokio::task::spawn_blocking(move || traces.finish()).await;
+            tokio::select! {
+                _ = tokio::task::spawn_blocking(move || traces.finish()) => {}
+                () = stop_now.cancelled() => {}
+            }
         }
         Ok(())
     }
@@ -211,7 +214,6 @@ impl App {
             list: Arc::clone(list),
             health: Arc::clone(&in_force.internal.health),
             clock: Arc::clone(clock),
-            leeway: Arc::clone(&in_force.leeway),
         };
         let watch = AccountsWatch {
             accounts: Arc::clone(accounts),

@@ -96,7 +96,6 @@ pub(super) struct Generation {
     accounts: Arc<Accounts>,
     peers: Vec<IpNet>,
     lifecycle: LifecycleConfig,
-    leeway: Duration,
     max_lifetime: Duration,
     check_tls: Option<Tls>,
     http_tls: Option<Tls>,
@@ -139,8 +138,7 @@ impl Generation {
             metrics: Arc::clone(metrics),
         };
         let log = DecisionLog::new(config.telemetry.allowed_decisions);
-        let (leeway, max_lifetime) =
-            (config.tokens.settings.leeway, config.tokens.settings.max_lifetime);
+        let max_lifetime = config.tokens.settings.max_lifetime;
         let (peers, lifecycle) = (config.internal.peers.clone(), config.lifecycle);
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
         let engine = Arc::new(engine(config, Arc::clone(list)));
@@ -153,7 +151,6 @@ impl Generation {
             accounts,
             peers,
             lifecycle,
-            leeway,
             max_lifetime,
             check_tls,
             http_tls,
@@ -169,7 +166,6 @@ pub(super) struct InForce {
     pub(super) internal: Arc<Internal>,
     pub(super) router: Arc<ArcSwap<Router>>,
     pub(super) lifecycle: ArcSwap<LifecycleConfig>,
-    pub(super) leeway: Arc<ArcSwap<Duration>>,
     pub(super) check_tls: Arc<TlsSwitch>,
     pub(super) http_tls: Arc<TlsSwitch>,
 }
@@ -193,7 +189,6 @@ impl InForce {
             internal: Arc::new(internal),
             router: Arc::new(ArcSwap::from_pointee(first.router)),
             lifecycle: ArcSwap::from_pointee(first.lifecycle),
-            leeway: Arc::new(ArcSwap::from_pointee(first.leeway)),
             check_tls: Arc::default(),
             http_tls: Arc::default(),
             lasting,
@@ -209,7 +204,6 @@ impl InForce {
         let Lasting { store, accounts, .. } = &self.lasting;
         // Before a token that lives longer is let in.
         store.keep_cut_offs(next.max_lifetime);
-        self.leeway.store(Arc::new(next.leeway));
         self.internal.peers.store(Arc::new(next.peers));
         accounts.store(next.accounts);
         self.checker.replace(next.engine, next.log);

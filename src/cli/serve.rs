@@ -97,7 +97,7 @@ fn serve(config: Config, load: Loader) -> Result<ExitCode, ExitCode> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
             fail(NO, format!("the threads did not start: {error}"), "raise the limit on processes")
         })?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let Signals { stop, stop_now, reload } = Signals::listen().map_err(|error| {
             fail(NO, format!("signals cannot be handled: {error}"), "run it on a Unix system")
         })?;
@@ -105,7 +105,10 @@ fn serve(config: Config, load: Loader) -> Result<ExitCode, ExitCode> {
         let app = app.reloading(load, reload);
         app.run(stop, stop_now).await.map_err(|error| failed(&error))?;
         Ok(ExitCode::from(YES))
-    })
+    });
+    // Without a wait for what hangs in a file system.
+    runtime.shutdown_background();
+    ended
 }
 
 fn failed(error: &AppError) -> ExitCode {

@@ -61,6 +61,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// `[[rules]]`, compiled.
     pub policy: Policy,
+    /// Whether the rules are others than the built-in ones.
+    pub has_own_rules: bool,
     /// `[lifecycle]`.
     pub lifecycle: LifecycleConfig,
     /// `[telemetry]`.
@@ -157,6 +159,7 @@ impl Config {
         if let (Some(http), Some(login)) = (&http, &login) {
             login::check_origins(&root.table("login"), login, &http.public_url, &tokens.cookie);
         }
+        let has_own_rules = root.is_set("rules");
         let policy = rules::read(&mut root, roles);
         let lifecycle = LifecycleConfig::read(root.table("lifecycle"));
         let telemetry = TelemetryConfig::read(root.table("telemetry"), sources);
@@ -181,6 +184,7 @@ impl Config {
                     keys,
                     identity,
                     policy,
+                    has_own_rules,
                     lifecycle,
                     telemetry,
                     warnings,

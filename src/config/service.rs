@@ -62,12 +62,20 @@ impl TelemetryConfig {
             );
         }
         let endpoint = section.parsed("otlp_endpoint", http::URL, http::web_url);
-        section.finish();
         let endpoint = endpoint.map(String::from).or_else(|| {
             // The variables by which every OpenTelemetry exporter is told.
             let names = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-            names.into_iter().find_map(|name| sources.variable(name)?.into_string().ok())
+            let (name, url) = names.into_iter().find_map(|name| {
+                Some((name, sources.variable(name)?.into_string().unwrap_or_default()))
+            })?;
+            let parsed = http::web_url(&url);
+            if parsed.is_none() {
+                let mend = format!("set {name} to {}", http::URL);
+                section.problem("otlp_endpoint", format!("{name} is no such URL"), mend);
+            }
+            parsed.map(String::from)
         });
+        section.finish();
         let sampler_is_given = sources.variable("OTEL_TRACES_SAMPLER").is_some();
         let traces = endpoint.map(|endpoint| TraceSettings { endpoint, sampler_is_given });
         Self { log_format, allowed_decisions, traces }

@@ -7,7 +7,7 @@ use secrecy::SecretSlice;
 use super::{layers::Sources, reader::Section};
 use crate::{
     authz::{Forward, Origin, QueryOn},
-    token::{Key, KeyError, KeyRing, VerifierSettings},
+    token::{Key, KeyError, KeyRing, MAX_LEEWAY, VerifierSettings},
 };
 
 const MAKE_A_KEY: &str =
@@ -54,6 +54,14 @@ impl TokensConfig {
             leeway: section.duration("leeway"),
             max_lifetime: section.duration("max_lifetime"),
         };
+        if settings.leeway > MAX_LEEWAY {
+            let most = humantime::format_duration(MAX_LEEWAY);
+            section.problem(
+                "leeway",
+                "clocks do not differ that much",
+                format!("write at most {most}"),
+            );
+        }
         let lifetime = section.duration("lifetime");
         if settings.max_lifetime.is_zero() {
             section.problem("max_lifetime", "no token would be accepted", "write a duration");
@@ -126,6 +134,14 @@ fn keys(section: &mut Section<'_>, sources: &Sources) -> Option<KeyRing> {
     let tables = section.tables("keys");
     let given = !tables.is_empty();
     let mut keys: Vec<Key> = tables.into_iter().filter_map(configured_key).collect();
+    if !given && section.is_set("keys") {
+        section.problem(
+            "keys",
+            "the list is empty",
+            "name a key, or leave the list out for AUTH_JWT_SECRET",
+        );
+        return None;
+    }
     if !given {
         keys.extend(key_without_configuration(section, sources));
         if keys.is_empty() {

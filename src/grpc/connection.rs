@@ -77,7 +77,7 @@ pub(super) async fn serve(
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let found = Found::default();
+    let (found, stream_leave) = (Found::default(), stream.leave.clone());
     let service = service_fn(move |request| services.clone().call(request, limits.message_bytes));
     let connection = http2::Builder::new(found.clone())
         .timer(TokioTimer::new())
@@ -90,7 +90,7 @@ pub(super) async fn serve(
         .keep_alive_timeout(limits.keepalive_timeout)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let mut leaves = pin!(leaves(limits.connection_age, stop));
+    let mut leaves = pin!(leaves(limits.connection_age, stop, stream_leave));
     let mut is_leaving = false;
     let mut streams = FuturesUnordered::new();
     poll_fn(|task| {
@@ -117,9 +117,10 @@ pub(super) async fn serve(
 }
 
 /// Ends when the connection should.
-async fn leaves(age: Duration, stop: CancellationToken) {
+async fn leaves(age: Duration, stop: CancellationToken, leave: CancellationToken) {
     tokio::select! {
         () = tokio::time::sleep(age) => {}
         () = stop.cancelled() => {}
+        () = leave.cancelled() => {}
     }
 }

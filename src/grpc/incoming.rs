@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 use tokio_stream::Stream;
-use tokio_util::either::Either;
+use tokio_util::{either::Either, sync::CancellationToken};
 
 use crate::{
     config::Listen,
@@ -69,16 +69,17 @@ impl Listener {
         }
     }
 
-    async fn accept(&self, tls: &Arc<TlsSwitch>) -> io::Result<Connection> {
+    async fn accept(&self, tls: &Arc<TlsSwitch>) -> io::Result<(Connection, CancellationToken)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Connection::Left(tls.accept(stream)))
+                let (wire, leave) = tls.accept(stream);
+                Ok((Connection::Left(wire), leave))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok(Connection::Right(stream))
+                Ok((Connection::Right(stream), CancellationToken::new()))
             }
         }
     }
@@ -99,8 +100,8 @@ impl Listener {
                 let place = Arc::clone(&places).acquire_owned().await.ok()?;
                 loop {
                     match listener.accept(&tls).await {
-                        Ok(connection) => {
-                            let guarded = Guarded::new(connection, place, lifetime);
+                        Ok((connection, leave)) => {
+                            let guarded = Guarded::new(connection, leave, place, lifetime);
                             return Some((guarded, (listener, places, tls)));
                         }
                         Err(error) => {
@@ -149,6 +150,8 @@ type Connection = Either<Wire, UnixStream>;
 /// in time, and that ends when its time is over.
 pub(super) struct Guarded {
     connection: Connection,
+    /// When it is to end, since it came by a trust that is over.
+    pub(super) leave: CancellationToken,
     /// First for the preface, then for the whole connection.
     deadline: Pin<Box<Sleep>>,
     ends_at: Instant,
@@ -157,9 +160,15 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    fn new(connection: Connection, place: OwnedSemaphorePermit, lifetime: Duration) -> Self {
+    fn new(
+        connection: Connection,
+        leave: CancellationToken,
+        place: OwnedSemaphorePermit,
+        lifetime: Duration,
+    ) -> Self {
         Self {
             connection,
+            leave,
             deadline: Box::pin(tokio::time::sleep(PREFACE_TIMEOUT)),
             ends_at: Instant::now() + lifetime,
             preface_missing: PREFACE_BYTES,

@@ -15,11 +15,12 @@ impl Format {
     /// The one that an `Accept` header asks for.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") {
-            Self::OpenMetrics
-        } else {
-            Self::Prometheus
-        }
+        let mut types = accept.split(',').map(|item| item.split(';').map(str::trim));
+        let is_wanted = types.any(|mut item| {
+            item.next() == Some("application/openmetrics-text")
+                && !item.any(|parameter| matches!(parameter, "q=0" | "q=0.0"))
+        });
+        if is_wanted { Self::OpenMetrics } else { Self::Prometheus }
     }
 
     /// Its media type.

@@ -19,7 +19,7 @@ pub use mint::{MintError, Minter, NewToken};
 pub use refusal::Refusal;
 pub use revocation::{RevocationList, TokenRef};
 pub use role::{Role, RoleSet, Roles, RolesError};
-pub use verify::{Verifier, VerifierSettings, peek};
+pub use verify::{MAX_LEEWAY, Verifier, VerifierSettings, peek};
 
 #[cfg(test)]
 mod tests;

@@ -47,6 +47,10 @@ pub struct Verifier {
     known: KnownTokens,
 }
 
+/// The most that `leeway` may be: for so long after its end, a revoked token is
+/// remembered.
+pub const MAX_LEEWAY: Duration = Duration::from_secs(3600);
+
 impl Verifier {
     /// A verifier of these parts.
     #[must_use]

@@ -129,11 +129,11 @@ impl HttpServer {
             // Answers are small, and whoever asks waits for them.
             let _ = stream.set_nodelay(true);
             let (answers, stop) = (answers.clone(), stop.clone());
-            let mut wire = tls.accept(stream);
+            let (mut wire, leave) = tls.accept(stream);
             connections.spawn(async move {
                 let shaken = std::future::poll_fn(|task| wire.poll_ready(task));
                 if let Ok(Ok(())) = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken).await {
-                    connection(wire, peer, answers, stop).await;
+                    connection(wire, peer, answers, [stop, leave]).await;
                 }
                 drop(place);
             });
@@ -167,7 +167,7 @@ async fn connection(
     stream: Wire,
     peer: SocketAddr,
     answers: impl Answers,
-    stop: CancellationToken,
+    [stop, leave]: [CancellationToken; 2],
 ) {
     let requests = Arc::new(Requests::default());
     let counted = Arc::clone(&requests);
@@ -200,6 +200,7 @@ async fn connection(
             _ = connection.as_mut() => return,
             _ = watch.tick() => {}
             () = stop.cancelled() => break,
+            () = leave.cancelled() => break,
         }
         let idle = requests.when_idle();
         if (idle.is_some() && idle == before) || born.elapsed() >= MAX_CONNECTION_AGE {

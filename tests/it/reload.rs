@@ -1,6 +1,8 @@
 //! A changed configuration is taken over while the service runs.
 
 use std::{
+    io::Write as _,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,7 +17,8 @@ use tonic::transport::Endpoint;
 use crate::{
     grpc::{bearer, question},
     mount::Mount,
-    replica::{CONTROL_PLANE, Replica, body, users},
+    pki::Authority,
+    replica::{CONTROL_PLANE, PASSWORD, Replica, body, users},
     support::eventually,
 };
 
@@ -168,21 +171,170 @@ fn kid(token: &str) -> String {
     serde_json::from_slice::<Value>(&header).unwrap()["kid"].as_str().unwrap().to_owned()
 }
 
+fn refusals(replica: &Replica) -> usize {
+    replica.running.log().matches("the configuration was not reloaded").count()
+}
+
+/// Does something, and waits until a configuration is refused for it.
+fn refused(replica: &Replica, change: impl FnOnce()) {
+    let before = refusals(replica);
+    change();
+    eventually("a refusal", || (refusals(replica) > before).then_some(()));
+}
+
 #[tokio::test]
-async fn what_takes_a_restart_is_named_and_the_rest_is_taken_over() {
-    let mount = Mount::new(&[("portcullis.toml", &toml("/a", ""))]);
+async fn what_would_open_a_door_takes_a_restart() {
+    let ca = Authority::new("ours");
+    let own = ca.issue(1, 2099);
+    let people = users(&[("7", "ann", "REGULAR", false)]);
+    let tls = "[check]\ntls = { cert_file = \"tls.crt\", key_file = \"tls.key\", client_ca_file = \"ca.crt\" }\n";
+    let login = "[login]\nusers_file = \"users.toml\"\n";
+    let before = toml("/a", &format!("{tls}{login}"));
+    let ca_pem = ca.pem();
+    let files = |toml| {
+        [
+            ("portcullis.toml", toml),
+            ("tls.crt", own.certificate.as_str()),
+            ("tls.key", own.key.as_str()),
+            ("ca.crt", ca_pem.as_str()),
+            ("users.toml", people.as_str()),
+        ]
+    };
+    let mount = Mount::new(&files(&before));
     let replica = Replica::serving(&mount.file("portcullis.toml"));
-    let more = "[store]\nprefix = \"other:\"\n[telemetry]\nlog_format = \"text\"\n";
-    reloaded(&replica, || mount.swap(&[("portcullis.toml", &toml("/b", more))]));
-    assert_eq!(check(&replica, "/b", None).await.0, 0);
-    let log = replica.running.log();
-    for key in ["store", "telemetry.log_format"] {
-        assert!(
-            log.contains(&format!("\"message\":\"takes a restart to change\",\"key\":\"{key}\"")),
-            "{log}"
-        );
+    let without_rules = before.split("[[rules]]").next().unwrap().to_owned();
+    let cases = [
+        (toml("/b", login), "check.tls"),
+        (before.replace(", client_ca_file = \"ca.crt\"", ""), "check.tls.client_ca_file"),
+        (
+            toml(
+                "/b",
+                &format!(
+                    "http.public_url = \"https://a\"\nhttp.tls = {{ cert_file = \"tls.crt\", key_file = \"tls.key\" }}\n{tls}{login}"
+                ),
+            ),
+            "http.tls",
+        ),
+        (toml("/b", tls), "login.users_file"),
+        (without_rules, "rules"),
+        (toml("/b", &format!("{tls}max_message_bytes = 2048\n{login}")), "check.max_message_bytes"),
+        (toml("/b", &format!("{tls}{login}[store]\nprefix = \"other:\"\n")), "store"),
+        (
+            toml("/b", &format!("{tls}{login}[telemetry]\nlog_format = \"text\"\n")),
+            "telemetry.log_format",
+        ),
+    ];
+    for (text, key) in &cases {
+        refused(&replica, || mount.swap(&files(text)));
+        let line = format!("\"message\":\"takes a restart\",\"key\":\"{key}\"");
+        assert!(replica.running.log().contains(&line), "{key}: {}", replica.running.log());
+        assert!(replica.metric("portcullis_config_last_reload_successful").await < 0.5);
     }
-    assert!(!log.contains("restart to change\",\"key\":\"check.listen\""));
+    // All accounts gone.
+    let mut empty = files(&before);
+    empty[4].1 = "# nobody\n";
+    refused(&replica, || mount.swap(&empty));
+    assert!(replica.running.log().contains("no account left"));
+    assert_eq!(reloads(&replica), 0);
+    reloaded(&replica, || mount.swap(&files(&before)));
+    assert!(replica.metric("portcullis_config_last_reload_successful").await > 0.5);
+}
+
+#[tokio::test]
+async fn a_file_that_is_lost_or_cut_is_no_configuration() {
+    let room = tempfile::tempdir().unwrap();
+    let file = room.path().join("portcullis.toml");
+    std::fs::write(&file, toml("/a", "")).unwrap();
+    let replica = Replica::serving(&file);
+    // Emptied, as by a disk that is full; a directory; gone; a pipe.
+    refused(&replica, || std::fs::write(&file, "").unwrap());
+    refused(&replica, || {
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+    });
+    refused(&replica, || std::fs::remove_dir(&file).unwrap());
+    refused(&replica, || {
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    });
+    refused(&replica, || replica.running.signal("HUP"));
+    assert_eq!(check(&replica, "/a", None).await.0, 0);
+    std::fs::remove_file(&file).unwrap();
+    reloaded(&replica, || std::fs::write(&file, toml("/b", "")).unwrap());
+    assert_eq!(check(&replica, "/b", None).await.0, 0);
+
+    // Written in two halves, each of which is one: only the whole counts, also
+    // when a signal comes between them.
+    let whole = toml("/c", "");
+    let end = "[[rules]]\nname = \"all\"\npath_prefix = \"/\"\naccess = \"public\"\n";
+    reloaded(&replica, || {
+        let mut open = std::fs::File::create(&file).unwrap();
+        open.write_all(end.as_bytes()).unwrap();
+        open.sync_all().unwrap();
+        replica.running.signal("HUP");
+        open.set_len(0).unwrap();
+        std::io::Seek::rewind(&mut open).unwrap();
+        open.write_all(whole.as_bytes()).unwrap();
+    });
+    assert_eq!(check(&replica, "/c", None).await, (0, "open".into()));
+    assert_eq!(check(&replica, "/d", None).await.0, 7);
+
+    // Whoever may not read it at first may do so later: the content is the same.
+    let mode = |mode| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    reloaded(&replica, || mode(0o600));
+}
+
+#[test]
+fn a_pipe_that_nobody_writes_to_keeps_nobody_from_stopping() {
+    let room = tempfile::tempdir().unwrap();
+    let (file, key) = (room.path().join("portcullis.toml"), room.path().join("2.key"));
+    std::fs::write(&file, toml("/a", "")).unwrap();
+    let mut replica = Replica::serving(&file);
+    assert!(Command::new("mkfifo").arg(&key).status().unwrap().success());
+    // It is read, since nothing was known of it before.
+    let keys = "tokens.keys = [{ kid = \"2\", secret_file = \"2.key\" }]\n";
+    std::fs::write(&file, toml("/a", keys)).unwrap();
+    let id = replica.running.child.id();
+    eventually("a thread that waits in the pipe", || {
+        let tasks = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
+        // In `openat`, as x86-64 and as others number it.
+        let waits = |task: std::fs::DirEntry| {
+            let call = std::fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
+            call.starts_with("257 ") || call.starts_with("56 ")
+        };
+        tasks.flatten().any(waits).then_some(())
+    });
+    replica.running.signal("TERM");
+    assert_eq!(replica.running.ended(), Some(0));
+}
+
+#[tokio::test]
+async fn a_revoked_token_stays_so_when_the_leeway_is_raised() {
+    let config = |leeway: &str| {
+        toml(
+            "/a",
+            &format!(
+                "[tokens]\nleeway = \"{leeway}\"\nlifetime = \"2s\"\n[login]\nusers_file = \"users.toml\"\n"
+            ),
+        )
+    };
+    let people = users(&[("7", "ann", "REGULAR", false)]);
+    let before = config("0s");
+    let mount = Mount::new(&[("portcullis.toml", &before), ("users.toml", &people)]);
+    let replica = Replica::serving(&mount.file("portcullis.toml")).ready().await;
+    let signed_in = replica.post("/session", &body("ann", PASSWORD)).send().await.unwrap();
+    let answer: Value = signed_in.json().await.unwrap();
+    let token = answer["token"].as_str().unwrap().to_owned();
+    let out = replica.client.post(replica.url("/session/logout")).bearer_auth(&token);
+    assert_eq!(out.send().await.unwrap().status(), 200);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    reloaded(&replica, || {
+        mount.swap(&[("portcullis.toml", &config("30m")), ("users.toml", &people)]);
+    });
+    assert_eq!(replica.session(&token).await, 401, "revoked, and not expired any more");
+    assert!(replica.running.log().contains("was reloaded"));
 }
 
 #[tokio::test]

@@ -162,13 +162,13 @@ async fn certificates_are_renewed_without_a_restart() {
     let (new, wrong) = (ca.issue(2, 2099), ca.issue(3, 2099));
     let torn = Issued { key: wrong.key, ..new.clone() };
     mount.swap(&files(TLS, &torn, &ca.pem()));
-    replica.says("do not belong together");
+    replica.says("the key is not that of the first certificate");
     assert_eq!(serial(&ca, replica.check).await, 1);
 
     mount.swap(&files(TLS, &new, &ca.pem()));
     replica.says("was reloaded");
     assert_eq!((serial(&ca, replica.check).await, serial(&ca, replica.http).await), (2, 2));
-    assert!(is_answered(open.clone()).await, "a connection that was open goes on");
+    assert!(is_answered(open.clone()).await, "whoever was there comes again");
     assert!((replica.metric(&expiry("check")).await - portcullis_expiry(2099)).abs() < 0.5);
 
     // Another authority for gateways: the old certificate does not open anew.
@@ -179,6 +179,7 @@ async fn certificates_are_renewed_without_a_restart() {
         (replica.running.log().matches("was reloaded").count() > reloads).then_some(())
     });
     assert!(!is_let_in(&replica, ca.client(Some(&gateway))).await);
+    assert!(!is_answered(open).await, "nor does it stay");
     assert!(is_let_in(&replica, ca.client(Some(&other.issue(8, 2099)))).await);
 }
 
