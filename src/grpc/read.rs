@@ -39,7 +39,17 @@ enum Content<'a> {
 }
 
 impl<'a> Fields<'a> {
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
+        // Nearly always one byte.
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Some(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0;
         for (at, byte) in self.rest.iter().take(10).enumerate() {
             // The tenth byte holds the last bit of 64.
@@ -113,6 +123,13 @@ fn put<'a>(slot: &mut &'a str, content: Content<'a>) -> Option<()> {
     let Content::Bytes(bytes) = content else { return None };
     *slot = text(bytes)?;
     Some(())
+}
+
+/// The same, as bytes that are text.
+fn put_bytes<'a>(slot: &mut &'a [u8], content: Content<'a>) -> Option<()> {
+    let Content::Bytes(bytes) = content else { return None };
+    // Much faster told than that it is UTF-8.
+    (bytes.is_ascii() || text(bytes).is_some()).then(|| *slot = bytes)
 }
 
 impl<'a> Question<'a> {
@@ -196,10 +213,10 @@ fn request_of(http: &[u8]) -> Option<(CheckInput<'_>, &str)> {
 
 /// An entry of `header_map`.
 fn listed(header: &[u8]) -> Option<Header<'_>> {
-    let (mut name, mut value, mut raw) = ("", "", &[][..]);
+    let (mut name, mut value, mut raw) = ("", &[][..], &[][..]);
     each(header, |number, content| match (number, content) {
         (1, content) => put(&mut name, content),
-        (2, content) => put(&mut value, content),
+        (2, content) => put_bytes(&mut value, content),
         (3, Content::Bytes(bytes)) => {
             raw = bytes;
             Some(())
@@ -207,7 +224,7 @@ fn listed(header: &[u8]) -> Option<Header<'_>> {
         (3, _) => None,
         _ => Some(()),
     })?;
-    Some(Header { name, value: if value.is_empty() { raw } else { value.as_bytes() } })
+    Some(Header { name, value: if value.is_empty() { raw } else { value } })
 }
 
 /// The address of a peer.
@@ -253,10 +270,10 @@ struct Map<'a> {
 
 impl<'a> Map<'a> {
     fn add(&mut self, entry: &'a [u8]) -> Option<()> {
-        let (mut name, mut value) = ("", "");
+        let (mut name, mut value) = ("", &[][..]);
         each(entry, |number, content| match number {
             1 => put(&mut name, content),
-            2 => put(&mut value, content),
+            2 => put_bytes(&mut value, content),
             _ => Some(()),
         })?;
         if self.headers.is_empty() {
@@ -270,7 +287,7 @@ impl<'a> Map<'a> {
         if !is_new || self.headers.len() == MAX_HEADERS {
             return None;
         }
-        self.headers.push(Header { name, value: value.as_bytes() });
+        self.headers.push(Header { name, value });
         Some(())
     }
 }

@@ -131,6 +131,9 @@ impl Backwards {
     }
 
     fn varint(&mut self, mut value: u64) {
+        if let Ok(byte @ 0..0x80) = u8::try_from(value) {
+            return self.bytes(&[byte]);
+        }
         let (mut bytes, mut count) = ([0; 10], 0);
         for byte in &mut bytes {
             count += 1;

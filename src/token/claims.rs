@@ -71,23 +71,25 @@ impl Claims {
     ///
     /// [`Refusal::MissingClaim`] and [`Refusal::BadClaim`];
     /// [`Refusal::BadAudience`] for an `aud` of another type.
-    pub(super) fn read(payload: &Members<'_>, roles: &Roles) -> Result<Self, Refusal> {
-        let required = |name| payload.get(name).ok_or(Refusal::MissingClaim);
+    pub(super) fn read(mut payload: Members<'_>, roles: &Roles) -> Result<Self, Refusal> {
+        let payload = &mut payload;
+        let required =
+            |name, payload: &mut Members<'_>| payload.take(name).ok_or(Refusal::MissingClaim);
         Ok(Self {
-            expires_at: time(required("exp")?)?,
-            name: text(required("sub")?)?,
-            user_id: user_id(required("userId")?)?,
-            role: required("role")?
+            expires_at: time(&required("exp", payload)?)?,
+            name: text(required("sub", payload)?)?,
+            user_id: user_id(required("userId", payload)?)?,
+            role: required("role", payload)?
                 .as_str()
                 .and_then(|name| roles.get(name))
                 .ok_or(Refusal::BadClaim)?,
-            email: payload.get("email").map(email).transpose()?.flatten(),
-            issued_at: payload.get("iat").map(time).transpose()?,
-            not_before: payload.get("nbf").map(time).transpose()?,
-            issuer: payload.get("iss").map(text).transpose()?,
-            audience: payload.get("aud").map(audience).transpose()?,
-            token_id: payload.get("jti").map(text).transpose()?,
-            is_sso: payload.get("login_method").is_some_and(|method| method == "sso"),
+            email: payload.take("email").map(email).transpose()?.flatten(),
+            issued_at: payload.take("iat").as_ref().map(time).transpose()?,
+            not_before: payload.take("nbf").as_ref().map(time).transpose()?,
+            issuer: payload.take("iss").map(text).transpose()?,
+            audience: payload.take("aud").map(audience).transpose()?,
+            token_id: payload.take("jti").map(text).transpose()?,
+            is_sso: payload.take("login_method").is_some_and(|method| method == "sso"),
         })
     }
 }
@@ -103,34 +105,37 @@ fn time(value: &Value) -> Result<Timestamp, Refusal> {
     }
 }
 
-fn text(value: &Value) -> Result<String, Refusal> {
+fn text(value: Value) -> Result<String, Refusal> {
     match value {
-        Value::String(text) if !text.is_empty() => Ok(text.clone()),
+        Value::String(text) if !text.is_empty() => Ok(text),
         _ => Err(Refusal::BadClaim),
     }
 }
 
-fn user_id(value: &Value) -> Result<UserId, Refusal> {
+fn user_id(value: Value) -> Result<UserId, Refusal> {
     let id = match value {
-        Value::String(id) => UserId::new(id.clone()),
+        Value::String(id) => UserId::new(id),
         Value::Number(id) if id.is_i64() || id.is_u64() => UserId::new(id.to_string()),
         _ => None,
     };
     id.ok_or(Refusal::BadClaim)
 }
 
-fn email(value: &Value) -> Result<Option<String>, Refusal> {
+fn email(value: Value) -> Result<Option<String>, Refusal> {
     match value {
         Value::Null => Ok(None),
-        Value::String(email) => Ok((!email.is_empty()).then(|| email.clone())),
+        Value::String(email) => Ok(Some(email).filter(|email| !email.is_empty())),
         _ => Err(Refusal::BadClaim),
     }
 }
 
-fn audience(value: &Value) -> Result<Vec<String>, Refusal> {
-    let name = |value: &Value| value.as_str().map(str::to_owned).ok_or(Refusal::BadAudience);
+fn audience(value: Value) -> Result<Vec<String>, Refusal> {
+    let name = |value| match value {
+        Value::String(name) => Ok(name),
+        _ => Err(Refusal::BadAudience),
+    };
     match value {
-        Value::Array(names) => names.iter().map(name).collect(),
+        Value::Array(names) => names.into_iter().map(name).collect(),
         one => Ok(vec![name(one)?]),
     }
 }

@@ -27,6 +27,12 @@ impl<'a> Members<'a> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
+    /// The value of the member of this name, once.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        let (_, value) = self.0.iter_mut().find(|(key, _)| key == name)?;
+        Some(value.take())
+    }
+
     /// The members as one JSON value, for showing to a person.
     pub(crate) fn into_value(self) -> Value {
         Value::Object(self.0.into_iter().map(|(key, value)| (key.into_owned(), value)).collect())

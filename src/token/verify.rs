@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwapOption;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
@@ -19,6 +20,9 @@ use crate::clock::Timestamp;
 /// A header is read before anybody has vouched for it: few members will do.
 const MAX_HEADER_MEMBERS: usize = 16;
 const MAX_CLAIMS: usize = 256;
+
+/// The longest header that is kept, in bytes.
+const MAX_KEPT_HEADER: usize = 256;
 
 /// Header parameters by which a token would bring its own key.
 const KEYS_IN_HEADER: [&str; 4] = ["jwk", "jku", "x5c", "x5u"];
@@ -45,6 +49,14 @@ pub struct Verifier {
     roles: Roles,
     revoked: Arc<RevocationList>,
     known: KnownTokens,
+    last_header: ArcSwapOption<AcceptedHeader>,
+}
+
+/// A header that can be accepted, as it was written.
+#[derive(Debug)]
+struct AcceptedHeader {
+    text: Box<str>,
+    kid: Option<String>,
 }
 
 /// The most that `leeway` may be: for so long after its end, a revoked token is
@@ -60,7 +72,14 @@ impl Verifier {
         roles: Roles,
         revoked: Arc<RevocationList>,
     ) -> Self {
-        Self { keys, settings, roles, revoked, known: KnownTokens::default() }
+        Self {
+            keys,
+            settings,
+            roles,
+            revoked,
+            known: KnownTokens::default(),
+            last_header: ArcSwapOption::empty(),
+        }
     }
 
     /// The roles that a token may name.
@@ -110,22 +129,38 @@ impl Verifier {
     /// A token that one of the keys has signed.
     fn read(&self, token: &str) -> Result<Known, Refusal> {
         let parts = Parts::split(token)?;
-        let kid = accept_header(&parts.header()?)?;
+        let header = self.accepted(&parts)?;
 
-        let mut candidates = self.keys.candidates(kid.as_deref()).peekable();
+        let mut candidates = self.keys.candidates(header.kid.as_deref()).peekable();
         if candidates.peek().is_none() {
             return Err(Refusal::UnknownKey);
         }
         // Decoded to hold it to its canonical spelling, which the
         // comparison of the bytes would not.
-        decode(parts.signature)?;
-        if !candidates.any(|key| key.verifies(parts.signing_input, parts.signature)) {
+        let signature = decode(parts.signature)?;
+        if !candidates.any(|key| key.verifies(parts.signing_input, &signature)) {
             return Err(Refusal::BadSignature);
         }
 
         let payload = decode(parts.payload)?;
         let payload = Members::parse(&payload, MAX_CLAIMS).map_err(|_| Refusal::Malformed)?;
-        Ok(Known::new(token, Claims::read(&payload, &self.roles)?))
+        Ok(Known::new(token, Claims::read(payload, &self.roles)?))
+    }
+
+    /// The header of a token, when it can be accepted. Nearly all tokens have
+    /// the very same one, which is read once.
+    fn accepted(&self, parts: &Parts<'_>) -> Result<Arc<AcceptedHeader>, Refusal> {
+        if let Some(last) = self.last_header.load_full()
+            && *last.text == *parts.header
+        {
+            return Ok(last);
+        }
+        let kid = accept_header(&decode(parts.header)?)?;
+        let header = Arc::new(AcceptedHeader { text: parts.header.into(), kid });
+        if header.text.len() <= MAX_KEPT_HEADER {
+            self.last_header.store(Some(Arc::clone(&header)));
+        }
+        Ok(header)
     }
 
     /// What names a token that one of the keys has signed, and its end, also
@@ -207,10 +242,6 @@ impl<'a> Parts<'a> {
             return Err(Refusal::Malformed);
         }
         Ok(Self { header, payload, signature, signing_input })
-    }
-
-    fn header(&self) -> Result<Vec<u8>, Refusal> {
-        decode(self.header)
     }
 }
 
