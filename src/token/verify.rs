@@ -10,7 +10,7 @@ use super::{
     claims::Claims,
     json::Members,
     key::KeyRing,
-    known::{Known, KnownTokens},
+    known::{KnownTokens, name},
     refusal::Refusal,
     revocation::{RevocationList, TokenRef},
     role::Roles,
@@ -111,23 +111,25 @@ impl Verifier {
     /// The first [`Refusal`] met. No claim is looked at before a key has
     /// vouched for it.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
-        let known = if let Some(known) = self.known.find(token) {
-            known
+        let known = self.known.find(token);
+        let claims = if let Some(known) = &known {
+            Arc::clone(&known.claims)
         } else {
-            let known = Arc::new(self.read(token)?);
-            self.known.keep(&known);
-            known
+            let claims = Arc::new(self.read(token)?);
+            self.known.meet(token, &claims);
+            claims
         };
-        self.check_times(&known.claims, now)?;
-        self.check_parties(&known.claims)?;
-        if self.revoked.refuses(&known.claims, || known.name()) {
+        self.check_times(&claims, now)?;
+        self.check_parties(&claims)?;
+        let name = || known.map_or_else(|| name(token, &claims), |known| known.name());
+        if self.revoked.refuses(&claims, name) {
             return Err(Refusal::Revoked);
         }
-        Ok(Arc::clone(&known.claims))
+        Ok(claims)
     }
 
-    /// A token that one of the keys has signed.
-    fn read(&self, token: &str) -> Result<Known, Refusal> {
+    /// The claims of a token that one of the keys has signed.
+    fn read(&self, token: &str) -> Result<Claims, Refusal> {
         let parts = Parts::split(token)?;
         let header = self.accepted(&parts)?;
 
@@ -144,7 +146,7 @@ impl Verifier {
 
         let payload = decode(parts.payload)?;
         let payload = Members::parse(&payload, MAX_CLAIMS).map_err(|_| Refusal::Malformed)?;
-        Ok(Known::new(token, Claims::read(payload, &self.roles)?))
+        Claims::read(payload, &self.roles)
     }
 
     /// The header of a token, when it can be accepted. Nearly all tokens have
@@ -170,8 +172,8 @@ impl Verifier {
     ///
     /// A [`Refusal`] when it is none of ours.
     pub fn name_of(&self, token: &str) -> Result<(TokenRef, Timestamp), Refusal> {
-        let known = self.read(token)?;
-        Ok((known.name(), known.claims.expires_at))
+        let claims = self.read(token)?;
+        Ok((name(token, &claims), claims.expires_at))
     }
 
     fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
