@@ -152,6 +152,10 @@ pub(crate) fn envoy(mode: Mode) -> String {
         let at = config.find(begin).unwrap();
         let grpc = &config[at..at + config[at..].find(end).unwrap() + end.len()].to_owned();
         config = replace(&config, grpc, &read("envoy/http_service.yaml"));
+        // It has its own list of headers.
+        let begin = config.find("                      # What a decision can need").unwrap();
+        let end = begin + config[begin..].find("                  - name:").unwrap();
+        config.replace_range(begin..end, "");
         let cluster = read("envoy/portcullis_internal.yaml");
         config = replace(&config, "  clusters:\n", &format!("  clusters:\n{cluster}"));
     }
