@@ -4,7 +4,7 @@
 //! # The way of a request
 //!
 //! ```text
-//! gateway ── gRPC ──> grpc::CheckService      bytes -> CheckInput
+//! gateway ── gRPC ──> grpc::CheckService      bytes -> CheckInput, without a copy
 //!                       checker::Checker      the engine of the moment, the clock; log, count, trace
 //!                         authz::Engine       the decision: host, path, rule, …
 //!                           token::Verifier   … token, revocation, …

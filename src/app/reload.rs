@@ -71,7 +71,8 @@ impl Fixed {
         }
     }
 
-    /// The keys in which the other differs.
+    /// The keys by which the other is none that can follow. Rules and accounts
+    /// may come; to lose them is a mistake.
     fn differences(&self, other: &Self) -> Vec<&'static str> {
         [
             ("check.listen", self.check != other.check),
@@ -81,8 +82,8 @@ impl Fixed {
             ("check.tls", self.has_tls[0] != other.has_tls[0]),
             ("http.tls", self.has_tls[1] != other.has_tls[1]),
             ("check.tls.client_ca_file", self.asks_gateways != other.asks_gateways),
-            ("rules", self.has_own_rules != other.has_own_rules),
-            ("login.users_file", self.has_users_file != other.has_users_file),
+            ("rules", self.has_own_rules && !other.has_own_rules),
+            ("login.users_file", self.has_users_file && !other.has_users_file),
             ("store", self.store != other.store),
             ("telemetry.log_format", self.log_format != other.log_format),
             ("telemetry.otlp_endpoint", self.traces != other.traces),
