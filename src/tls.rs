@@ -194,6 +194,8 @@ pub(crate) enum Wire {
     Plain(TcpStream),
     Handshake(Box<Accept<TcpStream>>, Arc<TlsSwitch>),
     Tls(Box<TlsStream<TcpStream>>),
+    /// The handshake has failed: there is nobody to speak with.
+    Failed,
 }
 
 impl Wire {
@@ -201,10 +203,14 @@ impl Wire {
     pub(crate) fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Self::Handshake(accept, switch) = self {
             let accepted = ready!(Pin::new(accept.as_mut()).poll(task));
-            let stream = accepted.inspect_err(|error| switch.complain(error))?;
-            *self = Self::Tls(Box::new(stream));
+            let accepted = accepted.inspect_err(|error| switch.complain(error));
+            // A handshake that has ended must not be polled again.
+            *self = accepted.map_or(Self::Failed, |stream| Self::Tls(Box::new(stream)));
         }
-        Poll::Ready(Ok(()))
+        match self {
+            Self::Failed => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -218,7 +224,7 @@ impl AsyncRead for Wire {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_read(task, buffer),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(task, buffer),
-            Self::Handshake(..) => Poll::Pending,
+            Self::Handshake(..) | Self::Failed => Poll::Pending,
         }
     }
 }
@@ -233,7 +239,7 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_write(task, bytes),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(task, bytes),
-            Self::Handshake(..) => Poll::Pending,
+            Self::Handshake(..) | Self::Failed => Poll::Pending,
         }
     }
 
@@ -246,7 +252,7 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(task, bytes),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(task, bytes),
-            Self::Handshake(..) => Poll::Pending,
+            Self::Handshake(..) | Self::Failed => Poll::Pending,
         }
     }
 
@@ -259,7 +265,7 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_flush(task),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(task),
-            Self::Handshake(..) => Poll::Pending,
+            Self::Handshake(..) | Self::Failed => Poll::Pending,
         }
     }
 
@@ -268,7 +274,7 @@ impl AsyncWrite for Wire {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(task),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(task),
             // There is nobody yet to say farewell to.
-            Self::Handshake(..) => Poll::Ready(Ok(())),
+            Self::Handshake(..) | Self::Failed => Poll::Ready(Ok(())),
         }
     }
 }

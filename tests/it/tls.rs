@@ -93,6 +93,7 @@ async fn a_gateway_without_a_certificate_is_refused_in_the_handshake() {
         Err(_) => true,
     });
     replica.says("refused in the TLS handshake");
+    assert!(!replica.running.log().contains("a panic"), "{}", replica.running.log());
     // Health is no way around it.
     let mut health = match channel(&replica, ca.client(None)).await {
         Ok(channel) => tonic_health::pb::health_client::HealthClient::new(channel),
