@@ -1,4 +1,6 @@
 //! A changed configuration is taken over while the service runs.
+//!
+//! Over 400 lines: each row is one way in which a file changes, or is lost.
 
 use std::{
     io::Write as _,
