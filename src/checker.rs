@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     authz::{CheckInput, Decision, Engine, Reason},
-    clock::{Clock, Timestamp},
+    clock::Clock,
     decision_log::{DecisionLog, Entry},
     metrics::{Checks, RuleCounters},
     traces::Traces,
@@ -90,12 +90,6 @@ impl Checker {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.snapshot.load().engine.verifier.revocations().is_loaded()
-    }
-
-    /// The time by the clock of the checks.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
     }
 
     /// Whether a question's own trace is of use.

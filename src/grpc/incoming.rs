@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
+use futures_util::Stream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep},
 };
-use tokio_stream::Stream;
 use tokio_util::{either::Either, sync::CancellationToken};
 
 use crate::{
