@@ -83,7 +83,8 @@ struct Arrived(Value);
 async fn keep_what_arrived(mut request: Request) -> Request {
     let mut identity = BTreeMap::<&str, Vec<String>>::new();
     for (name, value) in request.headers() {
-        if name.as_str().replace(['_', '.'], "-").starts_with("x-user") {
+        let folded = name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        if folded.starts_with("x-user") {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
             identity.entry(name.as_str()).or_default().push(value);
         }

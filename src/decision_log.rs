@@ -14,8 +14,11 @@ use crate::{
     checker::Context,
 };
 
-/// The longest text of a client's that is logged, in bytes.
+/// The longest host or path that is logged, in bytes.
 const MAX_TEXT: usize = 1024;
+/// The longest method or id of a request, in bytes: both may be a client's own
+/// words, and neither has a reason to be long.
+const MAX_WORD: usize = 128;
 
 /// A decision and what it was about.
 #[derive(Debug)]
@@ -61,17 +64,17 @@ impl DecisionLog {
         let claims = decision.principal.as_ref().map(|principal| &principal.claims);
         tracing::info!(
             target: "portcullis::decision",
-            request_id = (!context.request_id.is_empty()).then(|| shorten(context.request_id)),
+            request_id = Some(word(context.request_id)).filter(|id| !id.is_empty()),
             trace_id = input.and_then(trace_id),
             decision = decision.name(),
             reason = decision.reason().map(Reason::as_str),
             rule = decision.rule_name(),
             shadow = (!decision.shadow.is_empty()).then(|| decision.shadow.join(",")),
             transport = context.transport.as_str(),
-            method = text(|input| shorten(input.method)),
+            method = text(|input| word(input.method).to_owned()),
             host = text(|input| host(input.host)),
             path = text(|input| path(input.path)),
-            client = (!context.client.is_empty()).then_some(context.client),
+            client = (!context.client.is_empty()).then(|| shorten(context.client)),
             user_id = claims.map(|claims| claims.user_id.as_str()),
             role = decision.principal.as_ref().map(|principal| principal.role),
             micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -79,22 +82,23 @@ impl DecisionLog {
     }
 }
 
-pub(crate) fn shorten(text: &str) -> String {
-    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default().to_owned()
+fn shorten(text: &str) -> String {
+    upto(text, MAX_TEXT).to_owned()
 }
 
-/// Without user information, which may be a password.
-pub(crate) fn host(host: &str) -> String {
-    shorten(host.rsplit('@').next().unwrap_or_default())
+fn upto(text: &str, end: usize) -> &str {
+    text.get(..text.floor_char_boundary(end)).unwrap_or_default()
 }
 
-/// The path up to where a query could begin for any server, and without what
-/// looks like a token (`eyJ` is the base64url of `{"`).
-pub(crate) fn path(path: &str) -> String {
-    if !path.starts_with('/') && path != "*" {
-        return String::new();
-    }
-    let bytes = path.as_bytes();
+/// A method or an id, up to where a credential could begin.
+pub(crate) fn word(text: &str) -> &str {
+    let end = text.bytes().take(MAX_WORD).position(|byte| !byte.is_ascii_graphic());
+    upto(text, end.unwrap_or(MAX_WORD).min(credential_at(text.as_bytes())))
+}
+
+/// Where a query could begin for any server, or what looks like a token (`eyJ`
+/// is the base64url of `{"`).
+fn credential_at(bytes: &[u8]) -> usize {
     let is_end = |at: &usize| {
         let rest = bytes.get(*at..).unwrap_or_default();
         let encoded =
@@ -103,8 +107,20 @@ pub(crate) fn path(path: &str) -> String {
             || [&b"%3f"[..], b"%23", b"%3b", b"%25"].into_iter().any(encoded)
             || rest.starts_with(b"eyJ")
     };
-    let end = (0..bytes.len()).find(is_end).unwrap_or(bytes.len());
-    shorten(path.get(..end).unwrap_or_default())
+    (0..bytes.len()).find(is_end).unwrap_or(bytes.len())
+}
+
+/// Without user information, which may be a password.
+pub(crate) fn host(host: &str) -> String {
+    shorten(host.rsplit('@').next().unwrap_or_default())
+}
+
+/// The path, up to where a credential could begin.
+pub(crate) fn path(path: &str) -> String {
+    if !path.starts_with('/') && path != "*" {
+        return String::new();
+    }
+    shorten(upto(path, credential_at(path.as_bytes())))
 }
 
 /// The trace that the request is a part of (W3C Trace Context, section 3.2).
@@ -137,6 +153,26 @@ mod tests {
         }
         assert_eq!(path(&"/é".repeat(1000)).len(), MAX_TEXT);
         assert_eq!(host("user:pass@host"), "host");
+    }
+
+    #[test]
+    fn methods_and_ids_are_words_without_a_credential() {
+        for (given, expected) in [
+            ("DELETE", "DELETE"),
+            ("delete", "delete"),
+            ("eyJhbGciOiJIUzI1NiJ9.e30.x", ""),
+            ("GET?access-token=T", "GET"),
+            ("GET%3Faccess-token=T", "GET"),
+            ("Bearer sk-T", "Bearer"),
+            ("a\n{\"decision\":\"allow\"}", "a"),
+            ("a\0T", "a"),
+            ("été", ""),
+            ("9f3b0c1e-5d6a-4a53-8f6e-2b1c", "9f3b0c1e-5d6a-4a53-8f6e-2b1c"),
+            ("", ""),
+        ] {
+            assert_eq!(word(given), expected);
+        }
+        assert_eq!(word(&"A".repeat(1 << 20)).len(), MAX_WORD);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Traces {
         tell("portcullis.rule", decision.rule_name().and_then(text));
         tell("portcullis.transport", text(context.transport.as_str()));
         if let Some(input) = input {
-            tell("http.request.method", Some(decision_log::shorten(input.method)));
+            tell("http.request.method", text(decision_log::word(input.method)));
             tell("server.address", Some(decision_log::host(input.host)));
             tell("url.path", Some(decision_log::path(input.path)));
         }

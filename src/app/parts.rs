@@ -56,6 +56,7 @@ pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
         },
         identity: identity.settings,
         path_allow: check.path_allow,
+        upgrades: check.upgrades,
         sign_in: check.sign_in,
     }
 }

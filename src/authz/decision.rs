@@ -156,8 +156,11 @@ impl Denial {
             Reason::BadPath => {
                 (ErrorKind::InvalidRequestError, "The path is not valid", Some("path"))
             }
-            Reason::BadHeader => {
-                (ErrorKind::InvalidRequestError, "A header is not valid", Some("connection"))
+            Reason::BadMethod => {
+                (ErrorKind::InvalidRequestError, "The method is not valid", Some("method"))
+            }
+            Reason::BadHeader(header) => {
+                (ErrorKind::InvalidRequestError, "A header is not valid", Some(header))
             }
             Reason::AmbiguousCredential => {
                 (ErrorKind::InvalidRequestError, "More than one credential was sent", None)

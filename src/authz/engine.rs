@@ -12,6 +12,7 @@ use super::{
     policy::Found,
     rule::Access,
     sign_in::SignIn,
+    upgrade::Upgrades,
 };
 use crate::{
     clock::Timestamp,
@@ -31,6 +32,8 @@ pub struct Engine {
     pub identity: IdentitySettings,
     /// Forms of paths that are let through.
     pub path_allow: PathAllow,
+    /// The protocols that a request may upgrade to.
+    pub upgrades: Upgrades,
     /// Where a browser is sent that has yet to sign in.
     pub sign_in: Option<SignIn>,
 }
@@ -64,8 +67,14 @@ impl Engine {
         let Ok(path) = NormalPath::parse(path, self.path_allow) else {
             return Decision::deny(Reason::BadPath);
         };
+        if !input.has_good_methods() {
+            return Decision::deny(Reason::BadMethod);
+        }
         if self.identity.dropped_by_connection(&input.headers) {
-            return Decision::deny(Reason::BadHeader);
+            return Decision::deny(Reason::BadHeader("connection"));
+        }
+        if !self.upgrades.admit(&input.headers) {
+            return Decision::deny(Reason::BadHeader("upgrade"));
         }
         let Some(found) = self.find(&host, &path, input) else {
             return Decision::deny(Reason::BadPath);

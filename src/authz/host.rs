@@ -1,11 +1,15 @@
 //! The normal form of a host.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 /// The longest name that DNS knows (RFC 1035, section 2.3.4), with the dot.
 const MAX_HOST_BYTES: usize = 254;
 
-/// A host without its port and trailing dot, in lower case.
+/// A host without its port and trailing dot, in lower case; an IP address by
+/// its one canonical text, as browsers write it (WHATWG URL, section 3.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NormalHost<'a>(Cow<'a, str>);
 
@@ -14,8 +18,9 @@ impl<'a> NormalHost<'a> {
     ///
     /// `None` for one that is empty, that holds user information, a blank or
     /// anything else that does not stand in a host (RFC 3986, section 3.2.2;
-    /// percent-encoding is not taken: servers differ about it), or whose port
-    /// is no number.
+    /// percent-encoding is not taken: servers differ about it), whose port is no
+    /// number, or that is an IPv4 address in another form than four decimal
+    /// numbers: `10.1` is `10.0.0.1` to some, and a name to others.
     #[must_use]
     pub fn parse(authority: &'a str) -> Option<Self> {
         let (host, port) = split_port(authority)?;
@@ -23,13 +28,21 @@ impl<'a> NormalHost<'a> {
             return None;
         }
         if let Some(address) = host.strip_prefix('[') {
-            let address = address.strip_suffix(']')?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
-            return Some(Self(lower(host)));
+            let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
+            let canonical = url::Host::<&str>::Ipv6(address).to_string();
+            let is_canonical = canonical == host;
+            return Some(Self(if is_canonical { host.into() } else { canonical.into() }));
         }
         let name = host.strip_suffix('.').unwrap_or(host);
         let label_ok = |label: &str| !label.is_empty() && label.bytes().all(is_name_byte);
-        (name.len() <= MAX_HOST_BYTES && name.split('.').all(label_ok)).then(|| Self(lower(name)))
+        let is_name = name.len() <= MAX_HOST_BYTES && name.split('.').all(label_ok);
+        let is_address = name.rsplit('.').next().is_some_and(is_number);
+        (is_name && (!is_address || name.parse::<Ipv4Addr>().is_ok())).then(|| Self(lower(name)))
+    }
+
+    /// Whether it is an IP address, below which there is nobody.
+    pub(super) fn is_address(&self) -> bool {
+        self.0.starts_with('[') || self.0.parse::<Ipv4Addr>().is_ok()
     }
 
     /// The host as text.
@@ -61,6 +74,14 @@ fn split_port(authority: &str) -> Option<(&str, &str)> {
     Some(authority.split_once(':').unwrap_or((authority, "")))
 }
 
+/// Whether a last label makes an IPv4 address of a host, in whatever form
+/// (WHATWG URL, "ends in a number").
+fn is_number(label: &str) -> bool {
+    let all = |text: &str, is: fn(&u8) -> bool| text.bytes().all(|byte| is(&byte));
+    let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
+    all(label, u8::is_ascii_digit) || hex.is_some_and(|hex| all(hex, u8::is_ascii_hexdigit))
+}
+
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_~!$&'()*+=".contains(&byte)
 }
@@ -88,6 +109,15 @@ mod tests {
             ("127.0.0.1:80", "127.0.0.1"),
             ("[::1]:8080", "[::1]"),
             ("[2001:DB8::1]", "[2001:db8::1]"),
+            ("[0:0:0:0:0:0:0:1]:443", "[::1]"),
+            ("[0::1]", "[::1]"),
+            ("[2001:db8:0:0:1:0:0:1]", "[2001:db8::1:0:0:1]"),
+            ("[::ffff:127.0.0.1]", "[::ffff:7f00:1]"),
+            ("127.0.0.1.", "127.0.0.1"),
+            ("1.example.com", "1.example.com"),
+            ("10-0-0-1.example.com", "10-0-0-1.example.com"),
+            ("0x7f.example", "0x7f.example"),
+            ("a.0xg", "a.0xg"),
             ("my_host", "my_host"),
         ] {
             let host = NormalHost::parse(given);
@@ -123,6 +153,22 @@ mod tests {
             "a\tb",
             "a\0b",
             "a;b",
+            // IPv4 addresses, as some read them.
+            "10.1",
+            "167772161",
+            "0x7f.1",
+            "0x7f000001",
+            "0x",
+            "127.0.0.01",
+            "0177.0.0.1",
+            "127.0.0.256",
+            "1.2.3.4.5",
+            "example.1",
+            "example.0x1F",
+            "127.0.0.0x1",
+            "[::1%25lo]",
+            "[fe80::1%lo]",
+            "[::1.]",
         ] {
             assert_eq!(NormalHost::parse(bad), None, "{bad:?}");
         }

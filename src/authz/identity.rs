@@ -42,7 +42,7 @@ pub struct IdentitySettings {
 
 impl IdentitySettings {
     /// Whether a client that sends this header could be taken for a user,
-    /// also by a server that writes `_` or `.` for `-`.
+    /// also by a server that writes one separator for another.
     #[must_use]
     pub fn is_identity(&self, name: &str) -> bool {
         let exempt = || self.exempt.iter().any(|exempt| name.eq_ignore_ascii_case(exempt));
@@ -115,12 +115,10 @@ fn is_alike(name: &str, other: &str) -> bool {
     name.len() == other.len() && starts_alike(name, other)
 }
 
-/// Servers that hand headers on as variables know but one separator.
+/// Servers that hand headers on as variables (CGI: RFC 3875, section 4.1.18)
+/// know but one separator, and write it for whatever is no letter or digit.
 fn fold(byte: u8) -> u8 {
-    match byte {
-        b'_' | b'.' => b'-',
-        other => other.to_ascii_lowercase(),
-    }
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
 /// A value as it stands in a header: what is not printable ASCII, `%`, and a

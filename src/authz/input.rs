@@ -116,10 +116,17 @@ fn one<'a>(headers: &[Header<'a>], name: &str) -> Single<'a> {
     }
 }
 
+/// Whether this is a method as all that are registered are (RFC 9110, section
+/// 16.1): capitals, and `-` between them.
+#[must_use]
+pub fn is_method(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'-')
+}
+
 /// A request to be decided.
 #[derive(Clone, Default)]
 pub struct CheckInput<'a> {
-    /// The method, upper case as it is sent.
+    /// The method, as it is sent.
     pub method: &'a str,
     /// `http`, `https`, or empty when the transport does not know.
     pub scheme: &'a str,
@@ -160,6 +167,15 @@ impl<'a> CheckInput<'a> {
     #[must_use]
     pub fn is_websocket(&self) -> bool {
         self.headers.lists("upgrade", "websocket") || self.headers.contains("sec-websocket-version")
+    }
+
+    /// Whether the method is one, and that of a CORS preflight, too. Some
+    /// servers fold the case of a method, or cut it off at a blank: what is not
+    /// written in the one way that all of them read alike would be judged as
+    /// another method than the one that is done.
+    pub(super) fn has_good_methods(&self) -> bool {
+        let asked = || self.headers.values("access-control-request-method").all(is_method);
+        is_method(self.method.as_bytes()) && (self.method != "OPTIONS" || asked())
     }
 
     /// The method that a CORS preflight asks for, when this is one.

@@ -52,6 +52,7 @@ impl HostPattern {
         };
         let has_port = name.contains(':') && !name.starts_with('[');
         match NormalHost::parse(name) {
+            Some(host) if below && host.is_address() => Err(PatternError::BadHost(text.to_owned())),
             Some(host) if !name.contains('*') && !has_port && !name.contains("]:") => {
                 let host = host.as_str().to_owned();
                 Ok(if below { Self::Below(host) } else { Self::Exact(host) })

@@ -9,9 +9,12 @@ pub enum Reason {
     BadHost,
     /// Two servers could read the path differently.
     BadPath,
-    /// `Connection` names an identity header, or the headers by which a proxy
-    /// asks over HTTP are not its own.
-    BadHeader,
+    /// The method is none, or that of a CORS preflight.
+    BadMethod,
+    /// This header is not as it has to be: `Connection` names an identity
+    /// header, `Upgrade` asks for what is not let through, or a proxy asks over
+    /// HTTP by headers that are not its own.
+    BadHeader(&'static str),
     /// No rule is for this path.
     NoRule,
     /// The rule says `deny`.
@@ -40,10 +43,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::BadHost,
         Self::BadPath,
-        Self::BadHeader,
+        Self::BadMethod,
+        Self::BadHeader("connection"),
         Self::NoRule,
         Self::RuleDenies,
         Self::Method,
@@ -75,7 +79,8 @@ impl Reason {
         match self {
             Self::BadHost => "bad_host",
             Self::BadPath => "bad_path",
-            Self::BadHeader => "bad_header",
+            Self::BadMethod => "bad_method",
+            Self::BadHeader(_) => "bad_header",
             Self::NoRule => "no_rule",
             Self::RuleDenies => "rule_denies",
             Self::Method => "method",
@@ -108,7 +113,8 @@ impl Reason {
         match self {
             Self::BadHost
             | Self::BadPath
-            | Self::BadHeader
+            | Self::BadMethod
+            | Self::BadHeader(_)
             | Self::AmbiguousCredential
             | Self::CredentialTooLarge => 400,
             Self::NoCredential | Self::Token(_) => 401,

@@ -7,8 +7,9 @@ pub(super) fn advice(reason: Reason) -> &'static str {
     match reason {
         Reason::BadHost => "send one host, without user information or blanks",
         Reason::BadPath => "send a path that all servers read alike, or see check.path_allow",
-        Reason::BadHeader => {
-            "take the identity headers out of `Connection`; over HTTP, the answer names the header that the proxy has to set or to clear"
+        Reason::BadMethod => "send the method in capitals, as in `DELETE`; in a preflight, too",
+        Reason::BadHeader(_) => {
+            "take the identity headers out of `Connection`, and send one `Upgrade` that check.upgrades lists; over HTTP, the answer names the header that the proxy has to set or to clear"
         }
         Reason::NoRule => "write a rule for this host and path",
         Reason::RuleDenies => "change the rule's access, if this should be possible",

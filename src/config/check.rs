@@ -9,7 +9,7 @@ use super::{
     tls::{self, Clients},
 };
 use crate::{
-    authz::{PathAllow, SignIn},
+    authz::{PathAllow, SignIn, Upgrades},
     tls::Tls,
 };
 
@@ -52,6 +52,8 @@ pub struct CheckConfig {
     pub max_message_bytes: usize,
     /// Forms of paths that are let through.
     pub path_allow: PathAllow,
+    /// The protocols that a request may upgrade to.
+    pub upgrades: Upgrades,
     /// Headers that never reach the upstream, in lower case.
     pub remove_headers: Vec<String>,
     /// Where a browser is sent that has yet to sign in.
@@ -85,6 +87,11 @@ impl CheckConfig {
             tls,
             max_message_bytes,
             path_allow: path_allow(&mut section),
+            upgrades: Upgrades::new(section.parsed_list(
+                "upgrades",
+                "a protocol such as \"websocket\"",
+                protocol,
+            )),
             remove_headers: section.parsed_list("remove_headers", "a header's name", |name| {
                 header_name(name).filter(|name| !is_vital(name))
             }),
@@ -97,6 +104,13 @@ impl CheckConfig {
         section.finish();
         config
     }
+}
+
+/// The name of a protocol, perhaps with its version (RFC 9110, section 7.8).
+fn protocol(text: &str) -> Option<String> {
+    let (name, version) = text.split_once('/').unwrap_or((text, "1"));
+    let is_token = |part: &str| HeaderName::try_from(part).is_ok();
+    (is_token(name) && is_token(version)).then(|| text.to_owned())
 }
 
 /// Without these a request is none any more.

@@ -2,7 +2,9 @@
 
 use super::reader::Section;
 use crate::{
-    authz::{Access, Found, HostPattern, NormalHost, PathPattern, Policy, Rule, Segment},
+    authz::{
+        Access, Found, HostPattern, NormalHost, PathPattern, Policy, Rule, Segment, is_method,
+    },
     token::{Role, RoleSet, Roles},
 };
 
@@ -128,10 +130,7 @@ fn methods(section: &mut Section<'_>) -> Option<Vec<String>> {
     else {
         return (!section.has("methods")).then(Vec::new);
     };
-    let bad = |method: &String| {
-        method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
-    };
-    if methods.is_empty() || methods.iter().any(bad) {
+    if methods.is_empty() || !methods.iter().all(|method| is_method(method.as_bytes())) {
         section.problem(
             "methods",
             "a method is written in capitals, and an empty list fits none",

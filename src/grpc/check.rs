@@ -10,7 +10,7 @@ use prost::Message as _;
 
 use super::{
     convert,
-    read::Question,
+    read::{self, Question},
     write::{self, PREFIX_BYTES},
 };
 use crate::{
@@ -58,7 +58,9 @@ impl CheckService {
             if let Some(question) = Question::read(bytes) {
                 return self.decide(&question, trace);
             }
-            let question = CheckRequest::decode(bytes).unwrap_or_default();
+            let question = Some(bytes).filter(|bytes| read::has_good_maps(bytes));
+            let question = question.and_then(|bytes| CheckRequest::decode(bytes).ok());
+            let question = question.unwrap_or_default();
             self.decide(&convert::question(&question), trace)
         }))
         .unwrap_or_else(|_| self.failed.clone())

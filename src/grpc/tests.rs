@@ -6,7 +6,11 @@ use proptest::{collection::vec, option, prelude::*};
 use prost::Message as _;
 use prost_types::{ListValue, Struct, Timestamp, Value, value::Kind};
 
-use super::{convert, read::Question, write};
+use super::{
+    convert,
+    read::{Question, has_good_maps},
+    write,
+};
 use crate::{
     authz::{
         Access, CheckInput, Decision, Denial, Grant, HostPattern, PathPattern, Principal, Reason,
@@ -274,8 +278,9 @@ proptest! {
                 && http.is_some_and(|http| http.headers.len() <= 64)
         });
         // What is common is not left to them: it has to be fast.
-        let read = agree(&question.encode_to_vec())?;
-        prop_assert!(read || !is_common);
+        let message = question.encode_to_vec();
+        prop_assert!(agree(&message)? || !is_common);
+        prop_assert!(has_good_maps(&message));
     }
 
     #[test]
@@ -311,4 +316,66 @@ proptest! {
             agree(&message)?;
         }
     }
+}
+
+/// A field of this number and wire type, with a length before it as if it were
+/// a message.
+fn field(number: u8, wire_type: u8, inner: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(inner.len()).unwrap();
+    [&[number << 3 | wire_type, length], inner].concat()
+}
+
+#[test]
+fn a_map_of_another_wire_type_is_none() {
+    let entry = [field(1, 2, b"a"), field(2, 2, b"")].concat();
+    // Fields around a map: headers, labels, extensions, metadata and what is in it.
+    let ways: [&[u8]; 8] = [
+        &[3, 2, 4, 1],
+        &[3, 1, 1],
+        &[3, 2, 1],
+        &[10, 1],
+        &[1, 11, 1],
+        &[2, 13, 1],
+        &[1, 2, 1, 11, 1],
+        &[1, 5, 2, 1, 2, 1, 11, 1],
+    ];
+    for way in ways {
+        for wire_type in [0, 1, 2, 5] {
+            let (map, around) = way.split_first().unwrap();
+            let message = around
+                .iter()
+                .fold(field(*map, wire_type, &entry), |inner, number| field(*number, 2, &inner));
+            assert_eq!(has_good_maps(&message), wire_type == 2, "{way:?} {wire_type}");
+        }
+        // The cause: to the generated types it is the map all the same.
+        let (map, around) = way.split_first().unwrap();
+        let message =
+            around.iter().fold(field(*map, 0, &entry), |inner, number| field(*number, 2, &inner));
+        assert!(CheckRequest::decode(&message[..]).is_ok(), "{way:?}");
+    }
+}
+
+#[test]
+fn messages_within_messages_are_followed_so_far_and_no_further() {
+    let deep = |levels: usize| {
+        let mut inner = Vec::new();
+        for _ in 0..levels {
+            // A list's value within a value.
+            for number in [1, 6] {
+                let mut outer = vec![number << 3 | 2];
+                prost::encoding::encode_varint(inner.len() as u64, &mut outer);
+                outer.extend_from_slice(&inner);
+                inner = outer;
+            }
+        }
+        for number in [2, 1, 2, 1, 11, 1] {
+            let mut outer = vec![number << 3 | 2];
+            prost::encoding::encode_varint(inner.len() as u64, &mut outer);
+            outer.extend_from_slice(&inner);
+            inner = outer;
+        }
+        inner
+    };
+    assert!(has_good_maps(&deep(10)));
+    assert!(!has_good_maps(&deep(100_000)));
 }

@@ -105,7 +105,10 @@ pub(super) fn decide<B>(checker: &Checker, mode: Mode, request: &Request<B>) -> 
         let asked = ask(mode, &mut input);
         let request_id = input.headers.text("x-request-id").unwrap_or_default();
         let context = Context { request_id, client: "", transport: mode.transport(), trace: None };
-        let question = asked.as_ref().map_or(Err(Reason::BadHeader), |()| Ok(&input));
+        let question = match &asked {
+            Ok(()) => Ok(&input),
+            Err(misfit) => Err(Reason::BadHeader(misfit.header)),
+        };
         checker.check(question, context, |decision| match &decision.verdict {
             Verdict::Allow(grant) => allow(mode, grant, &input),
             Verdict::Deny(denial) => deny(mode, denial, asked.err()),

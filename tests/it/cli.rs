@@ -94,7 +94,9 @@ fn explain_tells_the_decision_of_the_same_engine() {
     set      x-user-id: 7
     set      x-user-name: ann
     set      x-user-role: REGULAR
+    remove   x-http-method
     remove   x-http-method-override
+    remove   x-method-override
     remove   x-original-url
     remove   x-rewrite-url
     remove   x-user-email

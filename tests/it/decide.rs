@@ -346,6 +346,7 @@ fn every_reason_that_the_engine_has_can_be_reached() {
     let cases: Vec<(&str, &Engine, crate::ask::Ask)> = vec![
         ("bad_host", &plain, agents().host("")),
         ("bad_path", &plain, ask("GET", "//")),
+        ("bad_method", &plain, ask("get", "/api/agents")),
         ("bad_header", &plain, agents().with("connection", "x-user-id")),
         ("no_rule", &plain, ask("GET", "/")),
         ("rule_denies", &rules, ask("GET", "/closed")),

@@ -42,6 +42,9 @@ pub(crate) enum Mode {
 /// listener.
 pub(crate) const STANDS_IN: &str = "STANDS_IN";
 
+/// A variable that names the port of whoever stands in for the agents.
+pub(crate) const UPSTREAM: &str = "UPSTREAM";
+
 /// The built-in rules, and a public path at which the agents show what
 /// arrived.
 const RULES: &str = r#"[
@@ -213,16 +216,19 @@ impl Stack {
         let agents = start_agents(agents_port, environment);
 
         let listener = |name| address_of_listener(&portcullis, name).port();
-        // Somebody else may answer in its place.
-        let stands_in = environment.iter().find(|(name, _)| *name == STANDS_IN);
-        let internal =
-            stands_in.map_or_else(|| listener("internal"), |(_, port)| port.parse().unwrap());
+        // Somebody else may answer in their place.
+        let stands_in = |variable: &str| {
+            let port = environment.iter().find(|(name, _)| *name == variable);
+            port.map(|(_, port)| port.parse().unwrap())
+        };
+        let internal = stands_in(STANDS_IN).unwrap_or_else(|| listener("internal"));
+        let upstream = stands_in(UPSTREAM).unwrap_or(agents_port);
         let ports = [
             (8000, port),
             (9191, portcullis_port),
             (9192, internal),
             (8080, listener("http")),
-            (8081, agents_port),
+            (8081, upstream),
             (9901, admin),
         ];
         let room = tempfile::tempdir().unwrap();
