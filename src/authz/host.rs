@@ -45,6 +45,12 @@ impl<'a> NormalHost<'a> {
         self.0.starts_with('[') || self.0.parse::<Ipv4Addr>().is_ok()
     }
 
+    /// The same, on its own.
+    #[must_use]
+    pub fn into_owned(self) -> NormalHost<'static> {
+        NormalHost(Cow::Owned(self.0.into_owned()))
+    }
+
     /// The host as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

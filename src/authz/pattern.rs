@@ -15,6 +15,9 @@ pub enum PatternError {
     /// No path that is matched ever looks like this.
     #[error("{0:?} can never match, since such a path is refused: {1}")]
     NeverMatches(String, super::path::BadPath),
+    /// An asterisk, which has no meaning in a path.
+    #[error("{0:?}: \"*\" stands for itself in a path, so that it covers nothing")]
+    Asterisk(String),
     /// A brace in a template that is not around a whole segment.
     #[error("{0:?}: a variable is one whole segment, as in \"/users/{{id}}/runs\"")]
     Brace(String),
@@ -26,6 +29,21 @@ pub enum PatternError {
         "{0:?} is no host name; write \"app.example.com\" or \"*.example.com\", without a port"
     )]
     BadHost(String),
+}
+
+impl PatternError {
+    /// What to do about it.
+    #[must_use]
+    pub fn mend(&self) -> &'static str {
+        match self {
+            Self::Asterisk(_) => {
+                "write path_prefix for a path and all below it, path_template with {name} for one \
+                 segment, or %2A for an asterisk"
+            }
+            Self::BadHost(_) => "correct the host",
+            _ => "correct the pattern",
+        }
+    }
 }
 
 /// The hosts of a rule.
@@ -68,6 +86,16 @@ impl HostPattern {
             Self::Exact(name) => host.as_str() == name,
             Self::Below(parent) => host.parents().any(|name| name == parent),
             Self::Any => true,
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Below(parent) => write!(f, "*.{parent}"),
+            Self::Any => f.write_str("any other host"),
         }
     }
 }
@@ -188,6 +216,9 @@ impl fmt::Display for PathPattern {
 
 /// The segments of a pattern, which may be written decoded or encoded.
 fn literals(text: &str) -> Result<Vec<Segment>, PatternError> {
+    if text.contains('*') {
+        return Err(PatternError::Asterisk(text.to_owned()));
+    }
     // Raw characters that a request sends encoded are encoded first, so that
     // both spellings take the one way through the path's own parser.
     let is_raw = |c: char| !c.is_ascii() || matches!(c, ' ' | '?' | '#' | ';');

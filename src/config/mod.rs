@@ -16,6 +16,7 @@ mod seen;
 mod service;
 mod sso;
 mod store;
+mod surprises;
 mod tls;
 mod tokens;
 

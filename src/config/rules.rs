@@ -1,10 +1,8 @@
 //! `[[rules]]`: which requests need what.
 
-use super::reader::Section;
+use super::{reader::Section, surprises};
 use crate::{
-    authz::{
-        Access, Found, HostPattern, NormalHost, PathPattern, Policy, Rule, Segment, is_method,
-    },
+    authz::{Access, HostPattern, PathPattern, Policy, Rule, is_method},
     token::{Role, RoleSet, Roles},
 };
 
@@ -20,7 +18,7 @@ pub(super) fn read(root: &mut Section<'_>, roles: Option<&Roles>) -> Option<Poli
     let complete = read.len() == count;
     match Policy::compile(read) {
         Ok(policy) => {
-            warn_of_trailing_slashes(root, &policy);
+            surprises::warn(root, &policy);
             complete.then_some(policy)
         }
         Err(errors) => {
@@ -98,7 +96,7 @@ fn path(section: &mut Section<'_>) -> Option<PathPattern> {
         "path_prefix" => PathPattern::prefix(text),
         _ => PathPattern::template(text),
     };
-    pattern.map_err(|error| section.problem(key, error.to_string(), "correct the pattern")).ok()
+    pattern.map_err(|error| section.problem(key, error.to_string(), error.mend())).ok()
 }
 
 fn hosts(section: &mut Section<'_>) -> Option<Vec<HostPattern>> {
@@ -115,7 +113,7 @@ fn hosts(section: &mut Section<'_>) -> Option<Vec<HostPattern>> {
         match HostPattern::parse(&text) {
             Ok(host) => hosts.push(host),
             Err(error) => {
-                section.problem("hosts", error.to_string(), "correct the host");
+                section.problem("hosts", error.to_string(), error.mend());
                 return None;
             }
         }
@@ -185,67 +183,4 @@ fn role_set(section: &Section<'_>, named: &[String], roles: &Roles) -> Option<Ro
         }
     }
     (set.len() == named.len()).then(|| set.into_iter().collect())
-}
-
-/// Some servers serve `/admin/` as `/admin`; a rule for the one alone leaves
-/// the other to a rule that may let more people in.
-fn warn_of_trailing_slashes(root: &Section<'_>, policy: &Policy) {
-    let listed: Vec<&str> =
-        policy.rules().iter().flat_map(|rule| &rule.methods).map(String::as_str).collect();
-    for rule in policy.rules() {
-        let PathPattern::Exact(segments) = &rule.path else { continue };
-        let literals = segments.iter().map(|segment| match segment {
-            Segment::Literal(text) => text.as_str().into(),
-            Segment::Variable => "".into(),
-        });
-        let path: Vec<std::borrow::Cow<'_, str>> = literals.chain([("").into()]).collect();
-        if segments.last() == Some(&Segment::Literal(String::new())) {
-            continue;
-        }
-        let methods: Vec<&str> = match rule.methods.as_slice() {
-            // Any method: one that no rule lists, and all that some rule does.
-            [] => listed.iter().copied().chain(["ANY"]).collect(),
-            own => own.iter().map(String::as_str).collect(),
-        };
-        for host in &rule.hosts {
-            let host = match host {
-                HostPattern::Exact(name) => name.clone(),
-                HostPattern::Below(parent) => format!("any.{parent}"),
-                HostPattern::Any => "any.invalid".to_owned(),
-            };
-            let Some(host) = NormalHost::parse(&host) else { continue };
-            let found = methods.iter().map(|method| policy.find(&host, &path, method, None));
-            let mut broader = found.filter_map(|found| match found {
-                Found::Rule(other) if admits_more(other.access, rule.access) => Some(other),
-                _ => None,
-            });
-            if let Some(other) = broader.next() {
-                root.warn(
-                    "rules",
-                    format!(
-                        "{:?} is for {path} alone; {path}/ falls to {:?}, which lets more people in",
-                        rule.name,
-                        other.name,
-                        path = rule.path
-                    ),
-                    "write path_prefix, or a second rule with the slash",
-                );
-                break;
-            }
-        }
-    }
-}
-
-/// Whether the first lets somebody in whom the second does not.
-fn admits_more(first: Access, second: Access) -> bool {
-    let openness = |access| match access {
-        Access::Deny => 0,
-        Access::Roles(_) => 1,
-        Access::Authenticated => 2,
-        Access::Public => 3,
-    };
-    match (first, second) {
-        (Access::Roles(first), Access::Roles(second)) => !first.is_subset(second),
-        (first, second) => openness(first) > openness(second),
-    }
 }

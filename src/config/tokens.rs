@@ -126,8 +126,28 @@ fn cookie(mut section: Section<'_>) -> CookieConfig {
             Origin::parse,
         ),
     };
+    let domain = config.domain.as_deref().map(|domain| domain.trim_start_matches('.'));
+    if let Some(domain) = domain.filter(|domain| is_public_suffix(domain)) {
+        section.warn(
+            "domain",
+            format!(
+                "anybody can have a site below {domain}, so browsers keep no cookie for all of it"
+            ),
+            "write a domain of your own, such as \"example.com\", or \"\" for the host alone",
+        );
+    }
     section.finish();
     config
+}
+
+/// Whether it is no one's own (the Public Suffix List). Of `localhost`, browsers
+/// know that it is this machine's.
+fn is_public_suffix(domain: &str) -> bool {
+    let domain = domain.to_ascii_lowercase();
+    domain != "localhost"
+        && domain.parse::<std::net::IpAddr>().is_err()
+        && psl::suffix(domain.as_bytes())
+            .is_some_and(|suffix| suffix.as_bytes() == domain.as_bytes())
 }
 
 fn keys(section: &mut Section<'_>, sources: &Sources) -> Option<KeyRing> {

@@ -16,6 +16,9 @@ pub enum KeyError {
     /// Shorter than [`MIN_KEY_BYTES`].
     #[error("the key has {0} bytes; HS256 needs at least {MIN_KEY_BYTES}")]
     TooShort(usize),
+    /// One that stands in a text that everybody can read.
+    #[error("the key is printed in a public example, so that everybody can sign tokens with it")]
+    Published,
     /// A ring without a key verifies nothing.
     #[error("there is no key")]
     None,
@@ -23,6 +26,14 @@ pub enum KeyError {
     #[error("the key id {0:?} is used twice")]
     RepeatedId(String),
 }
+
+/// Keys of examples: of this project's own, and of the best-known page about
+/// tokens.
+const PUBLISHED: [&[u8]; 3] = [
+    b"an-example-of-at-least-32-bytes-0123",
+    b"the-one-before-it-still-verifies-0123",
+    b"a-string-secret-at-least-256-bits-long",
+];
 
 /// A shared secret for HS256. It cannot be printed.
 pub struct Key {
@@ -37,11 +48,15 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// [`KeyError::TooShort`] under 32 bytes.
+    /// [`KeyError::TooShort`] under 32 bytes, [`KeyError::Published`] for one
+    /// of an example.
     pub fn new(id: Option<String>, secret: &SecretSlice<u8>) -> Result<Self, KeyError> {
         let bytes = secret.expose_secret();
         if bytes.len() < MIN_KEY_BYTES {
             return Err(KeyError::TooShort(bytes.len()));
+        }
+        if PUBLISHED.contains(&bytes.trim_ascii()) {
+            return Err(KeyError::Published);
         }
         Ok(Self {
             id,
@@ -120,6 +135,17 @@ mod tests {
     fn a_short_key_is_refused() {
         assert_eq!(key("a", 1, 31).err(), Some(KeyError::TooShort(31)));
         assert!(key("a", 1, 32).is_ok());
+    }
+
+    #[test]
+    fn a_key_that_everybody_can_read_is_refused() {
+        for published in PUBLISHED {
+            let padded = [published, b"\n"].concat();
+            for bytes in [published.to_vec(), padded] {
+                let key = Key::new(None, &SecretSlice::from(bytes));
+                assert_eq!(key.err(), Some(KeyError::Published));
+            }
+        }
     }
 
     #[test]

@@ -339,29 +339,6 @@ fn a_broken_file_is_named_with_its_line() {
 }
 
 #[test]
-fn an_exact_path_whose_slashed_form_is_open_to_more_people_is_warned_of() {
-    let warnings = |rules: &str| load(rules, &[KEY]).unwrap().warnings;
-    let rule = |name: &str, path: &str, access: &str| {
-        format!("[[rules]]\nname = \"{name}\"\n{path}\n{access}\n")
-    };
-    let admin = rule("admin", "path = \"/admin\"", "roles = [\"ADMIN\"]");
-    let open = rule("all", "path_prefix = \"/\"", "access = \"public\"");
-    let found = warnings(&format!("{admin}{open}"));
-    assert_eq!(found.len(), 1);
-    assert!(found[0].cause.contains("/admin/ falls to \"all\""), "{found:?}");
-
-    let post = rule("post", "path_prefix = \"/\"\nmethods = [\"POST\"]", "access = \"public\"");
-    assert_eq!(warnings(&format!("{admin}{post}")).len(), 1);
-    let strict = rule("all", "path_prefix = \"/\"", "access = \"deny\"");
-    assert!(warnings(&format!("{admin}{strict}")).is_empty());
-    let slashed = rule("slashed", "path = \"/admin/\"", "roles = [\"ADMIN\"]");
-    assert!(warnings(&format!("{admin}{slashed}{open}")).is_empty());
-    assert!(warnings(&admin).is_empty());
-    let braces = warnings(&rule("a", "path = \"/users/{id}\"", "access = \"public\""));
-    assert!(braces[0].mend.contains("path_template"));
-}
-
-#[test]
 fn a_worker_has_an_id_of_its_own_and_an_address_that_browsers_can_open() {
     let worker = |id: &str, url: &str| {
         format!("[[workers]]\nworker_id = \"{id}\"\nname = \"{id}\"\nurl = \"{url}\"\n")

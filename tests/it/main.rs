@@ -22,6 +22,7 @@ mod cgi;
 mod cli;
 mod config;
 mod config_sso;
+mod config_warnings;
 mod decide;
 mod decide_answers;
 mod decide_credentials;

@@ -30,6 +30,7 @@ fn every_configuration_is_one() {
         let own = ca.issue(1, 2099);
         for (name, text) in [
             ("users.toml", ""),
+            ("2026-10.key", "a key of at least 32 bytes, the oldest one"),
             ("2026-11.key", "a key of at least 32 bytes, the old one"),
             ("2027-02.key", "a key of at least 32 bytes, the new one"),
             ("server.crt", &own.certificate),

@@ -1,0 +1,157 @@
+//! What works and may not be meant: `check-config` says so. And what cannot be
+//! meant: it refuses that.
+
+use crate::{
+    ask,
+    support::{output, portcullis},
+};
+
+/// The warnings of a configuration, each by its key, cause and mend.
+fn warnings(toml: &str) -> Vec<String> {
+    ask::config(toml).warnings.iter().map(ToString::to_string).collect()
+}
+
+fn rule(name: &str, path: &str, access: &str) -> String {
+    format!("[[rules]]\nname = \"{name}\"\n{path}\n{access}\n")
+}
+
+/// What `check-config` says to a file, and its exit code.
+fn check_config(toml: &str) -> (Option<i32>, String) {
+    let room = tempfile::tempdir().unwrap();
+    let file = room.path().join("portcullis.toml");
+    std::fs::write(&file, toml).unwrap();
+    let mut command = portcullis();
+    let done = output(command.args(["check-config", "--config", file.to_str().unwrap()]), "");
+    (done.status.code(), String::from_utf8([done.stderr, done.stdout].concat()).unwrap())
+}
+
+#[test]
+fn a_path_whose_other_form_with_a_slash_is_open_to_more_people_is_warned_of() {
+    let admin = rule("admin", "path = \"/admin\"", "roles = [\"ADMIN\"]");
+    let open = rule("all", "path_prefix = \"/\"", "access = \"public\"");
+    let found = warnings(&format!("{admin}{open}"));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains("/admin/ falls to \"all\""), "{found:?}");
+
+    let post = rule("post", "path_prefix = \"/\"\nmethods = [\"POST\"]", "access = \"public\"");
+    assert_eq!(warnings(&format!("{admin}{post}")).len(), 1);
+    let strict = rule("all", "path_prefix = \"/\"", "access = \"deny\"");
+    assert!(warnings(&format!("{admin}{strict}")).is_empty());
+    let slashed = rule("slashed", "path = \"/admin/\"", "roles = [\"ADMIN\"]");
+    assert!(warnings(&format!("{admin}{slashed}{open}")).is_empty());
+    assert!(warnings(&admin).is_empty());
+    let braces = warnings(&rule("a", "path = \"/users/{id}\"", "access = \"public\""));
+    assert!(braces[0].contains("path_template"));
+    // The other way round, and templates.
+    let found = warnings(&format!("{slashed}{open}"));
+    assert!(found[0].contains("/admin falls to \"all\""), "{found:?}");
+    for (template, other) in
+        [("/users/{id}", "/users/{}/ falls"), ("/users/{id}/keys/", "/users/{}/keys falls")]
+    {
+        let path = format!("path_template = \"{template}\"");
+        let template = rule("template", &path, "access = \"authenticated\"");
+        assert!(warnings(&template).is_empty());
+        let found = warnings(&format!("{template}{open}"));
+        assert!(found.len() == 1 && found[0].contains(other), "{found:?}");
+    }
+    let root = rule("root", "path = \"/\"", "access = \"deny\"");
+    assert!(warnings(&format!("{root}{open}")).is_empty());
+}
+
+#[test]
+fn a_host_that_opens_what_another_hosts_rule_closes_is_warned_of() {
+    let at = |name: &str, hosts: &str, path: &str, access: &str| {
+        rule(name, &format!("hosts = [\"{hosts}\"]\npath_prefix = \"{path}\""), access)
+    };
+    let admin = rule("admin", "path_prefix = \"/admin\"", "roles = [\"ADMIN\"]");
+    let static_files = at("static", "static.example.com", "/", "access = \"public\"");
+    let found = warnings(&format!("{admin}{static_files}"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    for part in ["at static.example.com", "/admin[/*] falls to \"static\"", "than \"admin\" does"] {
+        assert!(found[0].contains(part), "{found:?}");
+    }
+    // Many that it opens are one warning; wildcards and any host count as well.
+    let reports = rule("reports", "path = \"/reports\"", "access = \"authenticated\"");
+    let found = warnings(&format!("{admin}{reports}{static_files}"));
+    assert!(found.len() == 1 && found[0].contains("and 1 rules more"), "{found:?}");
+    let below = at("below", "*.example.com", "/", "access = \"authenticated\"");
+    assert!(warnings(&format!("{admin}{below}"))[0].contains("at *.example.com"));
+    let app = at("app", "app.example.com", "/admin", "roles = [\"ADMIN\"]");
+    let open = rule("open", "path_prefix = \"/\"", "access = \"public\"");
+    assert!(warnings(&format!("{app}{open}"))[0].contains("at any other host"));
+    // One that is as strict, or that has a rule of its own for the path, is meant.
+    let strict = at("static", "static.example.com", "/", "roles = [\"ADMIN\"]");
+    assert!(warnings(&format!("{admin}{strict}")).is_empty());
+    let own = at("own", "static.example.com", "/admin", "access = \"deny\"");
+    assert!(warnings(&format!("{admin}{static_files}{own}")).is_empty());
+    let said = at("said", "static.example.com", "/admin", "access = \"public\"");
+    let deny = at("static", "static.example.com", "/", "access = \"deny\"");
+    assert!(warnings(&format!("{admin}{said}{deny}")).is_empty());
+}
+
+#[test]
+fn ten_thousand_rules_for_a_hundred_hosts_are_compared_in_a_moment() {
+    let mut toml = String::new();
+    for n in 0..10_000 {
+        let path = format!("hosts = [\"h{}.example.com\"]\npath = \"/p{n}\"", n % 100);
+        toml.push_str(&rule(&format!("r{n}"), &path, "access = \"authenticated\""));
+    }
+    let started = std::time::Instant::now();
+    let found = warnings(&toml);
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+    assert!(found.iter().any(|warning| warning.contains("not all were compared")), "{found:?}");
+}
+
+#[test]
+fn an_asterisk_in_a_path_is_refused_and_says_what_to_write() {
+    let open = rule("all", "path_prefix = \"/\"", "access = \"public\"");
+    for path in [
+        "path_prefix = \"/admin/*\"",
+        "path_prefix = \"/admin*\"",
+        "path = \"/admin/*\"",
+        "path_template = \"/users/{id}/*\"",
+        "path_prefix = \"/*/admin\"",
+        "path = \"*\"",
+    ] {
+        let (code, said) =
+            check_config(&format!("{}{open}", rule("a", path, "roles = [\"ADMIN\"]")));
+        assert_eq!(code, Some(2), "{path}");
+        assert!(said.contains("rules[0].path") && said.contains("%2A"), "{path}: {said}");
+    }
+    let (code, said) = check_config(&rule("a", "path = \"/a%2Ab\"", "roles = [\"ADMIN\"]"));
+    assert_eq!((code, said.trim()), (Some(0), "ok"));
+}
+
+#[test]
+fn a_key_of_an_example_is_refused() {
+    for key in ["an-example-of-at-least-32-bytes-0123", "a-string-secret-at-least-256-bits-long"] {
+        let (code, said) =
+            check_config(&format!("tokens.keys = [{{ kid = \"a\", secret = \"{key}\" }}]"));
+        assert_eq!(code, Some(2));
+        assert!(said.contains("tokens.keys[0]") && said.contains("public example"), "{said}");
+        assert!(said.contains("openssl rand") && !said.contains(key), "{said}");
+    }
+}
+
+#[test]
+fn a_cookie_for_a_domain_that_is_no_ones_own_is_warned_of() {
+    let with = |domain: &str| warnings(&format!("tokens.cookie = {{ domain = \"{domain}\" }}"));
+    for domain in ["com", "co.uk", ".co.uk", "github.io", "CO.UK", "internal", "xn--p1ai"] {
+        let found = with(domain);
+        assert!(
+            found.len() == 1 && found[0].contains("tokens.cookie.domain"),
+            "{domain}: {found:?}"
+        );
+    }
+    for domain in [
+        "",
+        "example.com",
+        ".example.com",
+        "example.co.uk",
+        "acme.github.io",
+        "localhost",
+        "app.internal",
+    ] {
+        assert!(with(domain).is_empty(), "{domain}");
+    }
+}
