@@ -20,7 +20,7 @@ FORGED = ["user-", "http-method", "http-method-override", "method-override", "or
 
 
 def separators(name):
-    return name.replace("-", "[^a-z0-9]")
+    return name.replace("-", "[[:punct:]]")
 
 
 def needed():
@@ -28,7 +28,7 @@ def needed():
     cost the same and see less; one expression for everything is longer than
     Envoy takes by default."""
     names = "|".join(separators(name) + (".*" if name.endswith("-") else "") for name in FORGED)
-    return [*({"exact": name} for name in NEEDED), {"safe_regex": {"regex": f"x[^a-z0-9]({names})"}}]
+    return [*({"exact": name} for name in NEEDED), {"safe_regex": {"regex": f"x[[:punct:]]({names})"}}]
 
 
 def typed(name, kind, **fields):

@@ -30,6 +30,7 @@ mod decide_forms;
 mod decide_headers;
 mod envoy;
 mod envoy_sign_in;
+mod envoy_trailers;
 mod envoy_websocket;
 mod floods;
 mod grpc;
