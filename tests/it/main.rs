@@ -37,6 +37,7 @@ mod grpc;
 mod grpc_bytes;
 mod grpc_fields;
 mod guard;
+mod hostile;
 mod house;
 mod jwt;
 mod lifecycle;
