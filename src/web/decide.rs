@@ -229,3 +229,6 @@ fn deny(mode: Mode, denial: &Denial, misfit: Option<Misfit>) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,9 +93,8 @@ fn cleaned(path: &[u8]) -> Vec<u8> {
     let mut out: Vec<&[u8]> = vec![b""];
     for segment in path.split(|byte| *byte == b'/') {
         match segment {
-            b"" | b"." => {}
             b".." if out.len() > 1 => drop(out.pop()),
-            b".." => {}
+            b"" | b"." | b".." => {}
             other => out.push(other),
         }
     }
@@ -358,8 +357,8 @@ fn tampered(token: &str, tamper: &Tamper) -> String {
             let left = characters.iter().enumerate().filter(|(n, _)| *n < from || *n >= to);
             left.map(|(_, c)| *c).collect()
         }
-        Tamper::Header(other) => format!("{}.{claims}.{signature}", jwt::b64(&other.to_string())),
-        Tamper::Claims(other) => format!("{header}.{}.{signature}", jwt::b64(&other.to_string())),
+        Tamper::Header(other) => format!("{}.{claims}.{signature}", jwt::b64(other.to_string())),
+        Tamper::Claims(other) => format!("{header}.{}.{signature}", jwt::b64(other.to_string())),
         Tamper::Sign(header, claims, key) => {
             let hmac = aws_lc_rs::hmac::HMAC_SHA256;
             jwt::sign_with(hmac, key.as_bytes(), &header.to_string(), &claims.to_string())

@@ -92,6 +92,26 @@ fn rooms_are_small() {
 }
 
 #[test]
+fn every_threat_that_is_listed_is_held_by_tests_that_exist() {
+    let threats = read("tests/THREATS.md");
+    let rows: Vec<&str> = threats.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 10);
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let [_, _, held_by] = cells[..] else { panic!("{row}") };
+        for test in held_by.split("`, `").map(|test| test.trim_matches('`')) {
+            let (file, name) = if let Some((file, name)) = test.split_once(": ") {
+                (file.to_owned(), name)
+            } else {
+                let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{test}"));
+                (format!("tests/it/{file}.rs"), name)
+            };
+            assert!(read(&file).contains(&format!("fn {name}(")), "{test} is no test of {file}");
+        }
+    }
+}
+
+#[test]
 fn the_readme_tells_of_every_reason_and_its_advice() {
     let readme = read("README.md");
     for reason in portcullis::authz::Reason::ALL {

@@ -168,3 +168,58 @@ fn a_gateway_that_asks_over_http_stops_a_second_upgrade_itself() {
         }
     }
 }
+
+/// A body that is known again.
+const BODY: &str = "the-end-of-it";
+
+/// An upstream that keeps the last request as it came, in lower case.
+fn keeps_requests() -> (u16, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let all = Arc::new(Mutex::new(String::new()));
+    let seen = Arc::clone(&all);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, seen) = (stream.unwrap(), Arc::clone(&seen));
+            std::thread::spawn(move || {
+                let (mut chunk, mut mine) = ([0; 4096], String::new());
+                while let Ok(length @ 1..) = stream.read(&mut chunk) {
+                    mine += &String::from_utf8_lossy(&chunk[..length]).to_ascii_lowercase();
+                    // With its body, and whatever is behind that.
+                    let is_whole = mine.ends_with(BODY)
+                        || (mine.contains("\r\n0\r\n") && mine.ends_with("\r\n\r\n"));
+                    let is_health = mine.starts_with("get /api/healthcheck");
+                    if is_health || is_whole {
+                        if !is_health {
+                            *seen.lock().unwrap() = mine;
+                        }
+                        let ok =
+                            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                        let _ = stream.write_all(ok.as_bytes());
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (port, all)
+}
+
+#[test]
+fn no_gateway_hands_the_trailers_of_a_request_on_over_http1() {
+    let (upstream, seen) = keeps_requests();
+    let upstream = upstream.to_string();
+    for mode in [Mode::Strict, Mode::Nginx, Mode::Caddy] {
+        let variables = [(UPSTREAM, upstream.as_str())];
+        let stack = Stack::waiting_at("/api/healthcheck", NEWEST, mode, &variables);
+        let request = format!(
+            "POST /open/x HTTP/1.1\r\nhost: app.example.com\r\nconnection: close\r\n\
+             te: trailers\r\ntrailer: x-user-role\r\ntransfer-encoding: chunked\r\n\r\n\
+             d\r\n{BODY}\r\n0\r\nx-user-role: FORGED\r\n\r\n"
+        );
+        let answer = stack.send_bytes(request.as_bytes());
+        assert_eq!(answer.status, 200, "{mode:?}: {answer:?}");
+        let seen = seen.lock().unwrap();
+        assert!(seen.contains(BODY) && !seen.contains("forged"), "{mode:?}: {seen}");
+    }
+}
