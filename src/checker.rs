@@ -13,6 +13,7 @@ use crate::{
     authz::{CheckInput, Decision, Engine, Reason},
     clock::Clock,
     decision_log::{DecisionLog, Entry},
+    hints::Hints,
     metrics::{Checks, RuleCounters},
     traces::Traces,
     transport::Transport,
@@ -53,6 +54,7 @@ pub struct Checker {
     clock: Arc<dyn Clock>,
     checks: Arc<Checks>,
     traces: Option<Traces>,
+    hints: Hints,
 }
 
 impl std::fmt::Debug for Checker {
@@ -66,7 +68,7 @@ impl Checker {
     #[must_use]
     pub fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, log: DecisionLog) -> Self {
         let snapshot = ArcSwap::from_pointee(Snapshot::new(engine, log));
-        Self { snapshot, clock, checks: Arc::default(), traces: None }
+        Self { snapshot, clock, checks: Arc::default(), traces: None, hints: Hints::default() }
     }
 
     /// The same, counted and traced by these.
@@ -128,6 +130,9 @@ impl Checker {
         self.checks.count(&snapshot.counters, &decision, context.transport, took);
         let entry = Entry { decision: &decision, input: question.ok(), context, took };
         snapshot.log.write(&entry);
+        if let (Some(reason), Ok(input)) = (decision.reason(), question) {
+            self.hints.look(engine, input, reason);
+        }
         if let Some(traces) = &self.traces {
             traces.record(&entry);
         }

@@ -36,7 +36,7 @@
 //! | [`workers`] | the workers of a control plane |
 //! | [`config`] | files and environment to the types of the other rooms |
 //! | [`app`] | puts it all together, runs it, exchanges its configuration, stops it |
-//! | [`decision_log`], [`metrics`], [`traces`], [`telemetry`] | what operators are told |
+//! | [`decision_log`], `hints`, [`metrics`], [`traces`], [`telemetry`] | what operators are told |
 //! | [`tls`], [`transport`], [`lifecycle`], [`error_body`] | certificates of the listeners, names of who asks, signals, errors to clients |
 //!
 //! Dependencies run one way: `token`, `clock` <- `authz` <- `metrics` <- `checker` <-
@@ -53,6 +53,7 @@ pub mod decision_log;
 pub mod error_body;
 pub mod grpc;
 pub mod guard;
+mod hints;
 pub mod lifecycle;
 pub mod login;
 pub mod metrics;

@@ -162,6 +162,14 @@ impl Engine {
         Ok(Identified { claims, token })
     }
 
+    /// Whether the token of a request was signed by one of the keys in lower
+    /// case: what to tell an operator of a bad signature.
+    #[must_use]
+    pub fn is_signed_in_lower_case(&self, input: &CheckInput<'_>) -> bool {
+        let token = self.credentials.find(input);
+        token.is_ok_and(|token| self.verifier.is_signed_in_lower_case(&token))
+    }
+
     fn denial(&self, reason: Reason, input: &CheckInput<'_>) -> Denial {
         let sign_in =
             self.sign_in.as_ref().filter(|_| reason.status() == 401 && input.is_navigation());

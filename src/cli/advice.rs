@@ -42,7 +42,9 @@ fn about_token(refusal: Refusal) -> &'static str {
         Refusal::BadAlgorithm => "sign tokens with HS256",
         Refusal::UnknownKey => "add the key of this `kid` to tokens.keys",
         Refusal::BadSignature => "sign tokens with a key of tokens.keys",
-        Refusal::MissingClaim => "put exp, sub, userId and role into the token",
+        Refusal::MissingClaim => {
+            "put exp, sub, userId and role into the token, or say in tokens.claims what yours are named"
+        }
         Refusal::BadClaim => "see the claims' types, and that the role is one of identity.roles",
         Refusal::Expired | Refusal::Revoked => "sign in again",
         Refusal::NotYetValid => "set the clocks right, or raise tokens.leeway",

@@ -123,6 +123,12 @@ impl Inspect {
             }
             Err(refusal) => {
                 print(format_args!("refused: {refusal}"));
+                if verifier.is_signed_in_lower_case(token) {
+                    print(
+                        "mend: it was signed with the lower-case form of a key, so give portcullis \
+                         the secret in lower case, as the issuer uses it",
+                    );
+                }
                 Ok(ExitCode::from(NO))
             }
         }

@@ -1,12 +1,14 @@
 //! `[identity]`: the roles, and the headers by which upstreams know the user.
 
+use std::collections::BTreeMap;
+
 use super::{
     check::{header_name, is_vital},
     reader::Section,
 };
 use crate::{
     authz::{IdentityHeaders, IdentitySettings},
-    token::Roles,
+    token::{Role, Roles},
 };
 
 /// Headers that mean something else to everybody.
@@ -76,4 +78,26 @@ fn headers(mut section: Section<'_>) -> Option<IdentityHeaders> {
     }
     section.finish();
     headers
+}
+
+/// `role_map`: other names of roles, each with its role.
+pub(super) fn role_map(section: &mut Section<'_>, roles: Option<&Roles>) -> BTreeMap<String, Role> {
+    let named: BTreeMap<String, String> = section
+        .get("role_map", "a table of roles, such as { staff = \"REGULAR\" }")
+        .unwrap_or_default();
+    let Some(roles) = roles else { return BTreeMap::new() };
+    let mut map = BTreeMap::new();
+    for (value, name) in named {
+        match roles.get(&name) {
+            Some(role) => drop(map.insert(value, role)),
+            None => no_role(section, "role_map", &name, roles),
+        }
+    }
+    map
+}
+
+/// Reports a role that there is not.
+pub(super) fn no_role(section: &Section<'_>, key: &str, name: &str, roles: &Roles) {
+    let cause = format!("{name:?} is not one of identity.roles");
+    section.problem(key, cause, format!("use one of: {}", roles.names().join(", ")));
 }

@@ -14,6 +14,7 @@ mod reader;
 mod rules;
 mod seen;
 mod service;
+mod shape;
 mod sso;
 mod store;
 mod surprises;
@@ -126,9 +127,9 @@ impl Config {
         let http = HttpConfig::read(root.table("http"));
         let internal = InternalConfig::read(root.table("internal"));
         let store = StoreConfig::read(root.table("store"));
-        let mut tokens = TokensConfig::read(root.table("tokens"), sources);
         let identity = IdentityConfig::read(root.table("identity"), check.remove_headers.clone());
         let roles = identity.as_ref().map(|identity| &identity.roles);
+        let mut tokens = TokensConfig::read(root.table("tokens"), sources, roles);
         let login = LoginConfig::read(root.table("login"), roles);
         let workers = login::workers(&mut root);
         if let Some(http) = http.as_ref().filter(|_| !workers.is_empty())

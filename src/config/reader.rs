@@ -319,6 +319,7 @@ impl<'r> Section<'r> {
         for key in self.dict.keys().filter(|key| !self.asked.contains(&key.as_str())) {
             let mut known = self.asked.clone();
             known.sort_unstable();
+            known.dedup();
             self.problem(
                 key,
                 "there is no such key",

@@ -1,12 +1,11 @@
 //! `[sso]`: the provider of single sign-on.
 
-use std::collections::BTreeMap;
-
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
     http::{URL, is_loopback, web_url},
+    identity::{no_role, role_map},
     login::LoginConfig,
     reader::Section,
 };
@@ -124,24 +123,4 @@ fn default_role(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Role
         no_role(section, "default_role", &name, roles?);
     }
     role
-}
-
-fn role_map(section: &mut Section<'_>, roles: Option<&Roles>) -> BTreeMap<String, Role> {
-    let named: BTreeMap<String, String> = section
-        .get("role_map", "a table of roles, such as { staff = \"REGULAR\" }")
-        .unwrap_or_default();
-    let Some(roles) = roles else { return BTreeMap::new() };
-    let mut map = BTreeMap::new();
-    for (value, name) in named {
-        match roles.get(&name) {
-            Some(role) => drop(map.insert(value, role)),
-            None => no_role(section, "role_map", &name, roles),
-        }
-    }
-    map
-}
-
-fn no_role(section: &Section<'_>, key: &str, name: &str, roles: &Roles) {
-    let cause = format!("{name:?} is not one of identity.roles");
-    section.problem(key, cause, format!("use one of: {}", roles.names().join(", ")));
 }

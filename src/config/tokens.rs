@@ -4,10 +4,10 @@ use std::{os::unix::ffi::OsStringExt as _, time::Duration};
 
 use secrecy::SecretSlice;
 
-use super::{layers::Sources, reader::Section};
+use super::{layers::Sources, reader::Section, shape};
 use crate::{
     authz::{Forward, Origin, QueryOn},
-    token::{Key, KeyError, KeyRing, MAX_LEEWAY, VerifierSettings},
+    token::{Key, KeyError, KeyRing, MAX_LEEWAY, Roles, VerifierSettings},
 };
 
 const MAKE_A_KEY: &str =
@@ -46,14 +46,26 @@ pub struct CookieConfig {
 }
 
 impl TokensConfig {
-    pub(super) fn read(mut section: Section<'_>, sources: &Sources) -> Self {
+    pub(super) fn read(mut section: Section<'_>, sources: &Sources, roles: Option<&Roles>) -> Self {
         let keys = keys(&mut section, sources);
         let settings = VerifierSettings {
             issuer: section.text("issuer", "the `iss` of your tokens"),
             audience: section.text("audience", "the `aud` of your tokens"),
             leeway: section.duration("leeway"),
             max_lifetime: section.duration("max_lifetime"),
+            assume_lifetime: section
+                .has("assume_lifetime")
+                .then(|| section.duration("assume_lifetime")),
+            shape: shape::read(&mut section, roles),
         };
+        if settings.assume_lifetime.is_some_and(|assumed| assumed < settings.max_lifetime) {
+            section.warn(
+                "assume_lifetime",
+                "a token without `iat` that lives longer than this counts as issued later than it \
+                 was, so that a cut-off may miss it",
+                "write how long your tokens live, and the same as tokens.max_lifetime",
+            );
+        }
         if settings.leeway > MAX_LEEWAY {
             let most = humantime::format_duration(MAX_LEEWAY);
             section.problem(

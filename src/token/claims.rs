@@ -8,6 +8,7 @@ use super::{
     json::Members,
     refusal::Refusal,
     role::{Role, Roles},
+    shape::TokenShape,
 };
 use crate::clock::Timestamp;
 
@@ -40,13 +41,14 @@ impl fmt::Display for UserId {
 /// The claims of RFC 7519, section 4.1, and those of this service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// `sub`: the user's name.
+    /// The user's name, in `sub` unless the configuration says otherwise, as
+    /// all four.
     pub name: String,
-    /// `userId`: the user's id.
+    /// The user's id, in `userId`.
     pub user_id: UserId,
-    /// `role`.
+    /// The user's role.
     pub role: Role,
-    /// `email`, unless it is null or empty.
+    /// The user's email, unless it is null or empty.
     pub email: Option<String>,
     /// `exp`: not accepted from then on.
     pub expires_at: Timestamp,
@@ -60,7 +62,7 @@ pub struct Claims {
     pub audience: Option<Vec<String>>,
     /// `jti`: the token's own id.
     pub token_id: Option<String>,
-    /// Whether `login_method` says that it was a single sign-on.
+    /// Whether the token says that it comes of a single sign-on.
     pub is_sso: bool,
 }
 
@@ -71,25 +73,40 @@ impl Claims {
     ///
     /// [`Refusal::MissingClaim`] and [`Refusal::BadClaim`];
     /// [`Refusal::BadAudience`] for an `aud` of another type.
-    pub(super) fn read(mut payload: Members<'_>, roles: &Roles) -> Result<Self, Refusal> {
+    pub(super) fn read(
+        mut payload: Members<'_>,
+        shape: &TokenShape,
+        roles: &Roles,
+    ) -> Result<Self, Refusal> {
+        // One claim may be two of these.
+        let get = |name: &str, payload: &Members<'_>| payload.get(name).cloned();
+        let required = |name: &str| get(name, &payload).ok_or(Refusal::MissingClaim);
+        let names = &shape.claims;
+        let expires_at = time(&required("exp")?)?;
+        let user_id = user_id(required(&names.id)?)?;
+        let name = if names.name == names.id {
+            user_id.as_str().to_owned()
+        } else {
+            text(required(&names.name)?)?
+        };
+        let role = required(&names.role)?;
+        let role = role.as_str().and_then(|name| shape.roles.read(name, roles));
+        let email = get(&names.email, &payload).map(email).transpose()?.flatten();
+        let method = shape.method().and_then(|name| payload.get(name));
+        let is_sso = method.is_some_and(|method| method == "sso");
         let payload = &mut payload;
-        let required =
-            |name, payload: &mut Members<'_>| payload.take(name).ok_or(Refusal::MissingClaim);
         Ok(Self {
-            expires_at: time(&required("exp", payload)?)?,
-            name: text(required("sub", payload)?)?,
-            user_id: user_id(required("userId", payload)?)?,
-            role: required("role", payload)?
-                .as_str()
-                .and_then(|name| roles.get(name))
-                .ok_or(Refusal::BadClaim)?,
-            email: payload.take("email").map(email).transpose()?.flatten(),
+            expires_at,
+            name,
+            user_id,
+            role: role.ok_or(Refusal::BadClaim)?,
+            email,
             issued_at: payload.take("iat").as_ref().map(time).transpose()?,
             not_before: payload.take("nbf").as_ref().map(time).transpose()?,
             issuer: payload.take("iss").map(text).transpose()?,
             audience: payload.take("aud").map(audience).transpose()?,
             token_id: payload.take("jti").map(text).transpose()?,
-            is_sso: payload.take("login_method").is_some_and(|method| method == "sso"),
+            is_sso,
         })
     }
 }

@@ -40,6 +40,9 @@ pub struct Key {
     id: Option<String>,
     /// Prepared, so that a verification hashes the message alone.
     verifying: hmac::Key,
+    /// The same in lower case, where that is another one: some issuers sign so.
+    /// It accepts nothing, and tells why a token is refused.
+    lower_case: Option<hmac::Key>,
     signing: EncodingKey,
 }
 
@@ -58,8 +61,13 @@ impl Key {
         if PUBLISHED.contains(&bytes.trim_ascii()) {
             return Err(KeyError::Published);
         }
+        let lower_case = bytes.iter().any(u8::is_ascii_uppercase).then(|| {
+            let lower = SecretSlice::from(bytes.to_ascii_lowercase());
+            hmac::Key::new(hmac::HMAC_SHA256, lower.expose_secret())
+        });
         Ok(Self {
             id,
+            lower_case,
             verifying: hmac::Key::new(hmac::HMAC_SHA256, bytes),
             signing: EncodingKey::from_secret(bytes),
         })
@@ -79,6 +87,12 @@ impl Key {
     /// section 3.2). The comparison takes the same time wherever they differ.
     pub(super) fn verifies(&self, message: &str, signature: &[u8]) -> bool {
         hmac::verify(&self.verifying, message.as_bytes(), signature).is_ok()
+    }
+
+    /// Whether the same secret in lower case made the signature.
+    pub(super) fn verifies_in_lower_case(&self, message: &str, signature: &[u8]) -> bool {
+        let key = self.lower_case.as_ref();
+        key.is_some_and(|key| hmac::verify(key, message.as_bytes(), signature).is_ok())
     }
 }
 

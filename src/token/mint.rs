@@ -4,10 +4,10 @@ use std::{fmt::Write as _, time::Duration};
 
 use jsonwebtoken::{Algorithm, Header};
 use secrecy::SecretString;
-use serde::Serialize;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::{UserId, Verifier, role::Role};
+use super::{UserId, Verifier, role::Role, shape::Said};
 use crate::clock::Timestamp;
 
 /// Why a token was not made.
@@ -30,17 +30,17 @@ pub enum MintError {
 /// What a new token is to say.
 #[derive(Clone, Debug)]
 pub struct NewToken<'a> {
-    /// `sub`.
+    /// The user's name.
     pub name: &'a str,
-    /// `userId`.
+    /// The user's id.
     pub user_id: &'a UserId,
-    /// `role`.
+    /// The user's role.
     pub role: Role,
-    /// `email`.
+    /// The user's email.
     pub email: Option<&'a str>,
     /// How long it lives from its issue on.
     pub lifetime: Duration,
-    /// `login_method`: how the user signed in, when that is known.
+    /// How the user signed in, when that is known.
     pub login_method: Option<&'a str>,
 }
 
@@ -49,25 +49,6 @@ pub struct NewToken<'a> {
 #[derive(Debug)]
 pub struct Minter<'a> {
     verifier: &'a Verifier,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Payload<'a> {
-    sub: &'a str,
-    user_id: &'a str,
-    role: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    email: Option<&'a str>,
-    iat: i64,
-    exp: i64,
-    jti: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    iss: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    aud: Option<&'a str>,
-    #[serde(rename = "login_method", skip_serializing_if = "Option::is_none")]
-    login_method: Option<&'a str>,
 }
 
 impl<'a> Minter<'a> {
@@ -93,18 +74,27 @@ impl<'a> Minter<'a> {
         let key = self.verifier.keys().first().ok_or(MintError::Signing)?;
         let mut header = Header::new(Algorithm::HS256);
         header.kid = key.id().map(str::to_owned);
-        let payload = Payload {
-            sub: token.name,
-            user_id: token.user_id.as_str(),
-            role: self.verifier.roles().name(token.role),
+        let shape = &settings.shape;
+        let mut payload = Map::new();
+        let said = Said {
+            id: token.user_id,
+            name: token.name,
             email: token.email,
-            iat: now.as_secs(),
-            exp: now.plus(token.lifetime).as_secs(),
-            jti: &random_id()?,
-            iss: settings.issuer.as_deref(),
-            aud: settings.audience.as_deref(),
-            login_method: token.login_method,
+            role: shape.roles.write(token.role, self.verifier.roles()),
+            method: token.login_method,
         };
+        shape.write(&said, &mut payload);
+        // Last, so that nothing can stand in the place of these.
+        let parties = [("iss", &settings.issuer), ("aud", &settings.audience)];
+        let parties = parties.map(|(name, party)| Some((name, Value::from(party.as_deref()?))));
+        let registered = [
+            ("iat", Value::from(now.as_secs())),
+            ("exp", Value::from(now.plus(token.lifetime).as_secs())),
+            ("jti", Value::from(random_id()?)),
+        ];
+        for (name, value) in registered.into_iter().chain(parties.into_iter().flatten()) {
+            payload.insert(name.to_owned(), value);
+        }
         jsonwebtoken::encode(&header, &payload, key.signing())
             .map(SecretString::from)
             .map_err(|_| MintError::Signing)

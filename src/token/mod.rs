@@ -11,6 +11,7 @@ mod mint;
 mod refusal;
 mod revocation;
 mod role;
+mod shape;
 mod verify;
 
 pub use claims::{Claims, UserId};
@@ -19,6 +20,7 @@ pub use mint::{MintError, Minter, NewToken};
 pub use refusal::Refusal;
 pub use revocation::{RevocationList, TokenRef};
 pub use role::{Role, RoleSet, Roles, RolesError};
+pub use shape::{ClaimNames, Extra, REGISTERED_CLAIMS, RoleNames, TokenShape};
 pub use verify::{MAX_LEEWAY, Verifier, VerifierSettings, peek};
 
 #[cfg(test)]

@@ -21,8 +21,11 @@ pub enum Refusal {
     /// No configured key made this signature.
     #[error("its signature was not made with a configured key")]
     BadSignature,
-    /// `exp`, `sub`, `userId` or `role` is not there.
-    #[error("a required claim (exp, sub, userId or role) is missing")]
+    /// `exp`, the id, the name or the role is not there.
+    #[error(
+        "a required claim is missing: exp, or one of those that tokens.claims names (userId, sub \
+         and role, unless it says otherwise)"
+    )]
     MissingClaim,
     /// A claim has another type or value than it may have.
     #[error("a claim has a type or value that it may not have")]
@@ -33,8 +36,9 @@ pub enum Refusal {
     /// `nbf` or `iat` lies ahead.
     #[error("it is not valid yet (`nbf` or `iat` lies ahead)")]
     NotYetValid,
-    /// It lives longer than `tokens.max_lifetime`.
-    #[error("it lives longer than tokens.max_lifetime")]
+    /// It lives longer than `tokens.max_lifetime`, or without an `iat` than
+    /// `tokens.assume_lifetime`.
+    #[error("it lives longer than tokens.max_lifetime or tokens.assume_lifetime")]
     LivesTooLong,
     /// `iss` is not `tokens.issuer`.
     #[error("its `iss` is not tokens.issuer")]

@@ -132,12 +132,19 @@ impl RevocationList {
         lists.tokens.retain(|_, expires_at| now < expires_at.plus(leeway));
     }
 
-    /// Whether the token of these claims and of this name is refused.
-    pub fn refuses(&self, claims: &Claims, name: impl FnOnce() -> TokenRef) -> bool {
+    /// Whether the token of these claims, issued then and of this name, is
+    /// refused. One of which nobody knows when it was issued is cut off with
+    /// all of its user's.
+    pub fn refuses(
+        &self,
+        claims: &Claims,
+        issued_at: Option<Timestamp>,
+        name: impl FnOnce() -> TokenRef,
+    ) -> bool {
         let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
         if !lists.users.is_empty()
             && let Some(cut_off) = lists.users.get(claims.user_id.as_str())
-            && claims.issued_at.is_none_or(|issued| issued.as_secs() <= *cut_off)
+            && issued_at.is_none_or(|issued| issued.as_secs() <= *cut_off)
         {
             return true;
         }

@@ -14,6 +14,7 @@ use super::{
     refusal::Refusal,
     revocation::{RevocationList, TokenRef},
     role::Roles,
+    shape::TokenShape,
 };
 use crate::clock::Timestamp;
 
@@ -37,8 +38,14 @@ pub struct VerifierSettings {
     pub audience: Option<String>,
     /// How far clocks may differ, for `exp`, `nbf` and `iat`.
     pub leeway: Duration,
-    /// The longest life of a token: `exp - iat`, or `exp - now` without iat.
+    /// The longest life of a token, `exp - iat`, or `exp - now` without `iat`;
+    /// the leeway comes on top, since that is a matter of clocks, too.
     pub max_lifetime: Duration,
+    /// How long a token without `iat` is taken to live: it counts as issued so
+    /// long before its `exp`.
+    pub assume_lifetime: Option<Duration>,
+    /// How tokens are written.
+    pub shape: TokenShape,
 }
 
 /// Verifies tokens: keys, settings, roles and the list of revoked ones.
@@ -122,7 +129,7 @@ impl Verifier {
         self.check_times(&claims, now)?;
         self.check_parties(&claims)?;
         let name = || known.map_or_else(|| name(token, &claims), |known| known.name());
-        if self.revoked.refuses(&claims, name) {
+        if self.revoked.refuses(&claims, self.issued_at(&claims), name) {
             return Err(Refusal::Revoked);
         }
         Ok(claims)
@@ -146,7 +153,7 @@ impl Verifier {
 
         let payload = decode(parts.payload)?;
         let payload = Members::parse(&payload, MAX_CLAIMS).map_err(|_| Refusal::Malformed)?;
-        Claims::read(payload, &self.roles)
+        Claims::read(payload, &self.settings.shape, &self.roles)
     }
 
     /// The header of a token, when it can be accepted. Nearly all tokens have
@@ -176,6 +183,25 @@ impl Verifier {
         Ok((name(token, &claims), claims.expires_at))
     }
 
+    /// When a token was issued, as far as can be told.
+    fn issued_at(&self, claims: &Claims) -> Option<Timestamp> {
+        let assumed = || Some(claims.expires_at.minus(self.settings.assume_lifetime?));
+        claims.issued_at.or_else(assumed)
+    }
+
+    /// Whether a token was signed by one of the keys in lower case: by an issuer
+    /// that changes its secret before it uses it. Such a token is refused; this
+    /// is for telling the operator what to do.
+    #[must_use]
+    pub fn is_signed_in_lower_case(&self, token: &str) -> bool {
+        let Ok(parts) = Parts::split(token) else { return false };
+        let (Ok(header), Ok(signature)) = (self.accepted(&parts), decode(parts.signature)) else {
+            return false;
+        };
+        let mut candidates = self.keys.candidates(header.kid.as_deref());
+        candidates.any(|key| key.verifies_in_lower_case(parts.signing_input, &signature))
+    }
+
     fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
         let VerifierSettings { leeway, max_lifetime, .. } = self.settings;
         if now >= claims.expires_at.plus(leeway) {
@@ -185,7 +211,13 @@ impl Verifier {
         if lies_ahead(claims.not_before) || lies_ahead(claims.issued_at) {
             return Err(Refusal::NotYetValid);
         }
-        if claims.expires_at.since(claims.issued_at.unwrap_or(now)) > max_lifetime {
+        let life = claims.expires_at.since(claims.issued_at.unwrap_or(now));
+        // One that lives longer than it is taken to do would count as issued in
+        // the future, and outlive a cut-off.
+        let outlives = |assumed: Duration| life > assumed.saturating_add(leeway);
+        if life > max_lifetime.saturating_add(leeway)
+            || (claims.issued_at.is_none() && self.settings.assume_lifetime.is_some_and(outlives))
+        {
             return Err(Refusal::LivesTooLong);
         }
         Ok(())

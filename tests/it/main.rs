@@ -45,6 +45,7 @@ mod measured;
 mod models;
 mod mount;
 mod oidc;
+mod own_tokens;
 mod pages;
 mod pages_hurt;
 mod pki;

@@ -26,7 +26,8 @@ use crate::{
         check_response::HttpResponse,
     },
     token::{
-        Key, KeyRing, Minter, NewToken, RevocationList, Roles, UserId, Verifier, VerifierSettings,
+        Key, KeyRing, Minter, NewToken, RevocationList, Roles, TokenShape, UserId, Verifier,
+        VerifierSettings,
     },
 };
 
@@ -76,6 +77,8 @@ fn engine() -> Engine {
         audience: None,
         leeway: std::time::Duration::from_secs(30),
         max_lifetime: std::time::Duration::from_secs(7 * 24 * 3600),
+        assume_lifetime: None,
+        shape: TokenShape::default(),
     };
     let keys = KeyRing::new(vec![Key::new(None, &secret).unwrap()]).unwrap();
     let name = |name: &str| format!("x-user-{name}");
