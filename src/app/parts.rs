@@ -113,6 +113,8 @@ impl Generation {
             token_lifetime: config.tokens.lifetime,
             cookie_domain: config.tokens.cookie.domain.clone(),
             workers: config.workers.clone(),
+            auto_redirect_to_sso: config.ui.auto_redirect_to_sso,
+            has_pages: !config.ui.admin_ui_disabled,
         };
         let returns = ReturnRules {
             public_url: config.http.public_url.clone(),

@@ -29,6 +29,7 @@ const SECRET_VARIABLE: &str = "AUTH_JWT_SECRET";
 pub struct Sources {
     files: Vec<PathBuf>,
     environment: Vec<(OsString, OsString)>,
+    is_for_upstream: bool,
 }
 
 /// Without the environment, which holds secrets.
@@ -46,7 +47,8 @@ impl Sources {
         files: Vec<PathBuf>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Self {
-        let mut sources = Self { files, environment: environment.into_iter().collect() };
+        let environment = environment.into_iter().collect();
+        let mut sources = Self { files, environment, is_for_upstream: false };
         if sources.files.is_empty()
             && let Some(file) = sources.variable(FILE_VARIABLE)
         {
@@ -59,6 +61,18 @@ impl Sources {
     #[must_use]
     pub fn of_process(files: Vec<PathBuf>) -> Self {
         Self::new(files, std::env::vars_os())
+    }
+
+    /// The same, for an upstream that checks once more: the files of accounts,
+    /// certificates and the provider's secret are those of the service alone,
+    /// and need not be there.
+    #[must_use]
+    pub fn for_upstream(self) -> Self {
+        Self { is_for_upstream: true, ..self }
+    }
+
+    pub(super) fn is_for_upstream(&self) -> bool {
+        self.is_for_upstream
     }
 
     /// The files as they are now.

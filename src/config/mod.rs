@@ -20,6 +20,7 @@ mod store;
 mod surprises;
 mod tls;
 mod tokens;
+mod ui;
 
 use std::fmt;
 
@@ -35,6 +36,7 @@ pub use self::{
     service::{LifecycleConfig, LogFormat, TelemetryConfig},
     store::StoreConfig,
     tokens::{CookieConfig, TokensConfig},
+    ui::UiConfig,
 };
 use crate::{authz::Policy, sso::SsoSettings, token::KeyRing, workers::Worker};
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub login: LoginConfig,
     /// `[sso]`.
     pub sso: Option<SsoSettings>,
+    /// `[ui]`.
+    pub ui: UiConfig,
     /// `[[workers]]`.
     pub workers: Vec<Worker>,
     /// `[tokens]`, but for the keys.
@@ -100,6 +104,15 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// What names files that an upstream does not have, nor needs.
+const OF_THE_SERVICE: [(&str, &str); 5] = [
+    ("check", "tls"),
+    ("http", "tls"),
+    ("login", "users_file"),
+    ("sso", "client_secret"),
+    ("sso", "client_secret_file"),
+];
+
 impl Config {
     /// Where the internal listener of a running service is. Whatever else may
     /// be wrong with a configuration is not asked: the service may run by an
@@ -121,7 +134,11 @@ impl Config {
         let files = sources.look();
         let (figment, problems) = sources.merge();
         let reader = Reader::new(figment, problems);
-        let mut root = reader.root();
+        let mut root = if sources.is_for_upstream() {
+            reader.root_without(&OF_THE_SERVICE)
+        } else {
+            reader.root()
+        };
 
         let check = CheckConfig::read(root.table("check"));
         let http = HttpConfig::read(root.table("http"));
@@ -132,6 +149,7 @@ impl Config {
         let mut tokens = TokensConfig::read(root.table("tokens"), sources, roles);
         let login = LoginConfig::read(root.table("login"), roles);
         let workers = login::workers(&mut root);
+        let ui = UiConfig::read(root.table("ui"));
         if let Some(http) = http.as_ref().filter(|_| !workers.is_empty())
             && http.public_url.scheme() == "http"
             && !http::is_loopback(&http.public_url)
@@ -149,6 +167,13 @@ impl Config {
             roles,
             tokens.settings.leeway,
         );
+        if ui.auto_redirect_to_sso && sso.is_none() {
+            root.table("ui").warn(
+                "auto_redirect_to_sso",
+                "there is no [sso] to go to",
+                "give sso.issuer and sso.client_id, or write false",
+            );
+        }
         let is_in_steps = |login: &LoginConfig| login.control_plane.is_some();
         if store.target.is_none() && (sso.is_some() || login.as_ref().is_some_and(is_in_steps)) {
             root.warn(
@@ -181,6 +206,7 @@ impl Config {
                     store,
                     login,
                     sso,
+                    ui,
                     workers,
                     tokens,
                     keys,

@@ -45,6 +45,17 @@ impl Reader {
         Section { reader: self, path: String::new(), dict, asked: Vec::new() }
     }
 
+    /// The whole configuration, without these keys of tables.
+    pub(super) fn root_without(&self, keys: &[(&str, &str)]) -> Section<'_> {
+        let mut root = self.root();
+        for (table, key) in keys {
+            if let Some(Value::Dict(_, dict)) = root.dict.get_mut(*table) {
+                dict.remove(*key);
+            }
+        }
+        root
+    }
+
     /// Problems, warnings, and the files that values were read from.
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>, Vec<SeenFile>) {
         (self.problems.into_inner(), self.warnings.into_inner(), self.files.into_inner())

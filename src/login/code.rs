@@ -129,7 +129,11 @@ impl Codes {
         if !secret::is_well_formed(code) {
             return Err(ExchangeError::Invalid);
         }
-        let record: Option<Record> = self.store.take(&Key::new("code", code)).await?;
+        let record: Option<Record> = match self.store.take(&Key::new("code", code)).await {
+            // It was taken, and is nothing that a sign-in has put there.
+            Err(StoreError::Garbled) => None,
+            taken => taken?,
+        };
         let Record { user, bound } = record.ok_or(ExchangeError::Invalid)?;
         if bound.origin != proof.origin || !proves(proof, bound.challenge.as_deref()) {
             return Err(ExchangeError::Invalid);

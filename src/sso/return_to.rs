@@ -70,6 +70,10 @@ impl ReturnRules {
         if let Some(control_plane) = control_plane.filter(|cp| cp.origin() == url.origin()) {
             return self.is_page(control_plane, text, &url).then_some(ReturnTo::ControlPlane(url));
         }
+        // An address of this very host is a path of it.
+        if url.origin() == self.public_url.origin() {
+            return self.own_path(after_authority(text));
+        }
         let is_listed = self.origins.contains(&url.origin()) && !url.path().starts_with("//");
         is_listed.then_some(ReturnTo::WithCookie(url))
     }
@@ -146,6 +150,8 @@ mod tests {
             ("/api/agents?page=2#x", "https://eu.example.com/api/agents?page=2#x"),
             ("/", "https://eu.example.com/"),
             ("/a?next=https://evil.com", "https://eu.example.com/a?next=https://evil.com"),
+            ("https://eu.example.com/ui/login", "https://eu.example.com/ui/login"),
+            ("HTTPS://EU.example.com:443/x?y=1#z", "https://eu.example.com/x?y=1#z"),
         ] {
             let read = rules().read(page).unwrap_or_else(|| panic!("{page}"));
             assert_eq!(read, ReturnTo::WithCookie(Url::parse(expected).unwrap()), "{page}");
@@ -217,7 +223,15 @@ mod tests {
             "https://app.example.com/x",
             "https://app.example.com:8443//evil.com",
             "https://app.example.com:8443/x/..//evil.com",
-            "https://eu.example.com/x",
+            "https://eu.example.com",
+            "https://eu.example.com//evil.com",
+            "https://eu.example.com/x/..//evil.com",
+            "https://eu.example.com:8443/x",
+            "http://eu.example.com/x",
+            "https://a@eu.example.com/x",
+            "https://eu.example.com./x",
+            "https://eu.example.com.evil.com/x",
+            "https://eu.example.com\\@evil.com/x",
             "javascript:alert(1)",
             "javascript://cp.example.com/ui/login/",
             "data:text/html,x",

@@ -17,7 +17,7 @@ pub(super) async fn document(State(site): State<Arc<Site>>) -> Json<Value> {
         "sso_configured": site.sso.is_some(),
         "server_root_path": root,
         "proxy_base_url": null,
-        "auto_redirect_to_sso": false,
-        "admin_ui_disabled": false,
+        "auto_redirect_to_sso": site.settings.auto_redirect_to_sso && site.sso.is_some(),
+        "admin_ui_disabled": !site.settings.has_pages,
     }))
 }

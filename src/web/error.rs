@@ -35,6 +35,12 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFoundError, "There is nothing here")
     }
 
+    /// A page elsewhere asks for a code, and no page elsewhere may.
+    pub(super) const fn no_control_plane() -> Self {
+        let message = "Signing in from a page elsewhere is off: set login.control_plane_url";
+        Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFoundError, message)
+    }
+
     pub(super) const fn method_not_allowed() -> Self {
         let (status, kind) = (StatusCode::METHOD_NOT_ALLOWED, ErrorKind::InvalidRequestError);
         Self::new(status, kind, "This method is not possible here")

@@ -51,7 +51,15 @@ pub(super) async fn pass(State(site): State<Arc<Site>>, request: Request, next: 
     let is_shared = signs_in || path.contains("/.well-known/");
 
     let mut response = if path.starts_with("/v3/") && site.control_plane.is_none() {
-        ApiError::not_found().into_response()
+        if site.no_control_plane.is_due() {
+            tracing::warn!(
+                path,
+                mend = "set login.control_plane_url to the address of the page that signs people \
+                        in, or sign in by POST /session from a page of this service",
+                "a page elsewhere asked for a sign-in, and login.control_plane_url is not set"
+            );
+        }
+        ApiError::no_control_plane().into_response()
     } else if signs_in && from == From::Elsewhere {
         ApiError::foreign_origin().into_response()
     } else if is_shared && from == From::ControlPlane && is_preflight(&request) {

@@ -62,8 +62,20 @@ fn below(uri: &Uri, root: &str) -> Option<Uri> {
     rest.starts_with('/').then(|| rest.parse().ok()).flatten()
 }
 
-fn endpoints(site: Arc<Site>) -> Router {
+/// The pages for people, and what they load.
+fn pages() -> Router<Arc<Site>> {
     Router::new()
+        .route("/ui", get(ui::with_slash))
+        .route("/ui/", get(ui::home))
+        .route("/ui/login", get(ui::with_slash))
+        .route("/ui/login/", get(ui::login))
+        .route("/ui/assets/{name}", get(ui::asset))
+}
+
+fn endpoints(site: Arc<Site>) -> Router {
+    let pages = if site.settings.has_pages { pages() } else { Router::new() };
+    Router::new()
+        .merge(pages)
         .route("/v3/login", post(login::login))
         .route("/v3/login/exchange", post(login::exchange))
         .route("/v2/login", post(login::sign_in_here))
@@ -72,11 +84,6 @@ fn endpoints(site: Arc<Site>) -> Router {
         .route("/sso/login", get(sso::login))
         .route("/sso/key/generate", get(sso::login))
         .route("/sso/callback", get(sso::callback))
-        .route("/ui", get(ui::with_slash))
-        .route("/ui/", get(ui::home))
-        .route("/ui/login", get(ui::with_slash))
-        .route("/ui/login/", get(ui::login))
-        .route("/ui/assets/{name}", get(ui::asset))
         .route("/.well-known/portcullis", get(discovery::document))
         .route("/.well-known/litellm-ui-config", get(discovery::document))
         .route("/litellm/.well-known/litellm-ui-config", get(discovery::document))

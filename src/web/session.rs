@@ -15,6 +15,10 @@ use super::{
     request::request_input,
     state::Site,
 };
+use crate::{
+    authz::{Denial, Reason},
+    token::Refusal,
+};
 
 /// `GET /session`: who is signed in.
 pub(super) async fn show(State(site): State<Arc<Site>>, request: Request) -> Response {
@@ -41,8 +45,14 @@ pub(super) async fn logout(
     request: Request,
 ) -> Result<Response, ApiError> {
     let engine = &site.engine;
+    let cookie = [(header::SET_COOKIE, site.cookie("", true))];
     let identified = match engine.authenticate(&request_input(&request), site.clock.now()) {
         Ok(identified) => identified,
+        // Good, but for that: a tab that signs out after another one, or twice.
+        Err(Denial { reason: Reason::Token(Refusal::Revoked), .. }) => {
+            let answer = json!({ "message": "Session already revoked.", "already": true });
+            return Ok((cookie, Json(answer)).into_response());
+        }
         Err(denial) => return Ok(denied(&denial)),
     };
     let claims = &identified.claims;
@@ -58,7 +68,6 @@ pub(super) async fn logout(
         name = claims.name,
         user_id = claims.user_id.as_str(),
     );
-    let cookie = [(header::SET_COOKIE, site.cookie("", true))];
     let mut answer = Map::from_iter([("message".to_owned(), json!("Session revoked."))]);
     if let Some(sso) = site.sso.as_ref().filter(|_| claims.is_sso)
         && let Some(url) = sso.end_session_url().await

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     authz::{Engine, Origin},
     clock::{Clock, Timestamp},
+    hints::OnceAMinute,
     login::{Account, Codes, Login, SignedIn},
     metrics::Metrics,
     sso::{ReturnRules, Sso},
@@ -37,6 +38,10 @@ pub struct SiteSettings {
     pub cookie_domain: Option<String>,
     /// The workers, where this is a control plane.
     pub workers: Vec<Worker>,
+    /// Whether the sign-in page goes to the provider by itself.
+    pub auto_redirect_to_sso: bool,
+    /// Whether there are pages.
+    pub has_pages: bool,
 }
 
 /// The ways to sign in.
@@ -77,6 +82,7 @@ pub struct Site {
     pub(super) codes: Codes,
     pub(super) sso: Option<Sso>,
     pub(super) returns: ReturnRules,
+    pub(super) no_control_plane: OnceAMinute,
 }
 
 /// A token that was just issued.
@@ -111,6 +117,7 @@ impl Site {
             codes,
             sso,
             returns,
+            no_control_plane: OnceAMinute::default(),
         }
     }
 

@@ -124,6 +124,10 @@ impl Chromium {
         field.send_keys(text).await.unwrap();
     }
 
+    pub(crate) async fn fill_css(&self, css: &str, text: &str) {
+        self.client.find(Locator::Css(css)).await.unwrap().send_keys(text).await.unwrap();
+    }
+
     pub(crate) async fn press(&self, css: &str) {
         self.client.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
     }

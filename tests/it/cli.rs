@@ -171,7 +171,7 @@ fn mint_prints_a_token_and_nothing_else() {
             .unwrap();
     assert_eq!(
         (&claims["sub"], &claims["userId"], &claims["role"], &claims["email"]),
-        (&json!("Ann Lee"), &json!("42"), &json!("ADMIN"), &json!("a@b.c"))
+        (&json!("Ann Lee"), &json!(42), &json!("ADMIN"), &json!("a@b.c"))
     );
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 1800);
     assert!(told.contains("accepted, for another 29m"), "{told}");

@@ -17,6 +17,7 @@
 mod accounts;
 mod ask;
 mod asked;
+mod at_home;
 mod browser;
 mod cgi;
 mod cli;

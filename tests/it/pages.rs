@@ -63,22 +63,8 @@ async fn single_sign_on_leads_back_with_nothing_in_the_address() {
     browser.until("document.querySelector('#sso:not([hidden])') !== null").await;
     browser.press("#sso button").await;
     browser.until(&format!("location.origin === {:?}", provider.issuer)).await;
-    browser
-        .client
-        .find(fantoccini::Locator::Css("input[name=login]"))
-        .await
-        .unwrap()
-        .send_keys("eve")
-        .await
-        .unwrap();
-    browser
-        .client
-        .find(fantoccini::Locator::Css("input[name=password]"))
-        .await
-        .unwrap()
-        .send_keys("x")
-        .await
-        .unwrap();
+    browser.fill_css("input[name=login]", "eve").await;
+    browser.fill_css("input[name=password]", "x").await;
     browser.press("button[type=submit]").await;
     browser.lands_on(&plane.home()).await;
     browser.sees("eve@example.com").await;

@@ -50,7 +50,7 @@ async fn a_password_becomes_a_code_becomes_a_token() {
     let claims: Value = serde_json::from_str(claims).unwrap();
     for (name, value) in [
         ("sub", json!("ann")),
-        ("userId", json!("7")),
+        ("userId", json!(7)),
         ("email", json!("7@example.com")),
         ("role", json!("REGULAR")),
         ("iss", json!("iss")),
@@ -97,7 +97,6 @@ async fn a_password_becomes_a_code_becomes_a_token() {
     );
     assert_eq!(answer(response).await, (200, json!({ "message": "Session revoked." })));
     assert_eq!(replica.session(token).await, 401);
-    assert_eq!(replica.logout(token).await.0, 401);
 
     // Neither a code nor a token nor a password is in any line of the log.
     for event in ["sign_in", "exchange", "sign_out"] {

@@ -3,7 +3,8 @@
 // seen by whatever the page loads. What it was is kept for the page's module.
 (() => {
   const query = new URLSearchParams(location.search);
-  const arrived = { login: query.get("login"), code: query.get("code") };
+  const [login, code, worker] = ["login", "code", "worker"].map((name) => query.get(name));
+  const arrived = { login, code, worker };
   if (location.search || location.hash) history.replaceState(null, "", location.pathname);
   Object.defineProperty(window, "arrived", { value: Object.freeze(arrived) });
 })();

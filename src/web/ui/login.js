@@ -1,7 +1,7 @@
 // The sign-in page.
 import { arrived, busy, find, load, problem, showWorkers, tell } from "./page.js";
-import { finishSso, signIn, ssoAddress } from "./session.js";
-import { discover, last } from "./workers.js";
+import { finishSso, hasLeft, signIn, ssoAddress } from "./session.js";
+import { discover, last, named } from "./workers.js";
 
 const HOME = "../";
 const form = find("form");
@@ -12,8 +12,9 @@ const returnTo = judged || history.state?.returnTo;
 if (judged) history.replaceState({ returnTo }, "");
 const leave = (to) => location.replace(to || HOME);
 
-const { isControlPlane, workers } = await load(discover);
-let worker = last(workers) ?? workers[0];
+const { isControlPlane, goesOn, workers } = await load(discover);
+const left = hasLeft();
+let worker = named(workers, arrived.worker) ?? last(workers) ?? workers[0];
 
 /// Shows whether this worker has single sign-on; whether it can be reached at
 /// all is said, and keeps nobody from trying.
@@ -54,9 +55,11 @@ form.addEventListener("submit", (event) => {
   busy(form, "Signing in …", work).catch(failed);
 });
 
+const toSso = (go) =>
+  busy(form, "To the single sign-on …", async () => go(await ssoAddress(worker, returnTo)));
+
 find("sso").querySelector("button").addEventListener("click", () => {
-  const work = async () => location.assign(await ssoAddress(worker, returnTo));
-  busy(form, "To the single sign-on …", work).catch(failed);
+  toSso((address) => location.assign(address)).catch(failed);
 });
 
 try {
@@ -64,6 +67,9 @@ try {
   const finished = arrived.code ? await busy(form, "Signing in …", finish) : null;
   if (finished && !finished.isForeign) {
     leave(finished.returnTo);
+  } else if (goesOn && !left) {
+    // Who has just signed out would be signed in again.
+    await toSso((address) => location.replace(address));
   } else {
     if (finished) tell("That sign-in was not begun in this tab. Sign in here.");
     lookAt(worker);

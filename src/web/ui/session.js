@@ -6,6 +6,7 @@ import { last, remember } from "./workers.js";
 
 const TOKEN = "portcullis.token";
 const BEGUN = "portcullis.begun";
+const LEFT = "portcullis.left";
 /// How long an earlier session may take to end.
 const FAREWELL_MS = 3_000;
 
@@ -144,6 +145,13 @@ export async function finishSso(workers, { login, code }) {
 const end = (worker, token, limit) =>
   ask(worker.name, worker.at("session/logout"), { method: "POST", body: {}, token, limit });
 
+/// Whether this tab has just signed out; told once.
+export function hasLeft() {
+  const left = tab.read(LEFT) === true;
+  tab.drop(LEFT);
+  return left;
+}
+
 /// Signs out; where the provider of the single sign-on has a session, too, the
 /// address at which it ends.
 export async function signOut(worker) {
@@ -155,6 +163,7 @@ export async function signOut(worker) {
     if (problem.status !== 401) throw problem;
   }
   dropTokenOf(worker);
+  tab.keep(LEFT, true);
   const url = answer.end_session_url;
   return typeof url === "string" && /^https?:\/\//.test(url) ? url : null;
 }

@@ -30,18 +30,23 @@ const isWorker = (worker) =>
   typeof worker.name === "string" &&
   /^https?:\/\//.test(worker.url);
 
-/// The discovery document of this instance, and whom one may sign in at.
+/// The discovery document of this instance, and whom one may sign in at; whether
+/// the page goes on to the single sign-on by itself.
 export async function discover() {
   const document = await ask("The sign-in service", at(BASE, ".well-known/portcullis"));
   const isControlPlane = document.is_control_plane === true;
   if (!isControlPlane) {
     const here = { worker_id: "", name: "The sign-in service", url: BASE };
-    return { isControlPlane, workers: [new Worker(here, true)] };
+    const goesOn = document.auto_redirect_to_sso === true && document.sso_configured === true;
+    return { isControlPlane, goesOn, workers: [new Worker(here, true)] };
   }
   const listed = Array.isArray(document.workers) ? document.workers.filter(isWorker) : [];
   if (listed.length === 0) throw new Problem("This control plane has no worker to sign in at.");
   return { isControlPlane, workers: listed.map((worker) => new Worker(worker, false)) };
 }
+
+/// The worker of this id, as an address may name it.
+export const named = (workers, id) => workers.find((worker) => worker.id === id && id);
 
 /// The worker at which somebody has signed in last, in this tab or else in
 /// this browser.
