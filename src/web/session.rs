@@ -50,7 +50,7 @@ pub(super) async fn logout(
         Ok(identified) => identified,
         // Good, but for that: a tab that signs out after another one, or twice.
         Err(Denial { reason: Reason::Token(Refusal::Revoked), .. }) => {
-            let answer = json!({ "message": "Session already revoked.", "already": true });
+            let answer = json!({ "message": "Session already revoked." });
             return Ok((cookie, Json(answer)).into_response());
         }
         Err(denial) => return Ok(denied(&denial)),
