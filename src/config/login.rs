@@ -79,6 +79,19 @@ impl LoginConfig {
                 );
             }
         });
+        if let Ok(accounts) = &accounts
+            && accounts.count_costs() > 1
+        {
+            section.warn(
+                "users_file",
+                format!(
+                    "its hashes have {} different costs, and a sign-in computes one of each, so \
+                     that its time tells no name",
+                    accounts.count_costs()
+                ),
+                "make them anew with one cost, as `portcullis hash-password` does",
+            );
+        }
         section.finish();
         Some(Self {
             control_plane,

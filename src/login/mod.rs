@@ -85,7 +85,7 @@ impl Login {
         let tried = self.limits.enter(&name, address).await?;
         let account = self.accounts.by_name(&name).cloned();
         let hash = account.as_ref().map(|account| account.password_hash.clone());
-        let right = self.hasher.verify(password, hash, &self.accounts).await;
+        let right = self.hasher.verify(password, hash, self.accounts.costs()).await;
         let right = right.ok_or(SignInError::Unavailable)?;
         let Some(account) = account.filter(|_| right) else { return Err(SignInError::Wrong) };
         self.limits.give_back(tried).await?;

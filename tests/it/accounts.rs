@@ -147,6 +147,34 @@ fn a_users_file_that_cannot_work_is_named_with_all_its_problems() {
 }
 
 #[test]
+fn hashes_of_many_costs_are_warned_of_and_bounded() {
+    let room = tempfile::tempdir().unwrap();
+    let config = room.path().join("p.toml");
+    std::fs::write(&config, "login.users_file = \"users.toml\"").unwrap();
+    let checked = |costs: usize| {
+        // What is looked at are the parameters: the hashes are nobody's.
+        let user = |n: usize| {
+            let hash = crate::replica::hash().replace("t=2", &format!("t={}", 2 + n % costs));
+            format!(
+                "[[users]]\nid = {n}\nname = \"n{n}\"\nrole = \"ADMIN\"\npassword_hash = \"{hash}\"\n"
+            )
+        };
+        let users: String = (0..20).map(user).collect();
+        std::fs::write(room.path().join("users.toml"), users).unwrap();
+        let mut command = portcullis();
+        let done = output(command.args(["check-config", "--config", config.to_str().unwrap()]), "");
+        (done.status.code(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
+    };
+    assert_eq!(checked(1), (Some(0), "ok\n".to_owned()));
+    let (code, said) = checked(2);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("its hashes have 2 different costs"), "{said}");
+    let (code, said) = checked(9);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("its hashes have 9 different costs"), "{said}");
+}
+
+#[test]
 fn hash_password_prints_a_hash_that_is_accepted() {
     for stdin in ["s3cret", "s3cret\n", "s3cret\r\n"] {
         let hashed = output(portcullis().arg("hash-password"), stdin);

@@ -83,7 +83,8 @@ impl Replica {
         Self::with_users(portcullis(), &toml, users)
     }
 
-    fn with_users(command: std::process::Command, toml: &str, users: &str) -> Self {
+    /// Starts one of this configuration and these users.
+    pub(crate) fn with_users(command: std::process::Command, toml: &str, users: &str) -> Self {
         let room = tempfile::tempdir().unwrap();
         let users_file = room.path().join("users.toml");
         std::fs::write(&users_file, users).unwrap();
