@@ -78,6 +78,9 @@ pub enum Revocation {
     Token(TokenRef, Timestamp),
     /// All that a user was issued up to and in that second.
     User(String, Timestamp),
+    /// All that anybody was issued up to and in that second: what is left of
+    /// the cut-offs that nobody keeps any more.
+    Everybody(Timestamp),
 }
 
 /// How a user stands. All times are the store's, so that the order of a

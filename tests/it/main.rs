@@ -50,6 +50,7 @@ mod redis;
 mod reload;
 mod replica;
 mod replicas;
+mod revoked;
 mod rogue;
 mod signin;
 mod soak;

@@ -18,14 +18,14 @@ use crate::{
     support::{PATIENCE, output, portcullis, portcullis_of, root},
 };
 
-async fn pair(redis: &Redis) -> (Replica, Replica) {
+pub(crate) async fn pair(redis: &Redis) -> (Replica, Replica) {
     let toml = format!("{OPEN}{}", redis.toml);
     let (a, b) = (Replica::start(&toml), Replica::start(&toml));
     (a.ready().await, b.ready().await)
 }
 
 /// Waits until it is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
     let started = Instant::now();
     while !is_so().await {
         assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
@@ -35,7 +35,7 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
 }
 
 /// What a check says of a token: the status code of the answer.
-async fn check(replica: &Replica, token: &str) -> i32 {
+pub(crate) async fn check(replica: &Replica, token: &str) -> i32 {
     let mut client =
         AuthorizationClient::connect(format!("http://{}", replica.check)).await.unwrap();
     let bearer = format!("Bearer {token}");

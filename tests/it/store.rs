@@ -17,14 +17,15 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const TIMEOUT: Duration = Duration::from_millis(250);
 
-fn of(redis: &Redis) -> Store {
-    Store::redis(&redis.target, "test:", TIMEOUT, 7 * 24 * 60 * MINUTE).unwrap()
+pub(crate) fn of(redis: &Redis) -> Store {
+    Store::redis(&redis.target, "test:", TIMEOUT, WEEK).unwrap()
 }
 
 /// A busy machine may need a moment for the first connection.
-async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
+pub(crate) async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match call().await {
@@ -32,6 +33,51 @@ async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// All revocations behind a cursor.
+pub(crate) async fn behind(store: &Store, mut cursor: Cursor) -> Vec<Revocation> {
+    let mut all = Vec::new();
+    loop {
+        let (page, next) = store.revocations(&cursor).await.unwrap();
+        if next == cursor {
+            return all;
+        }
+        all.extend(page);
+        cursor = next;
+    }
+}
+
+/// Each revocation is there for as long as it says, for a reader that starts
+/// and for one that was away, however many come and go beside it.
+async fn keeps_what_counts(store: &Store) {
+    let away = store.revocations(&Cursor::default()).await.unwrap().1;
+    let now = store.standing("7").await.unwrap().now;
+    store.keep_cut_offs(WEEK);
+    let cut_off = Revocation::User("lasting".into(), store.cut_off("lasting").await.unwrap());
+    // No token would live longer than a moment, by what is configured.
+    store.keep_cut_offs(Duration::ZERO);
+    let lasting = TokenRef::by_id("lasting");
+    let lasting = Revocation::Token(lasting, now.plus(400 * 24 * 60 * MINUTE));
+    let ending = Revocation::Token(TokenRef::by_id("ending"), now);
+    for revocation in [&lasting, &ending] {
+        let Revocation::Token(token, until) = revocation else { unreachable!() };
+        store.revoke(*token, *until).await.unwrap();
+    }
+    for n in 0..400 {
+        let ended = Timestamp::from_secs(now.as_secs() - 24 * 3600);
+        store.revoke(TokenRef::by_id(&format!("ended-{n}")), ended).await.unwrap();
+    }
+    // The clock of Redis goes by seconds.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    store.revoke(TokenRef::by_id("another"), now).await.unwrap();
+    for reader in [Cursor::default(), away] {
+        let told = behind(store, reader).await;
+        // Accepted for as long as any leeway can be.
+        for revocation in [&cut_off, &lasting, &ending] {
+            assert!(told.contains(revocation), "{revocation:?} is not in {told:?}");
+        }
     }
 }
 
@@ -129,11 +175,12 @@ async fn keeps_its_contract(store: Store) {
         last = store.cut_off("7").await.unwrap();
         assert!(issued.as_secs() <= last.as_secs());
     }
+    keeps_what_counts(&store).await;
 }
 
 #[tokio::test]
 async fn memory_keeps_the_contract() {
-    keeps_its_contract(Store::memory(Arc::new(SystemClock))).await;
+    keeps_its_contract(Store::memory(Arc::new(SystemClock), WEEK)).await;
 }
 
 #[tokio::test]
@@ -144,22 +191,6 @@ async fn redis_keeps_the_contract() {
     let keys = cli(redis.port, &["KEYS", "*"]);
     assert!(keys.lines().all(|key| key.starts_with("test:")), "{keys}");
     assert!(!keys.contains("ann") && !keys.contains("brief"), "{keys}");
-}
-
-#[tokio::test]
-async fn revocations_of_tokens_that_have_expired_are_dropped_from_redis() {
-    let redis = Redis::single();
-    // Nothing lives longer than a millisecond here.
-    let brief = Store::redis(&redis.target, "test:", TIMEOUT, Duration::from_millis(1)).unwrap();
-    let until = Timestamp::from_secs(4_000_000_000);
-    patiently(async || brief.revoke(TokenRef::by_id("first"), until).await).await;
-    for n in 0..500 {
-        brief.revoke(TokenRef::by_id(&n.to_string()), until).await.unwrap();
-    }
-    let length = || cli(redis.port, &["XLEN", "test:{revocations}:stream"]).parse::<u32>().unwrap();
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    brief.revoke(TokenRef::by_id("last"), until).await.unwrap();
-    assert!(length() < 200, "{}", length());
 }
 
 #[tokio::test]
@@ -235,7 +266,7 @@ async fn a_redis_that_may_lose_something_is_warned_of() {
 
 #[tokio::test]
 async fn memory_refuses_rather_than_drop_a_live_value() {
-    let store = Store::memory(Arc::new(SystemClock));
+    let store = Store::memory(Arc::new(SystemClock), WEEK);
     let mut stored = 0;
     while store.put(&Key::new("code", &stored.to_string()), &stored, MINUTE).await.is_ok() {
         stored += 1;
@@ -248,7 +279,7 @@ async fn memory_refuses_rather_than_drop_a_live_value() {
 
 #[tokio::test]
 async fn memory_forgets_revocations_that_mean_nothing_any_more() {
-    let store = Store::memory(Arc::new(SystemClock));
+    let store = Store::memory(Arc::new(SystemClock), WEEK);
     for n in 0..150_000 {
         let past = Timestamp::from_secs(1_000_000_000);
         store.revoke(TokenRef::by_id(&n.to_string()), past).await.unwrap();
@@ -257,6 +288,22 @@ async fn memory_forgets_revocations_that_mean_nothing_any_more() {
     store.cut_off("7").await.unwrap();
     let (page, _) = store.revocations(&cursor).await.unwrap();
     assert!(matches!(page.as_slice(), [Revocation::User(id, _)] if id == "7"), "{page:?}");
+}
+
+#[tokio::test]
+async fn memory_leaves_one_line_for_everybody_of_the_cut_offs_that_it_forgets() {
+    let store = Store::memory(Arc::new(SystemClock), WEEK);
+    let at = store.cut_off("7").await.unwrap();
+    // From now on none of them counts.
+    store.keep_cut_offs(Duration::ZERO);
+    for n in 0..100_000 {
+        let past = Timestamp::from_secs(1_000_000_000);
+        store.revoke(TokenRef::by_id(&n.to_string()), past).await.unwrap();
+    }
+    let told = store.revocations(&Cursor::default()).await.unwrap().0;
+    assert!(told.contains(&Revocation::Everybody(at)), "{:?}", told.first());
+    assert!(!told.contains(&Revocation::User("7".into(), at)));
+    assert_eq!(store.standing("7").await.unwrap().cut_off, None);
 }
 
 #[test]
