@@ -7,12 +7,16 @@ use std::{
     sync::Arc,
 };
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::password::{Cost, Costs};
-use crate::token::{Role, Roles, UserId};
+use crate::{
+    secret,
+    store::AccountState,
+    token::{Role, Roles, UserId},
+};
 
 /// The most that a users file may hold, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -45,15 +49,17 @@ pub struct Account {
     pub password_hash: SecretString,
     /// Whether nobody may sign in to it.
     pub disabled: bool,
-}
-
-impl Account {
     /// What a token of this account depends on: a change of it cuts the user
     /// off, and replicas that do not agree about it sign nobody in.
-    #[must_use]
-    pub fn state(&self) -> &str {
-        if self.disabled { "disabled" } else { &self.role_name }
-    }
+    pub state: AccountState,
+}
+
+/// What tells one password's hash from another in the store. Who reads it there
+/// learns nothing to guess at: the salt, 128 random bits of `hash-password`, is
+/// in what is digested, and nowhere beside it. The user's id keeps two accounts
+/// with one hash from looking alike.
+fn told_by(id: &UserId, hash: &SecretString) -> String {
+    secret::s256(&format!("password of {}\n{}", id.as_str(), hash.expose_secret()))
 }
 
 /// All accounts.
@@ -171,7 +177,12 @@ impl Accounts {
                 ));
             }
             if let (Some(id), Some(role)) = (id, role) {
+                let state = if entry.disabled { "disabled" } else { &entry.role };
                 let account = Account {
+                    state: AccountState {
+                        state: state.to_owned(),
+                        password: Some(told_by(&id, &entry.password_hash)),
+                    },
                     id,
                     name: entry.name,
                     email: entry.email.filter(|email| !email.is_empty()),

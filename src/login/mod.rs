@@ -20,7 +20,10 @@ pub use self::{
     password::{Hasher, hash},
     watch::AccountsWatch,
 };
-use crate::{store::StoreError, token::RoleSet};
+use crate::{
+    store::{AccountState, StoreError},
+    token::RoleSet,
+};
 
 /// Why nobody was signed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -126,11 +129,10 @@ impl Login {
     /// and by what the replicas have noted. Hashing takes time, and files
     /// reach the replicas one after the other.
     #[must_use]
-    pub fn is_current(&self, account: &Account, noted: Option<&str>) -> bool {
+    pub fn is_current(&self, account: &Account, noted: Option<&AccountState>) -> bool {
         let accounts = self.newest.load();
-        let state = account.state();
-        let same = |now: &Account| now.id == account.id && now.state() == state;
+        let same = |now: &Account| now.id == account.id && now.state == account.state;
         accounts.by_name(&canonical_name(&account.name)).is_some_and(same)
-            && noted.is_none_or(|noted| noted == state)
+            && noted.is_none_or(|noted| !account.state.differs_from(noted))
     }
 }

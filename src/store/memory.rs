@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Cursor, Hits, Key, Limit, Revocation, Standing, StoreError,
+    AccountState, Cursor, Hits, Key, Limit, Revocation, Standing, StoreError,
     shelf::{CAPACITY, Shelf},
 };
 use crate::{
@@ -31,7 +31,7 @@ struct State {
     revocations: Vec<(u64, Revocation)>,
     appended: u64,
     cut_offs: HashMap<String, Timestamp>,
-    accounts: HashMap<String, String>,
+    accounts: HashMap<String, AccountState>,
 }
 
 impl State {
@@ -169,18 +169,18 @@ impl Memory {
     pub(super) fn note_account(
         &self,
         user_id: &str,
-        account: &str,
+        account: &AccountState,
         kept: Duration,
     ) -> Result<Option<Timestamp>, StoreError> {
         let mut state = self.state();
         let known = state.accounts.get(user_id);
-        let changed = known.is_some_and(|known| known != account);
+        let changed = known.is_some_and(|known| account.differs_from(known));
         let cut_off = changed.then(|| self.cut_off_in(&mut state, user_id, kept)).transpose()?;
-        state.accounts.insert(user_id.to_owned(), account.to_owned());
+        state.accounts.insert(user_id.to_owned(), account.clone());
         Ok(cut_off)
     }
 
-    pub(super) fn accounts(&self) -> HashMap<String, String> {
+    pub(super) fn accounts(&self) -> HashMap<String, AccountState> {
         self.state().accounts.clone()
     }
 

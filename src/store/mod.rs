@@ -25,7 +25,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub(crate) use self::terms::hex;
 pub use self::{
     link::Target,
-    terms::{Cursor, Hits, Key, Limit, Revocation, Standing, StoreError},
+    terms::{AccountState, Cursor, Hits, Key, Limit, Revocation, Standing, StoreError},
 };
 use self::{memory::Memory, redis::Redis};
 use crate::{
@@ -267,13 +267,13 @@ impl Store {
     pub async fn note_account(
         &self,
         user_id: &str,
-        state: &str,
+        account: &AccountState,
     ) -> Result<Option<Timestamp>, StoreError> {
         let kept = self.cut_offs_kept();
         self.counted("note_account", async {
             match &self.backend {
-                Backend::Memory(memory) => memory.note_account(user_id, state, kept),
-                Backend::Redis(redis) => redis.note_account(user_id, state, kept).await,
+                Backend::Memory(memory) => memory.note_account(user_id, account, kept),
+                Backend::Redis(redis) => redis.note_account(user_id, account, kept).await,
             }
         })
         .await
@@ -284,7 +284,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn accounts(&self) -> Result<HashMap<String, String>, StoreError> {
+    pub async fn accounts(&self) -> Result<HashMap<String, AccountState>, StoreError> {
         self.counted("accounts", async {
             match &self.backend {
                 Backend::Memory(memory) => Ok(memory.accounts()),

@@ -10,7 +10,7 @@ use std::{collections::HashMap, time::Duration};
 use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 
 use super::{
-    Cursor, Hits, Key, Limit, Revocation, Standing, StoreError, hex,
+    AccountState, Cursor, Hits, Key, Limit, Revocation, Standing, StoreError, hex,
     link::{Link, Target},
     scripts,
 };
@@ -116,27 +116,37 @@ impl Redis {
     }
 
     pub(super) async fn standing(&self, user_id: &str) -> Result<Standing, StoreError> {
-        let keys = ["cut-offs", "accounts"].map(|key| self.shared_key(key));
+        let keys = ["cut-offs", "accounts", "passwords"].map(|key| self.shared_key(key));
         let mut command = script(scripts::STANDING, &keys);
-        let (now, at, account): (i64, i64, Option<String>) = self.ask(command.arg(user_id)).await?;
+        let answer = self.ask(command.arg(user_id)).await?;
+        let (now, at, state, password): (i64, i64, Option<String>, Option<String>) = answer;
         let cut_off = (at >= 0).then(|| Timestamp::from_secs(at));
+        let account = state.map(|state| AccountState { state, password });
         Ok(Standing { now: Timestamp::from_secs(now), cut_off, account })
     }
 
     pub(super) async fn note_account(
         &self,
         user_id: &str,
-        account: &str,
+        account: &AccountState,
         kept: Duration,
     ) -> Result<Option<Timestamp>, StoreError> {
         let source = [scripts::NOTE_ACCOUNT, scripts::CUT_OFF];
-        let mut command = self.appending(&source, &["cut-offs", "accounts"], kept);
-        let at: i64 = self.ask(command.arg(user_id).arg(account)).await?;
+        let mut command = self.appending(&source, &["cut-offs", "accounts", "passwords"], kept);
+        command.arg(user_id).arg(&account.state).arg(account.password.as_deref().unwrap_or(""));
+        let at: i64 = self.ask(&command).await?;
         Ok((at != 0).then(|| Timestamp::from_secs(at)))
     }
 
-    pub(super) async fn accounts(&self) -> Result<HashMap<String, String>, StoreError> {
-        self.ask(cmd("HGETALL").arg(self.shared_key("accounts"))).await
+    pub(super) async fn accounts(&self) -> Result<HashMap<String, AccountState>, StoreError> {
+        let keys = ["accounts", "passwords"].map(|key| self.shared_key(key));
+        let answer = self.ask(&script(scripts::ACCOUNTS, &keys)).await?;
+        let (states, mut passwords): (HashMap<String, String>, HashMap<String, String>) = answer;
+        let with_password = |(id, state)| {
+            let password = passwords.remove(&id);
+            (id, AccountState { state, password })
+        };
+        Ok(states.into_iter().map(with_password).collect())
     }
 
     pub(super) async fn revocations(

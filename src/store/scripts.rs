@@ -118,15 +118,29 @@ look_after()
 return at";
 
 /// Notes an account, and goes on with [`CUT_OFF`] when it has changed: KEYS
-/// behind those accounts; ARGV account.
+/// behind those accounts, passwords; ARGV account, password. A former version
+/// reads and writes the accounts, and knows of no passwords.
 pub(super) const NOTE_ACCOUNT: &str = "\
 local known = redis.call('HGET', KEYS[5], ARGV[3])
+local password = redis.call('HGET', KEYS[6], ARGV[3])
 redis.call('HSET', KEYS[5], ARGV[3], ARGV[4])
-if not known or known == ARGV[4] then return 0 end
+if ARGV[5] == '' then
+  redis.call('HDEL', KEYS[6], ARGV[3])
+else
+  redis.call('HSET', KEYS[6], ARGV[3], ARGV[5])
+end
+local is_other = password and ARGV[5] ~= '' and password ~= ARGV[5]
+if not known or (known == ARGV[4] and not is_other) then return 0 end
 ";
 
-/// The time, a user's cut-off and account: KEYS cut-offs, accounts; ARGV user.
+/// The time, a user's cut-off, account and password: KEYS cut-offs, accounts,
+/// passwords; ARGV user.
 pub(super) const STANDING: &str = "\
 local at = redis.call('ZSCORE', KEYS[1], ARGV[1])
 local account = redis.call('HGET', KEYS[2], ARGV[1])
-return {tonumber(redis.call('TIME')[1]), at and tonumber(at) or -1, account}";
+local password = redis.call('HGET', KEYS[3], ARGV[1])
+return {tonumber(redis.call('TIME')[1]), at and tonumber(at) or -1, account, password}";
+
+/// All accounts and passwords: KEYS accounts, passwords.
+pub(super) const ACCOUNTS: &str = "\
+return {redis.call('HGETALL', KEYS[1]), redis.call('HGETALL', KEYS[2])}";

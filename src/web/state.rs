@@ -145,7 +145,7 @@ impl Site {
     ) -> Result<(SignedIn, Standing), ApiError> {
         let standing = self.store.standing(account.id.as_str()).await?;
         // After the cut-off was read: one that is in it was preceded by a change.
-        if !self.login.is_current(account, standing.account.as_deref()) {
+        if !self.login.is_current(account, standing.account.as_ref()) {
             return Err(ApiError::unavailable());
         }
         let mut user = SignedIn::to_account(account, method);

@@ -25,6 +25,11 @@ pub(crate) fn hash() -> &'static str {
     HASH.get_or_init(|| portcullis::login::hash(&PASSWORD.into()).unwrap())
 }
 
+/// A hash of another password, or of the same with another salt.
+pub(crate) fn hash_of(password: &str) -> String {
+    portcullis::login::hash(&password.into()).unwrap()
+}
+
 /// A users file of these: id, name, role, and whether disabled.
 pub(crate) fn users(users: &[(&str, &str, &str, bool)]) -> String {
     users

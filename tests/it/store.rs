@@ -1,13 +1,14 @@
 //! One suite over every store.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use portcullis::{
     clock::{SystemClock, Timestamp},
-    store::{Cursor, Key, Limit, Revocation, Store, StoreError},
+    store::{AccountState, Cursor, Key, Limit, Revocation, Store, StoreError},
     token::TokenRef,
 };
 
@@ -153,18 +154,31 @@ async fn keeps_its_contract(store: Store) {
     assert_eq!((page, &same), (vec![], &cursor));
     assert_eq!(store.revocations(&Cursor::default()).await.unwrap().0, expected);
 
-    // An account that changes cuts its user off, and only then.
-    for (state, cuts) in [("REGULAR", false), ("REGULAR", false), ("ADMIN", true), ("ADMIN", false)]
-    {
-        let cut_off = store.note_account("8", state).await.unwrap();
-        assert_eq!(cut_off.is_some(), cuts, "{state}");
-        assert_eq!(
-            cut_off.is_some(),
-            store.standing("8").await.unwrap().cut_off == cut_off && cuts
-        );
+    // An account that changes cuts its user off, and only then: by its role or
+    // its password, of which former versions know nothing.
+    for (state, password, cuts) in [
+        ("REGULAR", None, false),
+        ("REGULAR", None, false),
+        ("REGULAR", Some("one"), false),
+        ("ADMIN", Some("one"), true),
+        ("ADMIN", Some("one"), false),
+        ("ADMIN", Some("two"), true),
+        ("ADMIN", Some("two"), false),
+        ("removed", None, true),
+        ("removed", None, false),
+        ("ADMIN", Some("two"), true),
+    ] {
+        let account = AccountState { state: state.into(), password: password.map(str::to_owned) };
+        let cut_off = store.note_account("8", &account).await.unwrap();
+        assert_eq!(cut_off.is_some(), cuts, "{state} {password:?}");
+        let standing = store.standing("8").await.unwrap();
+        assert_eq!(cut_off.is_some(), standing.cut_off == cut_off && cuts);
+        assert_eq!(standing.account.as_ref(), Some(&account));
+        assert_eq!(store.accounts().await.unwrap(), HashMap::from([("8".into(), account)]));
     }
     let (page, _) = store.revocations(&cursor).await.unwrap();
-    assert!(matches!(page.as_slice(), [Revocation::User(id, _)] if id == "8"), "{page:?}");
+    let of_8 = |told: &Revocation| matches!(told, Revocation::User(id, _) if id == "8");
+    assert!(page.len() == 4 && page.iter().all(of_8), "{page:?}");
 
     // One cut-off after the other voids what was issued between them, also
     // within one second.
