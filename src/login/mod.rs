@@ -91,10 +91,11 @@ impl Login {
         let right = self.hasher.verify(password, hash, self.accounts.costs()).await;
         let right = right.ok_or(SignInError::Unavailable)?;
         let Some(account) = account.filter(|_| right) else { return Err(SignInError::Wrong) };
-        self.limits.give_back(tried).await?;
+        self.limits.give_back(&tried).await?;
         if account.disabled || !self.roles.contains(account.role) {
             return Err(SignInError::Forbidden);
         }
+        self.limits.remember(&tried).await;
         Ok(account)
     }
 

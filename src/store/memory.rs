@@ -1,13 +1,13 @@
 //! The store in the memory of one process.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::{
-    AccountState, Cursor, Hits, Key, Limit, Revocation, Standing, StoreError,
+    AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Revocation, Standing, StoreError,
     shelf::{CAPACITY, Shelf},
 };
 use crate::{
@@ -27,6 +27,7 @@ struct State {
     /// A shelf for each kind, so that none can crowd out another.
     values: HashMap<String, Shelf<Vec<u8>>>,
     counters: HashMap<String, Shelf<u64>>,
+    remembered: Shelf<VecDeque<(Key, Timestamp)>>,
     /// Each with its number, which grows.
     revocations: Vec<(u64, Revocation)>,
     appended: u64,
@@ -130,6 +131,26 @@ impl Memory {
         if let Some(shelf) = self.state().counters.get_mut(key.kind()) {
             shelf.take(key, now);
         }
+    }
+
+    pub(super) fn remember(&self, key: &Key, what: &Key, ttl: Duration) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let (mut state, until) = (self.state(), now.plus(ttl));
+        let kept = &mut state.remembered;
+        let mut all = kept.get_mut(key, now).map(|(all, _)| all.clone()).unwrap_or_default();
+        all.retain(|(own, until)| own != what && *until > now);
+        all.push_back((what.clone(), until));
+        while all.len() > MOST_REMEMBERED {
+            all.pop_front();
+        }
+        kept.put(key, all, until, now)
+    }
+
+    pub(super) fn remembers(&self, key: &Key, what: &Key) -> bool {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let all = state.remembered.get_mut(key, now);
+        all.is_some_and(|(all, _)| all.iter().any(|(own, until)| own == what && *until > now))
     }
 
     pub(super) fn revoke(

@@ -34,6 +34,9 @@ use crate::{
     token::TokenRef,
 };
 
+/// As many are remembered of one key.
+const MOST_REMEMBERED: usize = 32;
+
 #[derive(Debug)]
 enum Backend {
     /// In this process: for one replica.
@@ -205,6 +208,37 @@ impl Store {
                     Ok(())
                 }
                 Backend::Redis(redis) => redis.forget(key).await,
+            }
+        })
+        .await
+    }
+
+    /// Remembers that something belongs to a key, for `ttl` from now. Of one
+    /// key the last 32 are remembered.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: then it may not be.
+    pub async fn remember(&self, key: &Key, what: &Key, ttl: Duration) -> Result<(), StoreError> {
+        self.counted("remember", async {
+            match &self.backend {
+                Backend::Memory(memory) => memory.remember(key, what, ttl),
+                Backend::Redis(redis) => redis.remember(key, what, ttl).await,
+            }
+        })
+        .await
+    }
+
+    /// Whether it is remembered that something belongs to a key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn remembers(&self, key: &Key, what: &Key) -> Result<bool, StoreError> {
+        self.counted("remembers", async {
+            match &self.backend {
+                Backend::Memory(memory) => Ok(memory.remembers(key, what)),
+                Backend::Redis(redis) => redis.remembers(key, what).await,
             }
         })
         .await

@@ -10,7 +10,7 @@ use std::{collections::HashMap, time::Duration};
 use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 
 use super::{
-    AccountState, Cursor, Hits, Key, Limit, Revocation, Standing, StoreError, hex,
+    AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Revocation, Standing, StoreError, hex,
     link::{Link, Target},
     scripts,
 };
@@ -83,6 +83,22 @@ impl Redis {
 
     pub(super) async fn forget(&self, key: &Key) -> Result<(), StoreError> {
         self.ask::<Value>(cmd("DEL").arg(self.key(key))).await.map(drop)
+    }
+
+    pub(super) async fn remember(
+        &self,
+        key: &Key,
+        what: &Key,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let mut command = script(scripts::REMEMBER, &[self.key(key)]);
+        command.arg(&what.0).arg(millis(ttl)).arg(MOST_REMEMBERED);
+        self.ask::<Value>(&command).await.map(drop)
+    }
+
+    pub(super) async fn remembers(&self, key: &Key, what: &Key) -> Result<bool, StoreError> {
+        let mut command = script(scripts::REMEMBERS, &[self.key(key)]);
+        self.ask(command.arg(&what.0)).await
     }
 
     /// A script that appends to the stream; cut-offs are kept for so long.

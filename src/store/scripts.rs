@@ -16,6 +16,24 @@ local count = redis.call('GET', KEYS[1])
 if count and tonumber(count) > 0 then redis.call('DECR', KEYS[1]) end
 return 1";
 
+/// Remembers something: KEYS sorted set, by the end of each; ARGV what, how
+/// long (milliseconds), how many at most.
+pub(super) const REMEMBER: &str = "\
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1";
+
+/// Whether something is remembered: KEYS sorted set; ARGV what.
+pub(super) const REMEMBERS: &str = "\
+local time = redis.call('TIME')
+local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if ends and tonumber(ends) > time[1] * 1000 + time[2] / 1000 then return 1 end
+return 0";
+
 /// The keys of the scripts that append, in their order: the stream of the
 /// revocations; a sorted set of its entries by the end of each; the last entry
 /// whose end was noted there.

@@ -88,7 +88,7 @@ return_to_origins = ["https://app.example.com"]
 users_file = "{}"
 roles = ["REGULAR"]
 code_ttl = "60s"
-limits = {{ failures = 5, window = "60s", lockout = "300s", failures_per_address = 50 }}
+limits = {{ failures = 5, window = "60s", lockout = "300s", failures_per_address = 50, failures_per_name = 100 }}
 [sso]
 issuer = "https://idp.example.com"
 client_id = "portcullis"
@@ -121,6 +121,20 @@ otlp_endpoint = "http://localhost:4317"
     let sso = config.sso.unwrap();
     assert_eq!(sso.redirect_uri.as_str(), "https://auth.example.com/auth/sso/callback");
     assert_eq!(sso.after_logout.as_str(), "https://cp.example.com/ui/login/");
+}
+
+#[test]
+fn limits_that_shut_everybody_out_are_problems_or_warned_of() {
+    for key in ["failures", "failures_per_address", "failures_per_name"] {
+        let toml = format!("login.limits = {{ {key} = 0 }}");
+        assert_eq!(keys(&toml), [format!("login.limits.{key}")]);
+    }
+    let warned = |limits: &str| -> Vec<String> {
+        let config = load(&format!("login.limits = {{ {limits} }}"), &[KEY]).unwrap();
+        config.warnings.into_iter().map(|warning| warning.key).collect()
+    };
+    assert_eq!(warned("failures = 5, failures_per_name = 5"), [""; 0]);
+    assert_eq!(warned("failures = 5, failures_per_name = 4"), ["login.limits.failures_per_name"]);
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod grpc;
 mod grpc_bytes;
 mod grpc_fields;
 mod guard;
+mod guessing;
 mod house;
 mod jwt;
 mod lifecycle;

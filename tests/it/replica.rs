@@ -11,8 +11,8 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const CONTROL_PLANE: &str = "https://cp.example.com";
 
 /// Limits that no test meets by accident.
-pub(crate) const OPEN: &str =
-    "login.limits = { failures = 100000, failures_per_address = 1000000 }\n";
+pub(crate) const OPEN: &str = "login.limits = { failures = 100000, \
+                               failures_per_address = 1000000, failures_per_name = 1000000 }\n";
 
 /// The body of a sign-in.
 pub(crate) fn body(name: &str, password: &str) -> Value {

@@ -137,6 +137,29 @@ async fn keeps_its_contract(store: Store) {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(store.hit(&Key::new("tries", "brief"), brief).await.unwrap().count, 1);
 
+    // Of what belongs to a key the last are remembered, for their time.
+    let (ann, zoe) = (Key::new("known", "ann"), Key::new("known", "zoe"));
+    let at = |n: u32| Key::new("known-at", &n.to_string());
+    assert!(!store.remembers(&ann, &at(0)).await.unwrap());
+    store.remember(&ann, &at(0), MINUTE).await.unwrap();
+    assert!(store.remembers(&ann, &at(0)).await.unwrap());
+    assert!(!store.remembers(&ann, &at(1)).await.unwrap());
+    assert!(!store.remembers(&zoe, &at(0)).await.unwrap());
+    for n in 1..=32 {
+        if n == 32 {
+            store.remember(&ann, &at(1), MINUTE).await.unwrap();
+        }
+        store.remember(&ann, &at(n), MINUTE).await.unwrap();
+        // The order is that of the clock.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for (n, known) in [(0, false), (1, true), (2, true), (32, true)] {
+        assert_eq!(store.remembers(&ann, &at(n)).await.unwrap(), known, "{n}");
+    }
+    store.remember(&zoe, &at(1), Duration::from_millis(50)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!store.remembers(&zoe, &at(1)).await.unwrap());
+
     // Revocations come in their order, and once.
     let (none, start) = store.revocations(&Cursor::default()).await.unwrap();
     assert_eq!(none, []);
