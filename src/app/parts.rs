@@ -21,7 +21,7 @@ use crate::{
     tls::{Tls, TlsSwitch},
     token::{RevocationList, Verifier},
     traces::Traces,
-    web::{Internal, SigningIn, Site, SiteSettings, SiteShared, router},
+    web::{Internal, SigningIn, Site, SiteSettings, SiteShared, TrustedProxies, router},
 };
 
 /// In seconds.
@@ -105,7 +105,10 @@ impl Generation {
         let settings = SiteSettings {
             public_url: config.http.public_url.clone(),
             control_plane: config.login.control_plane.clone(),
-            trusted_proxies: config.http.trusted_proxies.clone(),
+            trusted_proxies: TrustedProxies {
+                networks: config.http.trusted_proxies.clone(),
+                hops: config.http.trusted_hops,
+            },
             token_lifetime: config.tokens.lifetime,
             cookie_domain: config.tokens.cookie.domain.clone(),
             workers: config.workers.clone(),

@@ -45,6 +45,7 @@ sign_in_url = "https://auth.example.com/ui/login/"
 listen = "0.0.0.0:8080"
 public_url = "https://auth.example.com/auth"
 trusted_proxies = ["10.0.0.0/8", "fd00::/8"]
+trusted_hops = 1
 [internal]
 listen = "127.0.0.1:9192"
 peers = ["127.0.0.0/8"]
@@ -121,6 +122,20 @@ otlp_endpoint = "http://localhost:4317"
     let sso = config.sso.unwrap();
     assert_eq!(sso.redirect_uri.as_str(), "https://auth.example.com/auth/sso/callback");
     assert_eq!(sso.after_logout.as_str(), "https://cp.example.com/ui/login/");
+}
+
+#[test]
+fn proxies_are_counted_from_one() {
+    let hops = |text: &str| load(&format!("http.trusted_hops = {text}"), &[KEY]);
+    for (text, counted) in [("1", 1), ("16", 16)] {
+        assert_eq!(hops(text).unwrap().http.trusted_hops, Some(counted));
+    }
+    assert_eq!(load("", &[KEY]).unwrap().http.trusted_hops, None);
+    let variable = load("", &[KEY, ("PORTCULLIS__HTTP__TRUSTED_HOPS", "2")]);
+    assert_eq!(variable.unwrap().http.trusted_hops, Some(2));
+    for text in ["0", "17", "-1", "\"1\"", "true"] {
+        assert_eq!(hops(text).unwrap_err()[0].key, "http.trusted_hops", "{text}");
+    }
 }
 
 #[test]
