@@ -81,17 +81,26 @@ impl Follower {
     /// Follows until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
         let mut cursor = Cursor::default();
-        let mut swept = Instant::now();
+        let (mut swept, mut is_whole) = (Instant::now(), false);
         while !stop.is_cancelled() {
             match self.catch_up(&mut cursor).await {
                 Ok(()) => {
                     self.list.set_loaded();
                     self.health.whole();
+                    is_whole = true;
                 }
-                Err(error) => self.health.failed(&error),
+                Err(error) => {
+                    self.health.failed(&error);
+                    // What answers after an outage may be another one, that
+                    // lacks the last moment of this one, or whose clock is
+                    // behind: what is new there need not be beyond the cursor.
+                    if std::mem::take(&mut is_whole) {
+                        cursor = Cursor::default();
+                    }
+                }
             }
             if swept.elapsed() > SWEEP {
-                self.list.forget_expired(self.clock.now(), MAX_LEEWAY);
+                self.list.forget(self.clock.now(), self.store.cut_offs_kept());
                 swept = Instant::now();
             }
             tokio::select! {
@@ -104,10 +113,10 @@ impl Follower {
     async fn catch_up(&self, cursor: &mut Cursor) -> Result<(), StoreError> {
         loop {
             let (page, next) = self.store.revocations(cursor).await?;
-            *cursor = next;
-            if page.is_empty() {
+            if *cursor == next {
                 return Ok(());
             }
+            *cursor = next;
             let now = self.clock.now();
             for revocation in page {
                 match revocation {
@@ -118,6 +127,7 @@ impl Follower {
                     }
                     Revocation::Token(..) => {}
                     Revocation::User(id, at) => self.list.cut_off_user(&id, at),
+                    Revocation::Everybody(at) => self.list.cut_off_everybody(at),
                 }
             }
         }

@@ -73,6 +73,11 @@ def faults_of(binary, deployment, config):
     if ports != listening:
         yield f"listens on {sorted(listening)}, and the container's ports are {sorted(ports)}"
 
+    # Every pod is in the network of the gateway's pods, and would choose the
+    # address that its sign-in attempts are counted by.
+    if re.search(r"^trusted_proxies", text, re.MULTILINE) or "\ntrusted_hops = 1\n" not in text:
+        yield "http: the gateway is to be counted by trusted_hops, not found by its network"
+
     with tempfile.TemporaryDirectory() as room:
         for path in re.findall(r'_file = "([^"]+)"', "\n".join([text, *environment.values()])):
             if str(pathlib.PurePath(path).parent) not in mounts:

@@ -12,7 +12,7 @@ use crate::{
     authz::{CredentialSettings, Engine, Origin},
     checker::Checker,
     clock::Clock,
-    config::{Config, LifecycleConfig},
+    config::{Config, LifecycleConfig, StoreConfig},
     decision_log::DecisionLog,
     login::{Accounts, Codes, Hasher, Limits, Login},
     metrics::Metrics,
@@ -21,7 +21,7 @@ use crate::{
     tls::{Tls, TlsSwitch},
     token::{RevocationList, Verifier},
     traces::Traces,
-    web::{Internal, SigningIn, Site, SiteSettings, SiteShared, router},
+    web::{Internal, SigningIn, Site, SiteSettings, SiteShared, TrustedProxies, router},
 };
 
 /// In seconds.
@@ -67,14 +67,11 @@ pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
 ///
 /// [`StoreError::Failed`] for an address that is none.
 pub fn store(config: &Config, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
-    match &config.store.target {
-        None => Ok(Store::memory(clock)),
-        Some(target) => Store::redis(
-            target,
-            &config.store.prefix,
-            config.store.timeout,
-            config.tokens.settings.max_lifetime,
-        ),
+    let StoreConfig { target, prefix, timeout, .. } = &config.store;
+    let kept = config.tokens.settings.cut_offs_count_for();
+    match target {
+        None => Ok(Store::memory(clock, kept)),
+        Some(target) => Store::redis(target, prefix, *timeout, kept),
     }
 }
 
@@ -97,7 +94,7 @@ pub(super) struct Generation {
     accounts: Arc<Accounts>,
     peers: Vec<IpNet>,
     lifecycle: LifecycleConfig,
-    max_lifetime: Duration,
+    cut_offs_count_for: Duration,
     check_tls: Option<Tls>,
     http_tls: Option<Tls>,
 }
@@ -109,7 +106,10 @@ impl Generation {
         let settings = SiteSettings {
             public_url: config.http.public_url.clone(),
             control_plane: config.login.control_plane.clone(),
-            trusted_proxies: config.http.trusted_proxies.clone(),
+            trusted_proxies: TrustedProxies {
+                networks: config.http.trusted_proxies.clone(),
+                hops: config.http.trusted_hops,
+            },
             token_lifetime: config.tokens.lifetime,
             cookie_domain: config.tokens.cookie.domain.clone(),
             workers: config.workers.clone(),
@@ -141,7 +141,7 @@ impl Generation {
             metrics: Arc::clone(metrics),
         };
         let log = DecisionLog::new(config.telemetry.allowed_decisions);
-        let max_lifetime = config.tokens.settings.max_lifetime;
+        let cut_offs_count_for = config.tokens.settings.cut_offs_count_for();
         let (peers, lifecycle) = (config.internal.peers.clone(), config.lifecycle);
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
         let engine = Arc::new(engine(config, Arc::clone(list)));
@@ -154,7 +154,7 @@ impl Generation {
             accounts,
             peers,
             lifecycle,
-            max_lifetime,
+            cut_offs_count_for,
             check_tls,
             http_tls,
         })
@@ -206,7 +206,7 @@ impl InForce {
     pub(super) fn put(&self, next: Generation) {
         let Lasting { store, accounts, .. } = &self.lasting;
         // Before a token that lives longer is let in.
-        store.keep_cut_offs(next.max_lifetime);
+        store.keep_cut_offs(next.cut_offs_count_for);
         self.internal.peers.store(Arc::new(next.peers));
         accounts.store(next.accounts);
         self.checker.replace(next.engine, next.log);

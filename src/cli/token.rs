@@ -12,7 +12,7 @@ use portcullis::{
     app,
     clock::{Clock as _, SystemClock, Timestamp},
     config::Config,
-    token::{Minter, NewToken, RevocationList, TokenRef, UserId, Verifier, peek},
+    token::{MAX_LEEWAY, Minter, NewToken, RevocationList, TokenRef, UserId, Verifier, peek},
 };
 use secrecy::ExposeSecret as _;
 
@@ -176,7 +176,9 @@ impl Revoke {
             (None, Some((jti, until)), _) => (Some((TokenRef::by_id(&jti), until)), None),
             (None, None, user_id) => (None, user_id),
         };
-        if token.as_ref().is_some_and(|(_, until)| *until < SystemClock.now()) {
+        // It may be accepted for a leeway yet, whatever that is set to.
+        let is_over = |(_, until): &(_, Timestamp)| until.plus(MAX_LEEWAY) <= SystemClock.now();
+        if token.as_ref().is_some_and(is_over) {
             let mend = "there is nothing to do, unless --until is wrong";
             return Err(fail(WRONG, "the token has expired by itself", mend));
         }

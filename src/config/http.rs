@@ -14,6 +14,8 @@ use crate::tls::Tls;
 pub(super) const URL: &str = "an http(s) URL without credentials, query and fragment";
 const ADDRESS: &str = "an address such as \"0.0.0.0:8080\"";
 const NETWORK: &str = "a network such as \"10.0.0.0/8\"";
+const HOPS: &str = "how many proxies are in front, from 1 to 16";
+const MAX_HOPS: usize = 16;
 
 /// `[http]`.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct HttpConfig {
     pub public_url: Url,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// How many proxies are in front; none where nobody has counted them.
+    pub trusted_hops: Option<usize>,
 }
 
 impl HttpConfig {
@@ -34,6 +38,11 @@ impl HttpConfig {
         let listen = section.parsed("listen", ADDRESS, |text| text.parse().ok());
         let public_url = section.parsed("public_url", URL, web_url);
         let trusted_proxies = networks(&mut section, "trusted_proxies");
+        let trusted_hops: Option<usize> = section.get("trusted_hops", HOPS);
+        if trusted_hops.is_some_and(|hops| !(1..=MAX_HOPS).contains(&hops)) {
+            let cause = "nobody is so many proxies away";
+            section.problem("trusted_hops", cause, format!("write {HOPS}, or leave it out"));
+        }
         let tls = tls::read(&mut section, b"http/1.1", Clients::AreNotAsked);
         if tls.is_some() && public_url.as_ref().is_some_and(|url| url.scheme() == "http") {
             section.warn(
@@ -43,7 +52,7 @@ impl HttpConfig {
             );
         }
         section.finish();
-        Some(Self { listen: listen?, tls, public_url: public_url?, trusted_proxies })
+        Some(Self { listen: listen?, tls, public_url: public_url?, trusted_proxies, trusted_hops })
     }
 }
 

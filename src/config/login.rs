@@ -79,6 +79,19 @@ impl LoginConfig {
                 );
             }
         });
+        if let Ok(accounts) = &accounts
+            && accounts.count_costs() > 1
+        {
+            section.warn(
+                "users_file",
+                format!(
+                    "its hashes have {} different costs, and a sign-in computes one of each, so \
+                     that its time tells no name",
+                    accounts.count_costs()
+                ),
+                "make them anew with one cost, as `portcullis hash-password` does",
+            );
+        }
         section.finish();
         Some(Self {
             control_plane,
@@ -121,23 +134,31 @@ pub(super) fn check_origins(
 
 fn limits(mut section: Section<'_>) -> LimitSettings {
     let number = "a number of at least 1";
-    let name = section.get("failures", number).unwrap_or(0);
-    let address = section.get("failures_per_address", number).unwrap_or(0);
+    let [name, address, anywhere] =
+        ["failures", "failures_per_address", "failures_per_name"].map(|key| {
+            let tries = section.get(key, number).unwrap_or(0);
+            if tries == 0 {
+                section.problem(key, "nobody could sign in", format!("write {number}"));
+            }
+            tries
+        });
     let window = section.duration("window");
     let lockout = section.duration("lockout");
-    for (key, tries) in [("failures", name), ("failures_per_address", address)] {
-        if tries == 0 {
-            section.problem(key, "nobody could sign in", format!("write {number}"));
-        }
-    }
     for (key, span) in [("window", window), ("lockout", lockout)] {
         if span.is_zero() {
             section.problem(key, "nothing would be counted", "write a duration such as \"60s\"");
         }
     }
+    if anywhere < name {
+        section.warn(
+            "failures_per_name",
+            "one address alone could lock a name for all that are not known to it",
+            "write at least login.limits.failures, better twenty times as much",
+        );
+    }
     section.finish();
     let limit = |tries| Limit { tries, window, lockout };
-    LimitSettings { name: limit(name), address: limit(address) }
+    LimitSettings { name: limit(name), address: limit(address), name_anywhere: limit(anywhere) }
 }
 
 /// `[[workers]]`.

@@ -1,16 +1,28 @@
 //! The accounts of a users file.
 
-use std::{collections::HashMap, fmt, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    fmt,
+    path::Path,
+    sync::Arc,
+};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::password;
-use crate::token::{Role, Roles, UserId};
+use super::password::{Cost, Costs};
+use crate::{
+    secret,
+    store::AccountState,
+    token::{Role, Roles, UserId},
+};
 
 /// The most that a users file may hold, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The most costs that the hashes of one file may have.
+const MAX_COSTS: usize = 8;
 
 /// Names that differ by case or by compatible characters are one name: NFKC,
 /// with case folded (UAX #31, R4).
@@ -37,21 +49,24 @@ pub struct Account {
     pub password_hash: SecretString,
     /// Whether nobody may sign in to it.
     pub disabled: bool,
-}
-
-impl Account {
     /// What a token of this account depends on: a change of it cuts the user
     /// off, and replicas that do not agree about it sign nobody in.
-    #[must_use]
-    pub fn state(&self) -> &str {
-        if self.disabled { "disabled" } else { &self.role_name }
-    }
+    pub state: AccountState,
+}
+
+/// What tells one password's hash from another in the store. Who reads it there
+/// learns nothing to guess at: the salt, 128 random bits of `hash-password`, is
+/// in what is digested, and nowhere beside it. The user's id keeps two accounts
+/// with one hash from looking alike.
+fn told_by(id: &UserId, hash: &SecretString) -> String {
+    secret::s256(&format!("password of {}\n{}", id.as_str(), hash.expose_secret()))
 }
 
 /// All accounts.
 #[derive(Clone, Debug, Default)]
 pub struct Accounts {
     by_name: HashMap<String, Account>,
+    costs: Arc<Costs>,
     of_a_file: bool,
 }
 
@@ -132,7 +147,7 @@ impl Accounts {
         let file: File = toml::from_str(text).map_err(|error| vec![error.message().to_owned()])?;
         let mut problems = Vec::new();
         let mut accounts = Self::default();
-        let mut ids = std::collections::HashSet::new();
+        let (mut ids, mut costs) = (HashSet::new(), BTreeSet::new());
         for (at, entry) in file.users.into_iter().enumerate() {
             let mut problem = |cause: String| problems.push(format!("users[{at}]: {cause}"));
             let id = entry.id.to_string();
@@ -147,8 +162,9 @@ impl Accounts {
             if role.is_none() {
                 problem(format!("{:?} is not one of identity.roles", entry.role));
             }
-            if let Err(cause) = password::check_hash(&entry.password_hash) {
-                problem(format!("password_hash: {cause}"));
+            match Cost::of(&entry.password_hash) {
+                Ok(cost) => drop(costs.insert(cost)),
+                Err(cause) => problem(format!("password_hash: {cause}")),
             }
             let canonical = canonical_name(&entry.name);
             if canonical.trim().is_empty() {
@@ -161,7 +177,12 @@ impl Accounts {
                 ));
             }
             if let (Some(id), Some(role)) = (id, role) {
+                let state = if entry.disabled { "disabled" } else { &entry.role };
                 let account = Account {
+                    state: AccountState {
+                        state: state.to_owned(),
+                        password: Some(told_by(&id, &entry.password_hash)),
+                    },
                     id,
                     name: entry.name,
                     email: entry.email.filter(|email| !email.is_empty()),
@@ -173,6 +194,14 @@ impl Accounts {
                 accounts.by_name.insert(canonical, account);
             }
         }
+        if costs.len() > MAX_COSTS {
+            problems.push(format!(
+                "its hashes have {} different costs, and a sign-in computes one of each; at most \
+                 {MAX_COSTS} are taken",
+                costs.len()
+            ));
+        }
+        accounts.costs = Arc::new(Costs::new(costs));
         if problems.is_empty() { Ok(accounts) } else { Err(problems) }
     }
 
@@ -208,12 +237,15 @@ impl Accounts {
         self.by_name.values()
     }
 
-    /// The hash that costs the most, to spend as much time on a name that
-    /// nobody has.
-    pub(super) fn costliest_hash(&self) -> Option<&SecretString> {
-        self.by_name
-            .values()
-            .map(|account| &account.password_hash)
-            .max_by_key(|hash| password::cost(hash))
+    /// How many different costs the passwords' hashes have. A sign-in computes
+    /// a hash of each.
+    #[must_use]
+    pub fn count_costs(&self) -> usize {
+        self.costs.count()
+    }
+
+    /// What a sign-in costs, whoever it is.
+    pub(super) fn costs(&self) -> &Arc<Costs> {
+        &self.costs
     }
 }

@@ -3,10 +3,14 @@
 use std::{
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
+    time::Duration,
 };
 
 use super::SignInError;
 use crate::store::{Hits, Key, Limit, Store};
+
+/// How long an address is known to an account after its last sign-in.
+const KNOWN_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// As many addresses are taken to be behind a proxy that nobody configured.
 const UNKNOWN_ADDRESSES: u64 = 20;
@@ -18,6 +22,8 @@ pub struct LimitSettings {
     pub name: Limit,
     /// For one address, whatever the name.
     pub address: Limit,
+    /// For one name, from all addresses together.
+    pub name_anywhere: Limit,
 }
 
 /// Counts tries in the store, so that all replicas see them.
@@ -27,11 +33,21 @@ pub struct Limits {
     settings: LimitSettings,
 }
 
-/// A try that was counted.
+/// A try that was counted. Names are counted and known alike, whether there
+/// are such accounts or not.
 #[derive(Debug)]
 pub(super) struct Try {
     name: Key,
     address: Option<Key>,
+    anywhere: Key,
+    known: Known,
+}
+
+/// The addresses that have signed in by a name, and this one among them.
+#[derive(Debug)]
+struct Known {
+    all: Key,
+    own: Option<Key>,
 }
 
 impl Limits {
@@ -43,6 +59,11 @@ impl Limits {
 
     /// Counts a try of a canonical name from an address; without one, nobody
     /// knows who it is, and the name alone is counted.
+    ///
+    /// What one limit refuses does not count for those behind it: no address
+    /// by itself can use up what a name has for all of them. And where a name
+    /// has used that up, an address that is known to it may go on: its password
+    /// is to be looked at as ever.
     pub(super) async fn enter(
         &self,
         name: &str,
@@ -50,25 +71,52 @@ impl Limits {
     ) -> Result<Try, SignInError> {
         let network = address.map(network);
         let about = network.map_or_else(String::new, |network| network.to_string());
+        let both = format!("{name}\n{about}");
         let tried = Try {
-            name: Key::new("tries", &format!("{name}\n{about}")),
-            address: network.map(|network| Key::new("tries-from", &network.to_string())),
+            name: Key::new("tries", &both),
+            address: network.map(|_| Key::new("tries-from", &about)),
+            anywhere: Key::new("tries-of", name),
+            known: Known {
+                all: Key::new("known", name),
+                own: network.map(|_| Key::new("known-at", &both)),
+            },
         };
+        let LimitSettings { name, address, name_anywhere } = self.settings;
         if let Some(key) = &tried.address {
-            allow(self.store.hit(key, self.settings.address).await?, self.settings.address)?;
+            allow(self.store.hit(key, address).await?, address)?;
         }
-        allow(self.store.hit(&tried.name, self.settings.name).await?, self.settings.name)?;
+        allow(self.store.hit(&tried.name, name).await?, name)?;
+        let anywhere = allow(self.store.hit(&tried.anywhere, name_anywhere).await?, name_anywhere);
+        if anywhere.is_err() && !self.knows(&tried.known).await? {
+            anywhere?;
+        }
         Ok(tried)
     }
 
-    /// The password was right: the name's tries are forgotten, and the
-    /// address has not failed.
-    pub(super) async fn give_back(&self, tried: Try) -> Result<(), SignInError> {
+    async fn knows(&self, known: &Known) -> Result<bool, SignInError> {
+        match &known.own {
+            Some(own) => Ok(self.store.remembers(&known.all, own).await?),
+            None => Ok(false),
+        }
+    }
+
+    /// The password was right: the name's tries from there are forgotten, and
+    /// neither the address nor the name has failed. What others have tried of
+    /// the name stays counted.
+    pub(super) async fn give_back(&self, tried: &Try) -> Result<(), SignInError> {
         self.store.forget(&tried.name).await?;
         if let Some(key) = &tried.address {
             self.store.give_back(key).await?;
         }
+        self.store.give_back(&tried.anywhere).await?;
         Ok(())
+    }
+
+    /// The address has signed in. Whether this can be noted decides nothing.
+    pub(super) async fn remember(&self, tried: &Try) {
+        if let Some(own) = &tried.known.own {
+            let _ = self.store.remember(&tried.known.all, own, KNOWN_FOR).await;
+        }
     }
 
     /// Counts a single sign-on that begins at an address, beside its

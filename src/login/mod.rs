@@ -20,7 +20,10 @@ pub use self::{
     password::{Hasher, hash},
     watch::AccountsWatch,
 };
-use crate::{store::StoreError, token::RoleSet};
+use crate::{
+    store::{AccountState, StoreError},
+    token::RoleSet,
+};
 
 /// Why nobody was signed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -85,13 +88,14 @@ impl Login {
         let tried = self.limits.enter(&name, address).await?;
         let account = self.accounts.by_name(&name).cloned();
         let hash = account.as_ref().map(|account| account.password_hash.clone());
-        let right = self.hasher.verify(password, hash, &self.accounts).await;
+        let right = self.hasher.verify(password, hash, self.accounts.costs()).await;
         let right = right.ok_or(SignInError::Unavailable)?;
         let Some(account) = account.filter(|_| right) else { return Err(SignInError::Wrong) };
-        self.limits.give_back(tried).await?;
+        self.limits.give_back(&tried).await?;
         if account.disabled || !self.roles.contains(account.role) {
             return Err(SignInError::Forbidden);
         }
+        self.limits.remember(&tried).await;
         Ok(account)
     }
 
@@ -126,11 +130,10 @@ impl Login {
     /// and by what the replicas have noted. Hashing takes time, and files
     /// reach the replicas one after the other.
     #[must_use]
-    pub fn is_current(&self, account: &Account, noted: Option<&str>) -> bool {
+    pub fn is_current(&self, account: &Account, noted: Option<&AccountState>) -> bool {
         let accounts = self.newest.load();
-        let state = account.state();
-        let same = |now: &Account| now.id == account.id && now.state() == state;
+        let same = |now: &Account| now.id == account.id && now.state == account.state;
         accounts.by_name(&canonical_name(&account.name)).is_some_and(same)
-            && noted.is_none_or(|noted| noted == state)
+            && noted.is_none_or(|noted| !account.state.differs_from(noted))
     }
 }

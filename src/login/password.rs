@@ -1,6 +1,6 @@
 //! Passwords: argon2id (RFC 9106), hashed off the async threads.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version,
@@ -8,8 +8,6 @@ use argon2::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
-
-use super::account::Accounts;
 
 /// The weakest parameters: OWASP's, 19 MiB, 2 passes, 1 lane.
 const MIN_KIB: u32 = 19 * 1024;
@@ -37,38 +35,100 @@ pub fn hash(password: &SecretString) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Checks that a hash is argon2id and strong enough, and no stronger than
-/// this service can afford.
-pub(super) fn check_hash(hash: &SecretString) -> Result<(), String> {
-    let malformed = || "it is not an argon2id hash in PHC form".to_owned();
-    let hash = PasswordHash::new(hash.expose_secret()).map_err(|_| malformed())?;
-    if hash.algorithm.as_str() != "argon2id" || hash.hash.is_none() || hash.salt.is_none() {
-        return Err(malformed());
-    }
-    let params = Params::try_from(&hash).map_err(|_| malformed())?;
-    let weak = params.m_cost() < MIN_KIB || params.t_cost() < MIN_PASSES;
-    let strong = params.m_cost() > MAX_KIB || params.t_cost() > MAX_PASSES;
-    if weak || strong {
-        return Err(format!(
-            "it has {} KiB and {} passes; {MIN_KIB} to {MAX_KIB} KiB and {MIN_PASSES} to \
-             {MAX_PASSES} passes are taken",
-            params.m_cost(),
-            params.t_cost()
-        ));
-    }
-    Ok(())
+/// What the time of a hash depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Cost {
+    kib: u32,
+    passes: u32,
+    lanes: u32,
+    /// Version 1.0 of the algorithm writes where 1.3 combines.
+    is_old: bool,
 }
 
-/// What a hash costs: memory times passes. Zero for what is no hash.
-pub(super) fn cost(hash: &SecretString) -> u64 {
-    let params =
-        PasswordHash::new(hash.expose_secret()).ok().and_then(|hash| Params::try_from(&hash).ok());
-    params.map_or(0, |params| u64::from(params.m_cost()) * u64::from(params.t_cost()))
+impl Cost {
+    /// What a hash costs that is argon2id and strong enough, and no stronger
+    /// than this service can afford.
+    pub(super) fn of(hash: &SecretString) -> Result<Self, String> {
+        let malformed = || "it is not an argon2id hash in PHC form".to_owned();
+        let hash = PasswordHash::new(hash.expose_secret()).map_err(|_| malformed())?;
+        if hash.algorithm.as_str() != "argon2id" || hash.hash.is_none() || hash.salt.is_none() {
+            return Err(malformed());
+        }
+        let params = Params::try_from(&hash).map_err(|_| malformed())?;
+        let (kib, passes) = (params.m_cost(), params.t_cost());
+        let (weak, strong) =
+            (kib < MIN_KIB || passes < MIN_PASSES, kib > MAX_KIB || passes > MAX_PASSES);
+        if weak || strong {
+            return Err(format!(
+                "it has {kib} KiB and {passes} passes; {MIN_KIB} to {MAX_KIB} KiB and \
+                 {MIN_PASSES} to {MAX_PASSES} passes are taken"
+            ));
+        }
+        let is_old = hash.version == Some(Version::V0x10.into());
+        Ok(Self { kib, passes, lanes: params.p_cost(), is_old })
+    }
+
+    /// Spends it on a password that is nobody's.
+    fn spend(self, password: &[u8]) {
+        let version = if self.is_old { Version::V0x10 } else { Version::V0x13 };
+        if let Ok(params) = Params::new(self.kib, self.passes, self.lanes, None) {
+            let mut hash = [0; Params::DEFAULT_OUTPUT_LEN];
+            let argon2 = Argon2::new(Algorithm::Argon2id, version, params);
+            let spent = argon2.hash_password_into(password, NOBODYS_SALT, &mut hash);
+            // Not to be left out for the reason that nobody wants it.
+            let _ = std::hint::black_box((spent, hash));
+        }
+    }
 }
 
-/// A hash of the weakest parameters that no password has: its value is made
-/// up. For a service that has no account whose hash could be taken.
-const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdCE$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const NOBODYS_SALT: &[u8] = b"nobody's salt...";
+
+/// What the hashes of all accounts cost: each cost once.
+///
+/// A sign-in spends all of them, one after the other, whoever it is: nothing
+/// else takes the same time for every name. To spend the costliest alone, and
+/// on a cheaper hash what is left of it, is a guess: how long a block takes
+/// depends on how much memory is gone through, and on whose caches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Costs(BTreeSet<Cost>);
+
+impl Default for Costs {
+    /// The cost of a service without an account.
+    fn default() -> Self {
+        Self(BTreeSet::from([Cost { kib: MIN_KIB, passes: MIN_PASSES, lanes: 1, is_old: false }]))
+    }
+}
+
+impl Costs {
+    /// The costs of these hashes.
+    pub(super) fn new(costs: BTreeSet<Cost>) -> Self {
+        if costs.is_empty() { Self::default() } else { Self(costs) }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Spends them all on a password. Whether it is that of the hash; without
+    /// a hash it never is.
+    fn verify(&self, password: &SecretString, hash: Option<&SecretString>) -> bool {
+        let password = password.expose_secret().as_bytes();
+        let own = hash.and_then(|hash| Cost::of(hash).ok().zip(Some(hash)));
+        let mut is_right = false;
+        for cost in &self.0 {
+            match own {
+                Some((of_hash, hash)) if of_hash == *cost => {
+                    is_right = PasswordHash::new(hash.expose_secret()).is_ok_and(|hash| {
+                        Argon2::default().verify_password(password, &hash).is_ok()
+                    });
+                }
+                _ => cost.spend(password),
+            }
+        }
+        is_right
+    }
+}
 
 /// Verifies passwords, as many at a time as there are cores.
 #[derive(Clone, Debug)]
@@ -84,30 +144,57 @@ impl Default for Hasher {
 }
 
 impl Hasher {
-    /// Whether the password is that of the hash; without a hash it never is,
-    /// and takes as long as the costliest of the accounts. `None` when there
-    /// was no room in time.
+    /// Whether the password is that of the hash, which is one of these costs;
+    /// without a hash it never is, and takes as long. `None` when there was no
+    /// room in time.
     pub(super) async fn verify(
         &self,
         password: SecretString,
         hash: Option<SecretString>,
-        accounts: &Accounts,
+        costs: &Arc<Costs>,
     ) -> Option<bool> {
         let place = Arc::clone(&self.places).acquire_owned();
         let place = tokio::time::timeout(MAX_WAIT, place).await.ok()?.ok()?;
-        let is_somebody = hash.is_some();
-        let hash =
-            hash.or_else(|| accounts.costliest_hash().cloned()).unwrap_or_else(|| NOBODYS.into());
+        let costs = Arc::clone(costs);
         let verified = tokio::task::spawn_blocking(move || {
-            let matches = PasswordHash::new(hash.expose_secret()).is_ok_and(|hash| {
-                Argon2::default()
-                    .verify_password(password.expose_secret().as_bytes(), &hash)
-                    .is_ok()
-            });
+            let is_right = costs.verify(&password, hash.as_ref());
             // Held until the work is done, also when nobody waits any more.
             drop(place);
-            matches && is_somebody
+            is_right
         });
         verified.await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hashed(password: &str, kib: u32, passes: u32, version: Version) -> SecretString {
+        let params = Params::new(kib, passes, 1, None).unwrap();
+        let argon2 = Argon2::new(Algorithm::Argon2id, version, params);
+        let hash: PasswordHash = argon2.hash_password(password.as_bytes()).unwrap();
+        hash.to_string().into()
+    }
+
+    #[test]
+    fn a_password_is_verified_among_hashes_of_any_cost() {
+        let hashes = [
+            hashed("one", MIN_KIB, 2, Version::V0x13),
+            hashed("two", MIN_KIB, 3, Version::V0x13),
+            hashed("three", 20 * 1024, 2, Version::V0x13),
+            hashed("four", MIN_KIB, 2, Version::V0x10),
+        ];
+        let costs = hashes.iter().map(|hash| Cost::of(hash).unwrap()).collect();
+        let costs = Costs::new(costs);
+        assert_eq!(costs.count(), 4);
+        for (hash, own) in hashes.iter().zip(["one", "two", "three", "four"]) {
+            for password in ["one", "two", "three", "four"] {
+                let is_right = costs.verify(&password.into(), Some(hash));
+                assert_eq!(is_right, password == own, "{password}");
+            }
+        }
+        assert!(!costs.verify(&"one".into(), None));
+        assert!(!Costs::default().verify(&"one".into(), None));
     }
 }

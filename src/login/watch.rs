@@ -6,10 +6,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use super::account::{Account, Accounts};
+use super::account::Accounts;
 use crate::{
     clock::Clock,
-    store::{Store, StoreError},
+    store::{AccountState, Store, StoreError},
     token::RevocationList,
 };
 
@@ -32,13 +32,21 @@ pub struct AccountsWatch {
 impl AccountsWatch {
     /// Follows until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        // What each account was noted to be, once the store has told.
-        let mut noted: Option<HashMap<String, String>> = None;
+        // What each account was noted to be, once the store has told; and the
+        // accounts of which all has been noted.
+        let mut noted: Option<HashMap<String, AccountState>> = None;
+        let mut done: Option<Arc<Accounts>> = None;
         while !stop.is_cancelled() {
-            if !self.accounts.load().are_of_a_file() {
-                noted = None;
-            } else if let Err(error) = self.note_all(&mut noted).await {
-                tracing::debug!(%error, "the accounts are noted when the store answers");
+            let accounts = self.accounts.load_full();
+            if !accounts.are_of_a_file() {
+                (noted, done) = (None, None);
+            } else if done.as_ref().is_none_or(|done| !Arc::ptr_eq(done, &accounts)) {
+                match self.note_all(&accounts, &mut noted).await {
+                    Ok(()) => done = Some(accounts),
+                    Err(error) => {
+                        tracing::debug!(%error, "the accounts are noted when the store answers");
+                    }
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
@@ -47,36 +55,36 @@ impl AccountsWatch {
         }
     }
 
-    /// What each account is, by the user's id.
-    fn states(&self) -> HashMap<String, String> {
-        let accounts = self.accounts.load();
-        let state = |account: &Account| account.state().to_owned();
-        accounts.iter().map(|account| (account.id.to_string(), state(account))).collect()
-    }
-
     /// Notes what changed since it was last noted, by whichever replica.
     async fn note_all(
         &self,
-        noted: &mut Option<HashMap<String, String>>,
+        accounts: &Accounts,
+        noted: &mut Option<HashMap<String, AccountState>>,
     ) -> Result<(), StoreError> {
         let noted = match noted {
             Some(noted) => noted,
             None => noted.insert(self.store.accounts().await?),
         };
-        let mut now = self.states();
+        let mut now: HashMap<String, AccountState> = accounts
+            .iter()
+            .map(|account| (account.id.to_string(), account.state.clone()))
+            .collect();
         for id in noted.keys() {
-            now.entry(id.clone()).or_insert_with(|| "removed".to_owned());
+            let removed = || AccountState { state: "removed".to_owned(), password: None };
+            now.entry(id.clone()).or_insert_with(removed);
         }
         let mut failed = None;
-        for (id, state) in now {
-            if noted.get(&id) == Some(&state) {
+        for (id, account) in now {
+            let known = noted.get(&id);
+            if known == Some(&account) {
                 continue;
             }
-            let cut_off = match self.store.note_account(&id, &state).await {
+            let has_changed = known.is_some_and(|known| account.differs_from(known));
+            let cut_off = match self.store.note_account(&id, &account).await {
                 Ok(cut_off) => cut_off,
                 Err(error) => {
                     // With the store away, who is shut out is so at least here.
-                    if noted.contains_key(&id) {
+                    if has_changed {
                         self.list.cut_off_user(&id, self.clock.now());
                     }
                     failed = Some(error);
@@ -85,15 +93,16 @@ impl AccountsWatch {
             };
             if let Some(at) = cut_off {
                 self.list.cut_off_user(&id, at);
+                let is_password = known.is_some_and(|known| known.state == account.state);
                 tracing::info!(
                     target: "portcullis::audit",
                     event = "cut_off",
                     result = "revoked",
                     user_id = id,
-                    cause = state,
+                    cause = if is_password { "password" } else { &account.state },
                 );
             }
-            noted.insert(id, state);
+            noted.insert(id, account);
         }
         failed.map_or(Ok(()), Err)
     }

@@ -1,22 +1,19 @@
 //! The store in the memory of one process.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::{
-    Cursor, Hits, Key, Limit, Revocation, Standing, StoreError,
+    AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Revocation, Standing, StoreError,
     shelf::{CAPACITY, Shelf},
 };
 use crate::{
     clock::{Clock, Timestamp},
-    token::TokenRef,
+    token::{MAX_LEEWAY, TokenRef},
 };
-
-/// More than any leeway by which a token is accepted after its end.
-const KEPT_AFTER_END: Duration = Duration::from_secs(24 * 3600);
 
 /// The store in memory.
 #[derive(Debug)]
@@ -30,30 +27,58 @@ struct State {
     /// A shelf for each kind, so that none can crowd out another.
     values: HashMap<String, Shelf<Vec<u8>>>,
     counters: HashMap<String, Shelf<u64>>,
+    remembered: Shelf<VecDeque<(Key, Timestamp)>>,
     /// Each with its number, which grows.
     revocations: Vec<(u64, Revocation)>,
     appended: u64,
     cut_offs: HashMap<String, Timestamp>,
-    accounts: HashMap<String, String>,
+    accounts: HashMap<String, AccountState>,
 }
 
 impl State {
-    /// Appends, and drops what means nothing any more when there is no room:
-    /// tokens that have expired a day ago, and all but a user's last cut-off.
-    fn append(&mut self, revocation: Revocation, now: Timestamp) -> Result<(), StoreError> {
+    /// Appends. When there is no room, what nobody needs any more is dropped.
+    fn append(
+        &mut self,
+        revocation: Revocation,
+        now: Timestamp,
+        kept: Duration,
+    ) -> Result<(), StoreError> {
         if self.revocations.len() >= CAPACITY {
-            let cut_offs = &self.cut_offs;
-            self.revocations.retain(|(_, kept)| match kept {
-                Revocation::Token(_, until) => until.plus(KEPT_AFTER_END) > now,
-                Revocation::User(id, at) => cut_offs.get(id) == Some(at),
-            });
+            self.forget(now, kept);
         }
         if self.revocations.len() >= CAPACITY {
             return Err(StoreError::Full);
         }
+        self.push(revocation);
+        Ok(())
+    }
+
+    fn push(&mut self, revocation: Revocation) {
         self.appended += 1;
         self.revocations.push((self.appended, revocation));
-        Ok(())
+    }
+
+    /// Drops tokens that nobody accepts any more, cut-offs that are older than
+    /// `kept`, and all but a user's last one. The latest of the old ones holds
+    /// for everybody from then on.
+    fn forget(&mut self, now: Timestamp, kept: Duration) {
+        let (cut_offs, mut everybody) = (&self.cut_offs, None);
+        self.revocations.retain(|(_, revocation)| match revocation {
+            Revocation::Token(_, until) => now < until.plus(MAX_LEEWAY),
+            Revocation::User(_, at) if now >= at.plus(kept) => {
+                everybody = everybody.max(Some(*at));
+                false
+            }
+            Revocation::User(id, at) => cut_offs.get(id) == Some(at),
+            Revocation::Everybody(at) => {
+                everybody = everybody.max(Some(*at));
+                false
+            }
+        });
+        self.cut_offs.retain(|_, at| now < at.plus(kept));
+        if let Some(at) = everybody {
+            self.push(Revocation::Everybody(at));
+        }
     }
 }
 
@@ -108,20 +133,50 @@ impl Memory {
         }
     }
 
-    pub(super) fn revoke(&self, token: TokenRef, until: Timestamp) -> Result<(), StoreError> {
-        self.state().append(Revocation::Token(token, until), self.clock.now())
+    pub(super) fn remember(&self, key: &Key, what: &Key, ttl: Duration) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let (mut state, until) = (self.state(), now.plus(ttl));
+        let kept = &mut state.remembered;
+        let mut all = kept.get_mut(key, now).map(|(all, _)| all.clone()).unwrap_or_default();
+        all.retain(|(own, until)| own != what && *until > now);
+        all.push_back((what.clone(), until));
+        while all.len() > MOST_REMEMBERED {
+            all.pop_front();
+        }
+        kept.put(key, all, until, now)
     }
 
-    pub(super) fn cut_off(&self, user_id: &str) -> Result<Timestamp, StoreError> {
-        self.cut_off_in(&mut self.state(), user_id)
+    pub(super) fn remembers(&self, key: &Key, what: &Key) -> bool {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let all = state.remembered.get_mut(key, now);
+        all.is_some_and(|(all, _)| all.iter().any(|(own, until)| own == what && *until > now))
     }
 
-    fn cut_off_in(&self, state: &mut State, user_id: &str) -> Result<Timestamp, StoreError> {
+    pub(super) fn revoke(
+        &self,
+        token: TokenRef,
+        until: Timestamp,
+        kept: Duration,
+    ) -> Result<(), StoreError> {
+        self.state().append(Revocation::Token(token, until), self.clock.now(), kept)
+    }
+
+    pub(super) fn cut_off(&self, user_id: &str, kept: Duration) -> Result<Timestamp, StoreError> {
+        self.cut_off_in(&mut self.state(), user_id, kept)
+    }
+
+    fn cut_off_in(
+        &self,
+        state: &mut State,
+        user_id: &str,
+        kept: Duration,
+    ) -> Result<Timestamp, StoreError> {
         let now = self.clock.now().as_secs();
         // What was issued after an earlier one in this second is of the next.
         let after = state.cut_offs.get(user_id).map_or(now, |before| before.as_secs() + 1);
         let at = Timestamp::from_secs(now.max(after));
-        state.append(Revocation::User(user_id.to_owned(), at), self.clock.now())?;
+        state.append(Revocation::User(user_id.to_owned(), at), self.clock.now(), kept)?;
         state.cut_offs.insert(user_id.to_owned(), at);
         Ok(at)
     }
@@ -135,17 +190,18 @@ impl Memory {
     pub(super) fn note_account(
         &self,
         user_id: &str,
-        account: &str,
+        account: &AccountState,
+        kept: Duration,
     ) -> Result<Option<Timestamp>, StoreError> {
         let mut state = self.state();
         let known = state.accounts.get(user_id);
-        let changed = known.is_some_and(|known| known != account);
-        let cut_off = changed.then(|| self.cut_off_in(&mut state, user_id)).transpose()?;
-        state.accounts.insert(user_id.to_owned(), account.to_owned());
+        let changed = known.is_some_and(|known| account.differs_from(known));
+        let cut_off = changed.then(|| self.cut_off_in(&mut state, user_id, kept)).transpose()?;
+        state.accounts.insert(user_id.to_owned(), account.clone());
         Ok(cut_off)
     }
 
-    pub(super) fn accounts(&self) -> HashMap<String, String> {
+    pub(super) fn accounts(&self) -> HashMap<String, AccountState> {
         self.state().accounts.clone()
     }
 

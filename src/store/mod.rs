@@ -7,11 +7,16 @@
 mod link;
 mod memory;
 mod redis;
+mod scripts;
 mod shelf;
 mod terms;
 
 use std::{
     collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,10 +25,17 @@ use serde::{Serialize, de::DeserializeOwned};
 pub(crate) use self::terms::hex;
 pub use self::{
     link::Target,
-    terms::{Cursor, Hits, Key, Limit, Revocation, Standing, StoreError},
+    terms::{AccountState, Cursor, Hits, Key, Limit, Revocation, Standing, StoreError},
 };
 use self::{memory::Memory, redis::Redis};
-use crate::{clock::Timestamp, metrics::StoreOperations, token::TokenRef};
+use crate::{
+    clock::{Clock, Timestamp},
+    metrics::StoreOperations,
+    token::TokenRef,
+};
+
+/// As many are remembered of one key.
+const MOST_REMEMBERED: usize = 32;
 
 #[derive(Debug)]
 enum Backend {
@@ -38,14 +50,16 @@ enum Backend {
 pub struct Store {
     backend: Backend,
     operations: StoreOperations,
+    /// How long a user's cut-off is kept, in milliseconds.
+    kept: AtomicU64,
 }
 
 impl Store {
-    /// A store in the memory of this process.
+    /// A store in the memory of this process. `keep_cut_offs` is how long a
+    /// user's cut-off counts.
     #[must_use]
-    pub fn memory(clock: std::sync::Arc<dyn crate::clock::Clock>) -> Self {
-        let backend = Backend::Memory(Memory::new(clock));
-        Self { backend, operations: StoreOperations::default() }
+    pub fn memory(clock: Arc<dyn Clock>, keep_cut_offs: Duration) -> Self {
+        Self::of(Backend::Memory(Memory::new(clock)), keep_cut_offs)
     }
 
     /// A store in Redis. Nothing is connected before it is needed, so that it
@@ -60,8 +74,15 @@ impl Store {
         timeout: Duration,
         keep_cut_offs: Duration,
     ) -> Result<Self, StoreError> {
-        let backend = Backend::Redis(Redis::new(target, prefix, timeout, keep_cut_offs)?);
-        Ok(Self { backend, operations: StoreOperations::default() })
+        let backend = Backend::Redis(Redis::new(target, prefix, timeout)?);
+        Ok(Self::of(backend, keep_cut_offs))
+    }
+
+    fn of(backend: Backend, keep_cut_offs: Duration) -> Self {
+        let store =
+            Self { backend, operations: StoreOperations::default(), kept: AtomicU64::new(0) };
+        store.keep_cut_offs(keep_cut_offs);
+        store
     }
 
     /// The same, counted there.
@@ -71,11 +92,15 @@ impl Store {
     }
 
     /// Keeps the cut-offs from now on for as long as the tokens that are
-    /// accepted may live.
+    /// accepted may live; also those that are there already.
     pub fn keep_cut_offs(&self, span: Duration) {
-        if let Backend::Redis(redis) = &self.backend {
-            redis.keep_cut_offs(span);
-        }
+        self.kept.store(u64::try_from(span.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// For how long cut-offs are kept.
+    #[must_use]
+    pub fn cut_offs_kept(&self) -> Duration {
+        Duration::from_millis(self.kept.load(Ordering::Relaxed))
     }
 
     /// Whether replicas share it.
@@ -188,7 +213,39 @@ impl Store {
         .await
     }
 
-    /// Tells all replicas that a token is refused until it expires.
+    /// Remembers that something belongs to a key, for `ttl` from now. Of one
+    /// key the last 32 are remembered.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: then it may not be.
+    pub async fn remember(&self, key: &Key, what: &Key, ttl: Duration) -> Result<(), StoreError> {
+        self.counted("remember", async {
+            match &self.backend {
+                Backend::Memory(memory) => memory.remember(key, what, ttl),
+                Backend::Redis(redis) => redis.remember(key, what, ttl).await,
+            }
+        })
+        .await
+    }
+
+    /// Whether it is remembered that something belongs to a key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn remembers(&self, key: &Key, what: &Key) -> Result<bool, StoreError> {
+        self.counted("remembers", async {
+            match &self.backend {
+                Backend::Memory(memory) => Ok(memory.remembers(key, what)),
+                Backend::Redis(redis) => redis.remembers(key, what).await,
+            }
+        })
+        .await
+    }
+
+    /// Tells all replicas that a token is refused until it expires, and for as
+    /// long after that as any leeway can be.
     ///
     /// # Errors
     ///
@@ -196,8 +253,8 @@ impl Store {
     pub async fn revoke(&self, token: TokenRef, until: Timestamp) -> Result<(), StoreError> {
         self.counted("revoke", async {
             match &self.backend {
-                Backend::Memory(memory) => memory.revoke(token, until),
-                Backend::Redis(redis) => redis.revoke(token, until).await,
+                Backend::Memory(memory) => memory.revoke(token, until, self.cut_offs_kept()),
+                Backend::Redis(redis) => redis.revoke(token, until, self.cut_offs_kept()).await,
             }
         })
         .await
@@ -212,8 +269,8 @@ impl Store {
     pub async fn cut_off(&self, user_id: &str) -> Result<Timestamp, StoreError> {
         self.counted("cut_off", async {
             match &self.backend {
-                Backend::Memory(memory) => memory.cut_off(user_id),
-                Backend::Redis(redis) => redis.cut_off(user_id).await,
+                Backend::Memory(memory) => memory.cut_off(user_id, self.cut_offs_kept()),
+                Backend::Redis(redis) => redis.cut_off(user_id, self.cut_offs_kept()).await,
             }
         })
         .await
@@ -244,12 +301,13 @@ impl Store {
     pub async fn note_account(
         &self,
         user_id: &str,
-        state: &str,
+        account: &AccountState,
     ) -> Result<Option<Timestamp>, StoreError> {
+        let kept = self.cut_offs_kept();
         self.counted("note_account", async {
             match &self.backend {
-                Backend::Memory(memory) => memory.note_account(user_id, state),
-                Backend::Redis(redis) => redis.note_account(user_id, state).await,
+                Backend::Memory(memory) => memory.note_account(user_id, account, kept),
+                Backend::Redis(redis) => redis.note_account(user_id, account, kept).await,
             }
         })
         .await
@@ -260,7 +318,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn accounts(&self) -> Result<HashMap<String, String>, StoreError> {
+    pub async fn accounts(&self) -> Result<HashMap<String, AccountState>, StoreError> {
         self.counted("accounts", async {
             match &self.backend {
                 Backend::Memory(memory) => Ok(memory.accounts()),
@@ -271,7 +329,8 @@ impl Store {
     }
 
     /// The revocations behind the cursor, oldest first, and where the reader
-    /// stands then; an empty page is the end.
+    /// stands then; when that is where it stood, there are no more. One may come
+    /// twice.
     ///
     /// # Errors
     ///

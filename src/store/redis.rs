@@ -2,81 +2,31 @@
 //!
 //! Revocations are a stream: a reader that starts reads it from its
 //! beginning, one that follows asks for what is new, and one that was away
-//! goes on where it stood. All keys of a script share a hash tag, so that a
-//! cluster keeps them in one slot.
+//! goes on where it stood. Each stays in it for as long as it says. All keys
+//! of a script share a hash tag, so that a cluster keeps them in one slot.
 
-use std::{
-    collections::HashMap,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 
 use super::{
-    Cursor, Hits, Key, Limit, Revocation, Standing, StoreError, hex,
+    AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Revocation, Standing, StoreError, hex,
     link::{Link, Target},
+    scripts,
 };
-use crate::{clock::Timestamp, token::TokenRef};
+use crate::{
+    clock::Timestamp,
+    token::{MAX_LEEWAY, TokenRef},
+};
 
 /// Revocations that are read at a time.
 const PAGE: usize = 5000;
-
-/// Counts a try: KEYS counter; ARGV tries, window, lockout (milliseconds).
-const HIT: &str = "\
-local count = redis.call('INCR', KEYS[1])
-if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-if count == tonumber(ARGV[1]) + 1 then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
-return {count, redis.call('PTTL', KEYS[1])}";
-
-/// Takes a try back, of a counter that is still there: nobody has tries in hand.
-const GIVE_BACK: &str = "\
-local count = redis.call('GET', KEYS[1])
-if count and tonumber(count) > 0 then redis.call('DECR', KEYS[1]) end
-return 1";
-
-/// Revokes a token: KEYS stream; ARGV token, its end (seconds), how long an
-/// entry is kept (milliseconds): no token lives longer than that.
-const REVOKE: &str = "\
-local oldest = redis.call('TIME')[1] * 1000 - ARGV[3]
-redis.call('XADD', KEYS[1], 'MINID', '~', string.format('%d', oldest), '*', 't', ARGV[1], 'u', ARGV[2])
-return 1";
-
-/// Cuts a user off by the clock of Redis: KEYS stream, cut-offs; ARGV user,
-/// how long it is kept (milliseconds). A second one in the same second is a
-/// second later, since what was issued after the first one is, too.
-const CUT_OFF: &str = "\
-local time = redis.call('TIME')
-local at = tonumber(time[1])
-local before = redis.call('ZSCORE', KEYS[2], ARGV[1])
-if before and tonumber(before) >= at then at = tonumber(before) + 1 end
-local oldest = math.floor(time[1] - ARGV[2] / 1000)
-redis.call('XADD', KEYS[1], 'MINID', '~', string.format('%d', oldest * 1000), '*', 'c', ARGV[1], 'a', string.format('%d', at))
-redis.call('ZADD', KEYS[2], at, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. oldest)
-return at";
-
-/// The time, a user's cut-off and account: KEYS cut-offs, accounts; ARGV user.
-const STANDING: &str = "\
-local at = redis.call('ZSCORE', KEYS[1], ARGV[1])
-local account = redis.call('HGET', KEYS[2], ARGV[1])
-return {tonumber(redis.call('TIME')[1]), at and tonumber(at) or -1, account}";
-
-/// Notes an account: KEYS stream, cut-offs, accounts; ARGV user, how long,
-/// account. Whoever notices a change cuts the user off.
-const NOTE_ACCOUNT: &str = "\
-local known = redis.call('HGET', KEYS[3], ARGV[1])
-redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])
-if not known or known == ARGV[3] then return 0 end
-";
 
 /// The store in Redis.
 #[derive(Debug)]
 pub(super) struct Redis {
     link: Link,
     prefix: String,
-    /// In milliseconds.
-    keep_cut_offs: AtomicU64,
 }
 
 impl Redis {
@@ -84,15 +34,8 @@ impl Redis {
         target: &Target,
         prefix: &str,
         timeout: Duration,
-        keep_cut_offs: Duration,
     ) -> Result<Self, StoreError> {
-        let link = Link::new(target, timeout)?;
-        let keep_cut_offs = AtomicU64::new(millis(keep_cut_offs));
-        Ok(Self { link, prefix: prefix.to_owned(), keep_cut_offs })
-    }
-
-    pub(super) fn keep_cut_offs(&self, span: Duration) {
-        self.keep_cut_offs.store(millis(span), Ordering::Relaxed);
+        Ok(Self { link: Link::new(target, timeout)?, prefix: prefix.to_owned() })
     }
 
     fn key(&self, key: &Key) -> String {
@@ -128,57 +71,98 @@ impl Redis {
     }
 
     pub(super) async fn hit(&self, key: &Key, limit: Limit) -> Result<Hits, StoreError> {
-        let mut command = script(HIT, &[self.key(key)]);
+        let mut command = script(scripts::HIT, &[self.key(key)]);
         command.arg(limit.tries).arg(millis(limit.window)).arg(millis(limit.lockout));
         let (count, left): (u64, i64) = self.ask(&command).await?;
         Ok(Hits { count, resets_in: Duration::from_millis(u64::try_from(left).unwrap_or(0)) })
     }
 
     pub(super) async fn give_back(&self, key: &Key) -> Result<(), StoreError> {
-        self.ask::<Value>(&script(GIVE_BACK, &[self.key(key)])).await.map(drop)
+        self.ask::<Value>(&script(scripts::GIVE_BACK, &[self.key(key)])).await.map(drop)
     }
 
     pub(super) async fn forget(&self, key: &Key) -> Result<(), StoreError> {
         self.ask::<Value>(cmd("DEL").arg(self.key(key))).await.map(drop)
     }
 
-    pub(super) async fn revoke(&self, token: TokenRef, until: Timestamp) -> Result<(), StoreError> {
-        let mut command = script(REVOKE, &[self.shared_key("stream")]);
-        command
-            .arg(hex(token.as_bytes()))
-            .arg(until.as_secs())
-            .arg(self.keep_cut_offs.load(Ordering::Relaxed));
+    pub(super) async fn remember(
+        &self,
+        key: &Key,
+        what: &Key,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let mut command = script(scripts::REMEMBER, &[self.key(key)]);
+        command.arg(&what.0).arg(millis(ttl)).arg(MOST_REMEMBERED);
         self.ask::<Value>(&command).await.map(drop)
     }
 
-    pub(super) async fn cut_off(&self, user_id: &str) -> Result<Timestamp, StoreError> {
-        let mut command = script(CUT_OFF, &["stream", "cut-offs"].map(|key| self.shared_key(key)));
-        command.arg(user_id).arg(self.keep_cut_offs.load(Ordering::Relaxed));
-        self.ask::<i64>(&command).await.map(Timestamp::from_secs)
+    pub(super) async fn remembers(&self, key: &Key, what: &Key) -> Result<bool, StoreError> {
+        let mut command = script(scripts::REMEMBERS, &[self.key(key)]);
+        self.ask(command.arg(&what.0)).await
+    }
+
+    /// A script that appends to the stream; cut-offs are kept for so long.
+    fn appending(&self, source: &[&str], more_keys: &[&str], kept: Duration) -> Cmd {
+        let keys: Vec<String> =
+            scripts::APPENDING.iter().chain(more_keys).map(|key| self.shared_key(key)).collect();
+        let mut command = script(&[&[scripts::LOOK_AFTER], source].concat().concat(), &keys);
+        // The end of a token is written in whole seconds: one more is none less.
+        command.arg(secs_up(kept)).arg(secs_up(MAX_LEEWAY) + 1);
+        command
+    }
+
+    pub(super) async fn revoke(
+        &self,
+        token: TokenRef,
+        until: Timestamp,
+        kept: Duration,
+    ) -> Result<(), StoreError> {
+        let mut command = self.appending(&[scripts::REVOKE], &[], kept);
+        command.arg(hex(token.as_bytes())).arg(until.plus(Duration::from_millis(999)).as_secs());
+        self.ask::<Value>(&command).await.map(drop)
+    }
+
+    pub(super) async fn cut_off(
+        &self,
+        user_id: &str,
+        kept: Duration,
+    ) -> Result<Timestamp, StoreError> {
+        let mut command = self.appending(&[scripts::CUT_OFF], &["cut-offs"], kept);
+        self.ask::<i64>(command.arg(user_id)).await.map(Timestamp::from_secs)
     }
 
     pub(super) async fn standing(&self, user_id: &str) -> Result<Standing, StoreError> {
-        let keys = ["cut-offs", "accounts"].map(|key| self.shared_key(key));
-        let mut command = script(STANDING, &keys);
-        let (now, at, account): (i64, i64, Option<String>) = self.ask(command.arg(user_id)).await?;
+        let keys = ["cut-offs", "accounts", "passwords"].map(|key| self.shared_key(key));
+        let mut command = script(scripts::STANDING, &keys);
+        let answer = self.ask(command.arg(user_id)).await?;
+        let (now, at, state, password): (i64, i64, Option<String>, Option<String>) = answer;
         let cut_off = (at >= 0).then(|| Timestamp::from_secs(at));
+        let account = state.map(|state| AccountState { state, password });
         Ok(Standing { now: Timestamp::from_secs(now), cut_off, account })
     }
 
     pub(super) async fn note_account(
         &self,
         user_id: &str,
-        account: &str,
+        account: &AccountState,
+        kept: Duration,
     ) -> Result<Option<Timestamp>, StoreError> {
-        let keys = ["stream", "cut-offs", "accounts"].map(|key| self.shared_key(key));
-        let mut command = script(&[NOTE_ACCOUNT, CUT_OFF].concat(), &keys);
-        command.arg(user_id).arg(self.keep_cut_offs.load(Ordering::Relaxed)).arg(account);
+        let source = [scripts::NOTE_ACCOUNT, scripts::CUT_OFF];
+        let mut command = self.appending(&source, &["cut-offs", "accounts", "passwords"], kept);
+        command.arg(user_id).arg(&account.state).arg(account.password.as_deref().unwrap_or(""));
         let at: i64 = self.ask(&command).await?;
         Ok((at != 0).then(|| Timestamp::from_secs(at)))
     }
 
-    pub(super) async fn accounts(&self) -> Result<HashMap<String, String>, StoreError> {
-        self.ask(cmd("HGETALL").arg(self.shared_key("accounts"))).await
+    pub(super) async fn accounts(&self) -> Result<HashMap<String, AccountState>, StoreError> {
+        let keys = ["accounts", "passwords"].map(|key| self.shared_key(key));
+        let answer = self.ask(&script(scripts::ACCOUNTS, &keys)).await?;
+        let (states, mut passwords): (HashMap<String, String>, HashMap<String, String>) = answer;
+        let with_password = |(id, state)| {
+            let password = passwords.remove(&id);
+            (id, AccountState { state, password })
+        };
+        Ok(states.into_iter().map(with_password).collect())
     }
 
     pub(super) async fn revocations(
@@ -249,13 +233,19 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// In whole seconds, of which a part is one.
+fn secs_up(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
+}
+
 /// An entry of the stream; `None` for one that a later version has written.
 fn revocation(fields: &[(String, String)]) -> Option<Revocation> {
     let field = |name| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value);
     let secs = |name| field(name)?.parse().ok().map(Timestamp::from_secs);
-    match (field("t"), field("c")) {
-        (Some(token), None) => Some(Revocation::Token(TokenRef::from_hex(token)?, secs("u")?)),
-        (None, Some(user)) => Some(Revocation::User(user.clone(), secs("a")?)),
+    match fields.first()?.0.as_str() {
+        "t" => Some(Revocation::Token(TokenRef::from_hex(field("t")?)?, secs("u")?)),
+        "c" => Some(Revocation::User(field("c")?.clone(), secs("a")?)),
+        "e" => Some(Revocation::Everybody(secs("e")?)),
         _ => None,
     }
 }

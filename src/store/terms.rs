@@ -78,6 +78,29 @@ pub enum Revocation {
     Token(TokenRef, Timestamp),
     /// All that a user was issued up to and in that second.
     User(String, Timestamp),
+    /// All that anybody was issued up to and in that second: what is left of
+    /// the cut-offs that nobody keeps any more.
+    Everybody(Timestamp),
+}
+
+/// What a token of an account depends on, as all replicas can read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountState {
+    /// The name of its role, `disabled` or `removed`.
+    pub state: String,
+    /// What its password is told apart by, which is no hash that could be
+    /// guessed at. `None` where nobody has noted it, as former versions do not.
+    pub password: Option<String>,
+}
+
+impl AccountState {
+    /// Whether the account was something else then. A password that was not
+    /// noted is no other one.
+    #[must_use]
+    pub fn differs_from(&self, known: &Self) -> bool {
+        let passwords = self.password.as_ref().zip(known.password.as_ref());
+        self.state != known.state || passwords.is_some_and(|(own, known)| own != known)
+    }
 }
 
 /// How a user stands. All times are the store's, so that the order of a
@@ -89,7 +112,7 @@ pub struct Standing {
     /// What the user was issued up to and in that second is refused.
     pub cut_off: Option<Timestamp>,
     /// What the user's account was noted to be.
-    pub account: Option<String>,
+    pub account: Option<AccountState>,
 }
 
 impl Standing {

@@ -11,7 +11,7 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::claims::Claims;
+use super::{claims::Claims, verify::MAX_LEEWAY};
 use crate::clock::Timestamp;
 
 /// What names one token: its `jti`, or without one its signing input.
@@ -71,12 +71,22 @@ pub struct RevocationList {
     lists: RwLock<Lists>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lists {
     /// Revoked tokens, and when each expires by itself.
     tokens: HashMap<TokenRef, Timestamp>,
     /// Users by id, and the second up to which all they were issued is void.
     users: HashMap<String, i64>,
+    /// The second up to which all that anybody was issued is void: the latest
+    /// cut-off that was forgotten. Whatever is that old has expired, unless
+    /// `max_lifetime` was raised since.
+    everybody: i64,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self { tokens: HashMap::new(), users: HashMap::new(), everybody: i64::MIN }
+    }
 }
 
 impl RevocationList {
@@ -99,10 +109,12 @@ impl RevocationList {
         self.loaded.load(Ordering::Acquire)
     }
 
-    /// Refuses a token until it expires by itself.
+    /// Refuses a token until it expires by itself. Of two ends the later one
+    /// counts.
     pub fn revoke_token(&self, token: TokenRef, expires_at: Timestamp) {
         let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
-        lists.tokens.insert(token, expires_at);
+        let end = lists.tokens.entry(token).or_insert(expires_at);
+        *end = expires_at.max(*end);
     }
 
     /// Refuses all that the user was issued up to and in that second. A
@@ -111,6 +123,12 @@ impl RevocationList {
         let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
         let cut_off = lists.users.entry(user_id.to_owned()).or_insert(i64::MIN);
         *cut_off = at.as_secs().max(*cut_off);
+    }
+
+    /// Refuses all that anybody was issued up to and in that second.
+    pub fn cut_off_everybody(&self, at: Timestamp) {
+        let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
+        lists.everybody = at.as_secs().max(lists.everybody);
     }
 
     /// How many tokens are on the list.
@@ -126,10 +144,21 @@ impl RevocationList {
         lists.tokens.is_empty() && lists.users.is_empty()
     }
 
-    /// Forgets tokens that have expired by themselves, `leeway` ago.
-    pub fn forget_expired(&self, now: Timestamp, leeway: Duration) {
+    /// Forgets the tokens that nobody accepts any more, by whatever leeway, and
+    /// the cut-offs that are older than `kept`. The latest of these holds for
+    /// everybody from then on: no token is that old, unless tokens that live
+    /// longer than before are accepted now.
+    pub fn forget(&self, now: Timestamp, kept: Duration) {
         let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
-        lists.tokens.retain(|_, expires_at| now < expires_at.plus(leeway));
+        let Lists { tokens, users, everybody } = &mut *lists;
+        tokens.retain(|_, expires_at| now < expires_at.plus(MAX_LEEWAY));
+        users.retain(|_, at| {
+            let stays = now < Timestamp::from_secs(*at).plus(kept);
+            if !stays {
+                *everybody = (*at).max(*everybody);
+            }
+            stays
+        });
     }
 
     /// Whether the token of these claims, issued then and of this name, is
@@ -142,9 +171,13 @@ impl RevocationList {
         name: impl FnOnce() -> TokenRef,
     ) -> bool {
         let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
+        let issued_at = issued_at.map(Timestamp::as_secs);
+        if issued_at.is_some_and(|issued| issued <= lists.everybody) {
+            return true;
+        }
         if !lists.users.is_empty()
             && let Some(cut_off) = lists.users.get(claims.user_id.as_str())
-            && issued_at.is_none_or(|issued| issued.as_secs() <= *cut_off)
+            && issued_at.is_none_or(|issued| issued <= *cut_off)
         {
             return true;
         }

@@ -39,13 +39,17 @@ fn settings() -> VerifierSettings {
 }
 
 fn verifier_of(keys: Vec<Key>, settings: VerifierSettings) -> Verifier {
+    verifier_with(keys, settings, &Arc::new(RevocationList::empty()))
+}
+
+fn verifier_with(
+    keys: Vec<Key>,
+    settings: VerifierSettings,
+    revoked: &Arc<RevocationList>,
+) -> Verifier {
     let roles = ["INACTIVE", "RESTRICTED", "REGULAR", "ADMIN"].map(str::to_owned).to_vec();
-    Verifier::new(
-        KeyRing::new(keys).unwrap(),
-        settings,
-        Roles::new(roles).unwrap(),
-        Arc::new(RevocationList::empty()),
-    )
+    let (keys, roles) = (KeyRing::new(keys).unwrap(), Roles::new(roles).unwrap());
+    Verifier::new(keys, settings, roles, Arc::clone(revoked))
 }
 
 fn verifier() -> Verifier {
@@ -359,12 +363,53 @@ fn a_revoked_token_is_refused_by_its_id_or_its_signing_input() {
     verifier.revocations().revoke_token(TokenRef::by_signing_input(input), until);
     assert_eq!(refusal(&nameless), Some(Refusal::Revoked));
 
-    verifier.revocations().forget_expired(until, Duration::from_secs(30));
-    assert_eq!(refusal(&named), Some(Refusal::Revoked), "it is accepted within the leeway");
-    verifier
-        .revocations()
-        .forget_expired(until.plus(Duration::from_secs(30)), Duration::from_secs(30));
-    assert_eq!(refusal(&named), None);
+    // An end that is said to be earlier takes nothing back.
+    verifier.revocations().revoke_token(TokenRef::by_id("token-1"), now());
+    let last = until.plus(MAX_LEEWAY);
+    for (at, expected) in [
+        (until, Some(Refusal::Revoked)),
+        (Timestamp::from_millis(last.as_millis() - 1), Some(Refusal::Revoked)),
+        (last, None),
+    ] {
+        verifier.revocations().forget(at, Duration::MAX);
+        assert_eq!(refusal(&named), expected, "whatever the leeway is set to");
+    }
+}
+
+#[test]
+fn a_cut_off_is_known_until_the_last_token_before_it_has_expired_and_leaves_a_line_behind() {
+    let (day, list) = (Duration::from_secs(24 * 3600), Arc::new(RevocationList::empty()));
+    let accepting = |max_lifetime| {
+        let settings = VerifierSettings { max_lifetime, leeway: MAX_LEEWAY, ..settings() };
+        verifier_with(vec![key(None, SECRET)], settings, &list)
+    };
+    let of = |user: &str, iat: i64, life: i64| {
+        token(&with(NOW, &json!({ "jti": null, "userId": user, "iat": iat, "exp": iat + life })))
+    };
+    let short = accepting(day);
+    let kept = short.settings().cut_offs_count_for();
+    list.cut_off_user("7", now());
+    // The last moment of the last token before it, by a leeway at either end.
+    let last = Timestamp::from_secs(NOW).plus(day + 2 * MAX_LEEWAY);
+    list.forget(last, kept);
+    let before = short.verify(&of("7", NOW, 24 * 3600), now());
+    assert_eq!(before.err(), Some(Refusal::Revoked));
+
+    // Forgotten; and then tokens are let in that live longer.
+    list.forget(last.plus(day), kept);
+    let raised = accepting(30 * day);
+    let later = last.plus(2 * day);
+    for (user, iat, expected) in [
+        ("7", NOW, Some(Refusal::Revoked)),
+        ("7", NOW - 5, Some(Refusal::Revoked)),
+        // Nobody knows any more whose cut-off it was.
+        ("8", NOW, Some(Refusal::Revoked)),
+        ("7", NOW + 1, None),
+        ("8", NOW + 1, None),
+    ] {
+        let token = of(user, iat, 30 * 24 * 3600);
+        assert_eq!(raised.verify(&token, later).err(), expected, "{user} {iat}");
+    }
 }
 
 #[test]

@@ -48,6 +48,20 @@ pub struct VerifierSettings {
     pub shape: TokenShape,
 }
 
+impl VerifierSettings {
+    /// For how long a user's cut-off counts: as long as a token could be
+    /// accepted that was issued in its second.
+    ///
+    /// Such a token lives for `max_lifetime`, with a leeway on it where the two
+    /// are compared with one, and is accepted for a leeway after its end; any
+    /// leeway can be set while the service runs. One without `iat` counts as
+    /// issued `max_lifetime` before its end: nobody knows it to be older.
+    #[must_use]
+    pub fn cut_offs_count_for(&self) -> Duration {
+        self.max_lifetime.saturating_add(2 * MAX_LEEWAY + Duration::from_secs(1))
+    }
+}
+
 /// Verifies tokens: keys, settings, roles and the list of revoked ones.
 #[derive(Debug)]
 pub struct Verifier {

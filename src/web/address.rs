@@ -9,30 +9,58 @@ use ipnet::IpNet;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub(super) SocketAddr);
 
-/// The client's address: the peer's, or behind proxies that are trusted the
-/// first one of `X-Forwarded-For`, from the right, that is not.
-///
-/// `None` when the peer seems to be a proxy that nobody has configured: then
-/// all clients have its address.
-pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
-    let peer = peer.to_canonical();
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-    let forwarded = headers.get_all("x-forwarded-for");
-    if !is_trusted(&peer) {
-        let looks_like_a_proxy = is_private(peer) && forwarded.iter().next().is_some();
-        return (!looks_like_a_proxy).then_some(peer);
+/// Whose word on the client's address is taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies {
+    /// The peers that are believed. Without `hops` every address of these
+    /// networks that is told of is taken for a proxy's, too.
+    pub networks: Vec<IpNet>,
+    /// How many proxies are in front, each of which appends to
+    /// `X-Forwarded-For` who is connected to it. Without `networks` every peer
+    /// is taken for the last of them.
+    pub hops: Option<usize>,
+}
+
+impl TrustedProxies {
+    fn names(&self, address: &IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(address))
     }
-    let mut client = peer;
-    let lines: Vec<&str> = forwarded.iter().map(|line| line.to_str().unwrap_or("?")).collect();
-    for item in lines.join(",").rsplit(',').filter(|item| !item.trim().is_empty()) {
-        match address(item.trim()) {
-            Some(address) if is_trusted(&address) => client = address,
-            Some(address) => return Some(address),
-            // What nobody can read was not written by a trusted proxy.
-            None => return Some(peer),
+
+    fn believes(&self, peer: &IpAddr) -> bool {
+        self.names(peer) || (self.hops.is_some() && self.networks.is_empty())
+    }
+
+    /// The client's address: the peer's, unless that is believed. Then it is
+    /// what so many proxies leave on the right of `X-Forwarded-For`; or where
+    /// nobody has counted them, the first address from the right that is no
+    /// proxy's. What is missing there, or cannot be read, was written by no
+    /// proxy: the peer's address it is.
+    ///
+    /// `None` when the peer seems to be a proxy that nobody has configured:
+    /// then all clients have its address.
+    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        let peer = peer.to_canonical();
+        let forwarded = headers.get_all("x-forwarded-for");
+        if !self.believes(&peer) {
+            let looks_like_a_proxy = is_private(peer) && forwarded.iter().next().is_some();
+            return (!looks_like_a_proxy).then_some(peer);
         }
+        let lines: Vec<&str> = forwarded.iter().map(|line| line.to_str().unwrap_or("?")).collect();
+        let (joined, mut client) = (lines.join(","), peer);
+        let mut items = joined.rsplit(',').map(str::trim);
+        if let Some(hops) = self.hops {
+            let item = items.nth(hops.saturating_sub(1)).and_then(address);
+            return Some(item.unwrap_or(peer));
+        }
+        for item in items.filter(|item| !item.is_empty()) {
+            match address(item) {
+                Some(address) if self.names(&address) => client = address,
+                Some(address) => return Some(address),
+                None => return Some(peer),
+            }
+        }
+        Some(client)
     }
-    Some(client)
 }
 
 /// An address, perhaps with a port, perhaps in brackets.
@@ -54,12 +82,22 @@ mod tests {
     use super::*;
 
     fn of(peer: &str, forwarded: &[&str], trusted: &[&str]) -> Option<String> {
+        counted(None, peer, forwarded, trusted)
+    }
+
+    fn counted(
+        hops: Option<usize>,
+        peer: &str,
+        forwarded: &[&str],
+        trusted: &[&str],
+    ) -> Option<String> {
         let mut headers = HeaderMap::new();
         for line in forwarded {
             headers.append("x-forwarded-for", line.parse().unwrap());
         }
-        let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().unwrap()).collect();
-        client(peer.parse().unwrap(), &headers, &trusted).map(|address| address.to_string())
+        let networks = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        let proxies = TrustedProxies { networks, hops };
+        proxies.client(peer.parse().unwrap(), &headers).map(|address| address.to_string())
     }
 
     #[test]
@@ -91,5 +129,39 @@ mod tests {
             assert_eq!(of(peer, &["6.6.6.6"], &[]), None);
             assert_eq!(of(peer, &[], &[]).as_deref(), Some(peer));
         }
+    }
+
+    #[test]
+    fn proxies_that_are_counted_tell_what_is_in_their_place_whoever_that_is() {
+        for (hops, peer, forwarded, expected) in [
+            (1, "10.0.0.1", &["192.0.2.1"][..], "192.0.2.1"),
+            (1, "10.0.0.1", &["6.6.6.6, 192.0.2.1"], "192.0.2.1"),
+            // A client within the network of the proxies, which says more.
+            (1, "10.0.0.1", &["6.6.6.6, 10.0.0.77"], "10.0.0.77"),
+            (1, "10.0.0.1", &["6.6.6.6", "10.0.0.77"], "10.0.0.77"),
+            (2, "10.0.0.1", &["6.6.6.6, 10.0.0.77, 10.0.0.2"], "10.0.0.77"),
+            (2, "10.0.0.1", &["6.6.6.6", "192.0.2.1,10.0.0.2"], "192.0.2.1"),
+            (1, "::ffff:10.0.0.1", &["[2001:db8::1]:4711"], "2001:db8::1"),
+            (1, "10.0.0.1", &["::ffff:192.0.2.1"], "192.0.2.1"),
+            // Missing, or junk.
+            (1, "10.0.0.1", &[], "10.0.0.1"),
+            (1, "10.0.0.1", &[""], "10.0.0.1"),
+            (1, "10.0.0.1", &["6.6.6.6,"], "10.0.0.1"),
+            (1, "10.0.0.1", &["6.6.6.6, unknown"], "10.0.0.1"),
+            (2, "10.0.0.1", &["192.0.2.1"], "10.0.0.1"),
+            (2, "10.0.0.1", &["junk, 10.0.0.2"], "10.0.0.1"),
+            (3, "10.0.0.1", &["192.0.2.1, 10.0.0.2"], "10.0.0.1"),
+            (usize::MAX, "10.0.0.1", &["192.0.2.1"], "10.0.0.1"),
+        ] {
+            for trusted in [&[][..], &["10.0.0.0/8"]] {
+                let found = counted(Some(hops), peer, forwarded, trusted);
+                assert_eq!(found.as_deref(), Some(expected), "{hops} {forwarded:?} {trusted:?}");
+            }
+        }
+        // A peer that is not among those who are named is who it is.
+        let found = |peer| counted(Some(1), peer, &["6.6.6.6"], &["10.0.0.0/8"]);
+        assert_eq!(found("192.0.2.9").as_deref(), Some("192.0.2.9"));
+        assert_eq!(found("172.16.0.1"), None, "a proxy that nobody configured");
+        assert_eq!(counted(Some(1), "192.0.2.9", &["6.6.6.6"], &[]).as_deref(), Some("6.6.6.6"));
     }
 }

@@ -32,7 +32,7 @@ use tower::ServiceExt as _;
 
 use self::error::ApiError;
 pub use self::{
-    address::Peer,
+    address::{Peer, TrustedProxies},
     internal::{Internal, InternalAnswers},
     server::{Answers, HttpServer, Routed},
     state::{SigningIn, Site, SiteSettings, SiteShared},

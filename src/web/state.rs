@@ -3,12 +3,11 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::HeaderMap;
-use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
 use super::{
-    address::{self, Peer},
+    address::{Peer, TrustedProxies},
     error::ApiError,
 };
 use crate::{
@@ -31,7 +30,7 @@ pub struct SiteSettings {
     /// The control plane, whose page signs people in here.
     pub control_plane: Option<Url>,
     /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: TrustedProxies,
     /// How long a token lives.
     pub token_lifetime: Duration,
     /// The cookie's domain.
@@ -133,11 +132,11 @@ impl Site {
 
     /// The address that a client is counted under, if it can be known.
     pub(super) fn client_address(&self, Peer(peer): Peer, headers: &HeaderMap) -> Option<IpAddr> {
-        let address = address::client(peer.ip(), headers, &self.settings.trusted_proxies);
+        let address = self.settings.trusted_proxies.client(peer.ip(), headers);
         if address.is_none() {
             tracing::warn!(
                 peer = %peer.ip(),
-                mend = "add it to http.trusted_proxies",
+                mend = "say in http.trusted_hops how many proxies are in front, or name it in http.trusted_proxies",
                 "a proxy that is not configured forwards sign-ins: addresses are not counted"
             );
         }
@@ -152,7 +151,7 @@ impl Site {
     ) -> Result<(SignedIn, Standing), ApiError> {
         let standing = self.store.standing(account.id.as_str()).await?;
         // After the cut-off was read: one that is in it was preceded by a change.
-        if !self.login.is_current(account, standing.account.as_deref()) {
+        if !self.login.is_current(account, standing.account.as_ref()) {
             return Err(ApiError::unavailable());
         }
         let mut user = SignedIn::to_account(account, method);

@@ -1,10 +1,14 @@
 //! Accounts, the limits on guessing, and the commands beside them.
 
+use portcullis::clock::{Clock as _, SystemClock};
 use reqwest::Client;
+use serde_json::json;
 
 use crate::{
-    replica::{OPEN, PASSWORD, Replica, body, everybody, users},
-    support::{output, portcullis},
+    jwt,
+    redis::{Redis, cli},
+    replica::{OPEN, PASSWORD, Replica, answer, body, everybody, hash, hash_of, users},
+    support::{eventually, output, portcullis},
 };
 
 #[tokio::test]
@@ -95,10 +99,78 @@ async fn a_changed_users_file_is_taken_over_and_shuts_out_whom_it_changes() {
     assert_eq!(removed.status(), 401);
 }
 
+#[tokio::test]
+async fn a_changed_password_signs_out_and_its_hash_is_nowhere_but_in_the_file() {
+    let redis = Redis::single();
+    let replica = Replica::start(&format!("{OPEN}{}", redis.toml)).ready().await;
+    let (ann, zoe) = (replica.token("ann").await, replica.token("zoë").await);
+    let waiting = replica.code("ann").await;
+
+    let new = hash_of("another");
+    // Hers is the first.
+    replica.write_users(&everybody().replacen(hash(), &new, 1));
+    replica.says("\"user_id\":\"7\",\"cause\":\"password\"");
+    assert_eq!((replica.session(&ann).await, replica.session(&zoe).await), (401, 200));
+    assert_eq!(replica.exchange(&waiting).await.0, 401, "issued before the change");
+    let sign_in = async |password: &str| {
+        let answered = replica.post("/session", &body("ann", password)).send().await.unwrap();
+        answer(answered).await
+    };
+    assert_eq!(sign_in(PASSWORD).await.0, 401);
+    let (status, signed_in) = sign_in("another").await;
+    assert_eq!(status, 200);
+    assert_eq!(replica.session(signed_in["token"].as_str().unwrap()).await, 200);
+
+    let kept = ["accounts", "passwords"].map(|key| {
+        let key = format!("portcullis:{{revocations}}:{key}");
+        cli(redis.port, &["HGETALL", &key])
+    });
+    assert!(kept[0].contains("REGULAR") && kept[1].lines().count() == 8, "{kept:?}");
+    let told = format!("{kept:?}{}", replica.running.log());
+    for hash in [hash(), new.as_str()] {
+        // The salt and the value, each by itself.
+        for part in hash.rsplit('$').take(2) {
+            assert!(!told.contains(part), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_a_former_version_has_noted_is_not_signed_out_for_that() {
+    let redis = Redis::single();
+    let key = "portcullis:{revocations}:accounts";
+    for (id, role) in [("7", "REGULAR"), ("8", "REGULAR"), ("9", "INACTIVE"), ("10", "disabled")] {
+        cli(redis.port, &["HSET", key, id, role]);
+    }
+    let token = |id: &str, role: &str| {
+        let now = SystemClock.now().as_secs() - 5;
+        let changes = json!({ "userId": id, "role": role, "jti": id, "iat": now });
+        jwt::token(&jwt::with(now, &changes))
+    };
+    let (ann, zoe) = (token("7", "REGULAR"), token("8", "REGULAR"));
+    let replica = Replica::start(&format!("{OPEN}{}", redis.toml)).ready().await;
+    // Her role is another one by now: that it knew of.
+    replica.says("\"user_id\":\"8\",\"cause\":\"ADMIN\"");
+    let passwords = || cli(redis.port, &["HLEN", "portcullis:{revocations}:passwords"]);
+    eventually("all to be noted", || (passwords() == "4").then_some(()));
+    assert_eq!((replica.session(&ann).await, replica.session(&zoe).await), (200, 401));
+    // It goes on beside this one, and finds what it knows.
+    assert_eq!(cli(redis.port, &["HGET", key, "7"]), "REGULAR");
+    cli(redis.port, &["HDEL", "portcullis:{revocations}:passwords", "7"]);
+    replica.token("ann").await;
+    // A change after that is one.
+    replica.write_users(&everybody().replacen(hash(), &hash_of("another"), 1));
+    eventually("the change to be noted", || (passwords() == "4").then_some(()));
+    assert_eq!(replica.session(&ann).await, 200, "nobody knows what it was before");
+    replica.write_users(&everybody());
+    replica.says("\"user_id\":\"7\",\"cause\":\"password\"");
+    assert_eq!(replica.session(&ann).await, 401);
+}
+
 #[test]
 fn a_users_file_that_cannot_work_is_named_with_all_its_problems() {
     let room = tempfile::tempdir().unwrap();
-    let hash = crate::replica::hash();
+    let hash = hash();
     let weak = "$argon2id$v=19$m=4096,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$FOmwYkUQmUxlfJyNgOJL4Q";
     let user = |id: &str, name: &str, role: &str, hash: &str| {
         format!(
@@ -144,6 +216,34 @@ fn a_users_file_that_cannot_work_is_named_with_all_its_problems() {
             .status
             .success()
     );
+}
+
+#[test]
+fn hashes_of_many_costs_are_warned_of_and_bounded() {
+    let room = tempfile::tempdir().unwrap();
+    let config = room.path().join("p.toml");
+    std::fs::write(&config, "login.users_file = \"users.toml\"").unwrap();
+    let checked = |costs: usize| {
+        // What is looked at are the parameters: the hashes are nobody's.
+        let user = |n: usize| {
+            let hash = hash().replace("t=2", &format!("t={}", 2 + n % costs));
+            format!(
+                "[[users]]\nid = {n}\nname = \"n{n}\"\nrole = \"ADMIN\"\npassword_hash = \"{hash}\"\n"
+            )
+        };
+        let users: String = (0..20).map(user).collect();
+        std::fs::write(room.path().join("users.toml"), users).unwrap();
+        let mut command = portcullis();
+        let done = output(command.args(["check-config", "--config", config.to_str().unwrap()]), "");
+        (done.status.code(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
+    };
+    assert_eq!(checked(1), (Some(0), "ok\n".to_owned()));
+    let (code, said) = checked(2);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("its hashes have 2 different costs"), "{said}");
+    let (code, said) = checked(9);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("its hashes have 9 different costs"), "{said}");
 }
 
 #[test]

@@ -45,6 +45,7 @@ sign_in_url = "https://auth.example.com/ui/login/"
 listen = "0.0.0.0:8080"
 public_url = "https://auth.example.com/auth"
 trusted_proxies = ["10.0.0.0/8", "fd00::/8"]
+trusted_hops = 1
 [internal]
 listen = "127.0.0.1:9192"
 peers = ["127.0.0.0/8"]
@@ -88,7 +89,7 @@ return_to_origins = ["https://app.example.com"]
 users_file = "{}"
 roles = ["REGULAR"]
 code_ttl = "60s"
-limits = {{ failures = 5, window = "60s", lockout = "300s", failures_per_address = 50 }}
+limits = {{ failures = 5, window = "60s", lockout = "300s", failures_per_address = 50, failures_per_name = 100 }}
 [sso]
 issuer = "https://idp.example.com"
 client_id = "portcullis"
@@ -121,6 +122,34 @@ otlp_endpoint = "http://localhost:4317"
     let sso = config.sso.unwrap();
     assert_eq!(sso.redirect_uri.as_str(), "https://auth.example.com/auth/sso/callback");
     assert_eq!(sso.after_logout.as_str(), "https://cp.example.com/ui/login/");
+}
+
+#[test]
+fn proxies_are_counted_from_one() {
+    let hops = |text: &str| load(&format!("http.trusted_hops = {text}"), &[KEY]);
+    for (text, counted) in [("1", 1), ("16", 16)] {
+        assert_eq!(hops(text).unwrap().http.trusted_hops, Some(counted));
+    }
+    assert_eq!(load("", &[KEY]).unwrap().http.trusted_hops, None);
+    let variable = load("", &[KEY, ("PORTCULLIS__HTTP__TRUSTED_HOPS", "2")]);
+    assert_eq!(variable.unwrap().http.trusted_hops, Some(2));
+    for text in ["0", "17", "-1", "\"1\"", "true"] {
+        assert_eq!(hops(text).unwrap_err()[0].key, "http.trusted_hops", "{text}");
+    }
+}
+
+#[test]
+fn limits_that_shut_everybody_out_are_problems_or_warned_of() {
+    for key in ["failures", "failures_per_address", "failures_per_name"] {
+        let toml = format!("login.limits = {{ {key} = 0 }}");
+        assert_eq!(keys(&toml), [format!("login.limits.{key}")]);
+    }
+    let warned = |limits: &str| -> Vec<String> {
+        let config = load(&format!("login.limits = {{ {limits} }}"), &[KEY]).unwrap();
+        config.warnings.into_iter().map(|warning| warning.key).collect()
+    };
+    assert_eq!(warned("failures = 5, failures_per_name = 5"), [""; 0]);
+    assert_eq!(warned("failures = 5, failures_per_name = 4"), ["login.limits.failures_per_name"]);
 }
 
 #[test]

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use crate::{
     oidc::{Browser, Provider},
+    replica::{PASSWORD, body, everybody},
     stack::{Mode, NEWEST, Stack},
-    support::free_port,
+    support::{eventually, free_port},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,5 +62,44 @@ async fn a_browser_that_opens_a_guarded_page_signs_in_and_lands_on_it() {
     for path in ["/sessions", "/ssox", "/v3/loginx", "/sso/../api/agents", "/v3"] {
         let answer = stack.send("GET", path, &[]);
         assert!(!answer.reached() && answer.status != 200, "{path}: {answer:?}");
+    }
+}
+
+/// A pod that comes by the gateway is in the network of the gateway's pods, and
+/// says that it hands on for somebody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_within_the_network_of_the_proxies_does_not_choose_its_address() {
+    let room = tempfile::tempdir().unwrap();
+    let users = room.path().join("users.toml");
+    std::fs::write(&users, everybody()).unwrap();
+    for networks in ["[]", "[\"0.0.0.0/1\", \"128.0.0.0/1\"]"] {
+        let stack = Stack::with(
+            NEWEST,
+            Mode::Strict,
+            &[
+                ("PORTCULLIS__HTTP__TRUSTED_HOPS", "1"),
+                ("PORTCULLIS__HTTP__TRUSTED_PROXIES", networks),
+                ("PORTCULLIS__LOGIN__USERS_FILE", users.to_str().unwrap()),
+                ("PORTCULLIS__LOGIN__LIMITS__FAILURES", "3"),
+            ],
+        );
+        let client = reqwest::Client::new();
+        let sign_in = async |forged: &str, password: &str| {
+            let asked = client.post(format!("http://127.0.0.1:{}/session", stack.port));
+            let asked = asked.json(&body("ann", password)).header("x-forwarded-for", forged);
+            asked.send().await.unwrap().status().as_u16()
+        };
+        for n in 0..3 {
+            assert_eq!(sign_in(&format!("198.51.100.{n}"), "wrong").await, 401);
+        }
+        for forged in ["198.51.100.9", "198.51.100.9, 198.51.100.8", "junk", ""] {
+            assert_eq!(sign_in(forged, PASSWORD).await, 429, "{networks} {forged}");
+        }
+        // Whoever Envoy says it is: of a client on loopback, the machine itself.
+        let log = eventually("seven tries in the log", || {
+            let log = stack.portcullis.as_ref().unwrap().log();
+            (log.matches("\"event\":\"sign_in\"").count() == 7).then_some(log)
+        });
+        assert!(!log.contains("198.51.100"), "{log}");
     }
 }

@@ -11,8 +11,8 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const CONTROL_PLANE: &str = "https://cp.example.com";
 
 /// Limits that no test meets by accident.
-pub(crate) const OPEN: &str =
-    "login.limits = { failures = 100000, failures_per_address = 1000000 }\n";
+pub(crate) const OPEN: &str = "login.limits = { failures = 100000, \
+                               failures_per_address = 1000000, failures_per_name = 1000000 }\n";
 
 /// The body of a sign-in.
 pub(crate) fn body(name: &str, password: &str) -> Value {
@@ -23,6 +23,11 @@ pub(crate) fn body(name: &str, password: &str) -> Value {
 pub(crate) fn hash() -> &'static str {
     static HASH: OnceLock<String> = OnceLock::new();
     HASH.get_or_init(|| portcullis::login::hash(&PASSWORD.into()).unwrap())
+}
+
+/// A hash of another password, or of the same with another salt.
+pub(crate) fn hash_of(password: &str) -> String {
+    portcullis::login::hash(&password.into()).unwrap()
 }
 
 /// A users file of these: id, name, role, and whether disabled.
@@ -83,7 +88,8 @@ impl Replica {
         Self::with_users(portcullis(), &toml, users)
     }
 
-    fn with_users(command: std::process::Command, toml: &str, users: &str) -> Self {
+    /// Starts one of this configuration and these users.
+    pub(crate) fn with_users(command: std::process::Command, toml: &str, users: &str) -> Self {
         let room = tempfile::tempdir().unwrap();
         let users_file = room.path().join("users.toml");
         std::fs::write(&users_file, users).unwrap();

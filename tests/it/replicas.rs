@@ -14,18 +14,18 @@ use tokio::task::JoinSet;
 use crate::{
     grpc::question,
     redis::{Redis, cli},
-    replica::{OPEN, PASSWORD, Replica, answer, users},
+    replica::{OPEN, PASSWORD, Replica, answer, hash, hash_of, users},
     support::{PATIENCE, output, portcullis, portcullis_of, root},
 };
 
-async fn pair(redis: &Redis) -> (Replica, Replica) {
+pub(crate) async fn pair(redis: &Redis) -> (Replica, Replica) {
     let toml = format!("{OPEN}{}", redis.toml);
     let (a, b) = (Replica::start(&toml), Replica::start(&toml));
     (a.ready().await, b.ready().await)
 }
 
 /// Waits until it is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
     let started = Instant::now();
     while !is_so().await {
         assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
@@ -35,7 +35,7 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
 }
 
 /// What a check says of a token: the status code of the answer.
-async fn check(replica: &Replica, token: &str) -> i32 {
+pub(crate) async fn check(replica: &Replica, token: &str) -> i32 {
     let mut client =
         AuthorizationClient::connect(format!("http://{}", replica.check)).await.unwrap();
     let bearer = format!("Bearer {token}");
@@ -292,11 +292,23 @@ async fn replicas_that_disagree_about_an_account_sign_it_in_nowhere_but_where_it
     until("the other one has it, too", async || status(&b).await == 200).await;
     assert_eq!((check(&a, &fresh).await, check(&b, &fresh).await), (0, 0), "cut off once");
 
+    // The same with a password, also one that is the same by another hash.
+    let another = hash_of(PASSWORD);
+    let again = changed.replacen(hash(), &another, 1);
+    a.write_users(&again);
+    until("the change is known", async || check(&b, &fresh).await == 16).await;
+    assert_eq!((status(&b).await, status(&a).await), (503, 200));
+    b.write_users(&again);
+    until("the other one has it, too", async || status(&b).await == 200).await;
+    let fresh = a.token("ann").await;
+
     // One that is gone when a replica starts was cut off by nobody yet.
     let zoe = a.token("zoë").await;
     drop((a, b));
     let toml = format!("{OPEN}{}", redis.toml);
-    let late = Replica::start_of(&toml, &users(&[("7", "ann", "ADMIN", false)])).ready().await;
+    let hers = users(&[("7", "ann", "ADMIN", false)]);
+    let hers = hers.replacen(hash(), &another, 1);
+    let late = Replica::start_of(&toml, &hers).ready().await;
     until("the removed one is out", async || check(&late, &zoe).await == 16).await;
     assert_eq!(check(&late, &fresh).await, 0);
 

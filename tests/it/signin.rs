@@ -412,7 +412,9 @@ async fn discovery_tells_of_the_workers() {
                 "is_control_plane": true,
                 "workers": [{ "worker_id": "eu", "name": "Europe <b>", "url": "https://eu.example.com" }],
                 "sso_configured": false, "server_root_path": "/auth", "proxy_base_url": null,
-                "auto_redirect_to_sso": false, "admin_ui_disabled": false,
+                "auto_redirect_to_sso": false, "admin_ui_disabled": false, "gateway_base_url": null,
+                "hide_default_credentials_hint": true, "mcp_stdio_enabled": false,
+                "use_si_terminology": false, "claude_code_marketplace_auth_required": false,
             })
         )
     );

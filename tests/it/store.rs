@@ -1,13 +1,14 @@
 //! One suite over every store.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use portcullis::{
     clock::{SystemClock, Timestamp},
-    store::{Cursor, Key, Limit, Revocation, Store, StoreError},
+    store::{AccountState, Cursor, Key, Limit, Revocation, Store, StoreError},
     token::TokenRef,
 };
 
@@ -17,14 +18,15 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const TIMEOUT: Duration = Duration::from_millis(250);
 
-fn of(redis: &Redis) -> Store {
-    Store::redis(&redis.target, "test:", TIMEOUT, 7 * 24 * 60 * MINUTE).unwrap()
+pub(crate) fn of(redis: &Redis) -> Store {
+    Store::redis(&redis.target, "test:", TIMEOUT, WEEK).unwrap()
 }
 
 /// A busy machine may need a moment for the first connection.
-async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
+pub(crate) async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match call().await {
@@ -32,6 +34,51 @@ async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// All revocations behind a cursor.
+pub(crate) async fn behind(store: &Store, mut cursor: Cursor) -> Vec<Revocation> {
+    let mut all = Vec::new();
+    loop {
+        let (page, next) = store.revocations(&cursor).await.unwrap();
+        if next == cursor {
+            return all;
+        }
+        all.extend(page);
+        cursor = next;
+    }
+}
+
+/// Each revocation is there for as long as it says, for a reader that starts
+/// and for one that was away, however many come and go beside it.
+async fn keeps_what_counts(store: &Store) {
+    let away = store.revocations(&Cursor::default()).await.unwrap().1;
+    let now = store.standing("7").await.unwrap().now;
+    store.keep_cut_offs(WEEK);
+    let cut_off = Revocation::User("lasting".into(), store.cut_off("lasting").await.unwrap());
+    // No token would live longer than a moment, by what is configured.
+    store.keep_cut_offs(Duration::ZERO);
+    let lasting = TokenRef::by_id("lasting");
+    let lasting = Revocation::Token(lasting, now.plus(400 * 24 * 60 * MINUTE));
+    let ending = Revocation::Token(TokenRef::by_id("ending"), now);
+    for revocation in [&lasting, &ending] {
+        let Revocation::Token(token, until) = revocation else { unreachable!() };
+        store.revoke(*token, *until).await.unwrap();
+    }
+    for n in 0..400 {
+        let ended = Timestamp::from_secs(now.as_secs() - 24 * 3600);
+        store.revoke(TokenRef::by_id(&format!("ended-{n}")), ended).await.unwrap();
+    }
+    // The clock of Redis goes by seconds.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    store.revoke(TokenRef::by_id("another"), now).await.unwrap();
+    for reader in [Cursor::default(), away] {
+        let told = behind(store, reader).await;
+        // Accepted for as long as any leeway can be.
+        for revocation in [&cut_off, &lasting, &ending] {
+            assert!(told.contains(revocation), "{revocation:?} is not in {told:?}");
+        }
     }
 }
 
@@ -90,6 +137,29 @@ async fn keeps_its_contract(store: Store) {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(store.hit(&Key::new("tries", "brief"), brief).await.unwrap().count, 1);
 
+    // Of what belongs to a key the last are remembered, for their time.
+    let (ann, zoe) = (Key::new("known", "ann"), Key::new("known", "zoe"));
+    let at = |n: u32| Key::new("known-at", &n.to_string());
+    assert!(!store.remembers(&ann, &at(0)).await.unwrap());
+    store.remember(&ann, &at(0), MINUTE).await.unwrap();
+    assert!(store.remembers(&ann, &at(0)).await.unwrap());
+    assert!(!store.remembers(&ann, &at(1)).await.unwrap());
+    assert!(!store.remembers(&zoe, &at(0)).await.unwrap());
+    for n in 1..=32 {
+        if n == 32 {
+            store.remember(&ann, &at(1), MINUTE).await.unwrap();
+        }
+        store.remember(&ann, &at(n), MINUTE).await.unwrap();
+        // The order is that of the clock.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for (n, known) in [(0, false), (1, true), (2, true), (32, true)] {
+        assert_eq!(store.remembers(&ann, &at(n)).await.unwrap(), known, "{n}");
+    }
+    store.remember(&zoe, &at(1), Duration::from_millis(50)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!store.remembers(&zoe, &at(1)).await.unwrap());
+
     // Revocations come in their order, and once.
     let (none, start) = store.revocations(&Cursor::default()).await.unwrap();
     assert_eq!(none, []);
@@ -107,18 +177,31 @@ async fn keeps_its_contract(store: Store) {
     assert_eq!((page, &same), (vec![], &cursor));
     assert_eq!(store.revocations(&Cursor::default()).await.unwrap().0, expected);
 
-    // An account that changes cuts its user off, and only then.
-    for (state, cuts) in [("REGULAR", false), ("REGULAR", false), ("ADMIN", true), ("ADMIN", false)]
-    {
-        let cut_off = store.note_account("8", state).await.unwrap();
-        assert_eq!(cut_off.is_some(), cuts, "{state}");
-        assert_eq!(
-            cut_off.is_some(),
-            store.standing("8").await.unwrap().cut_off == cut_off && cuts
-        );
+    // An account that changes cuts its user off, and only then: by its role or
+    // its password, of which former versions know nothing.
+    for (state, password, cuts) in [
+        ("REGULAR", None, false),
+        ("REGULAR", None, false),
+        ("REGULAR", Some("one"), false),
+        ("ADMIN", Some("one"), true),
+        ("ADMIN", Some("one"), false),
+        ("ADMIN", Some("two"), true),
+        ("ADMIN", Some("two"), false),
+        ("removed", None, true),
+        ("removed", None, false),
+        ("ADMIN", Some("two"), true),
+    ] {
+        let account = AccountState { state: state.into(), password: password.map(str::to_owned) };
+        let cut_off = store.note_account("8", &account).await.unwrap();
+        assert_eq!(cut_off.is_some(), cuts, "{state} {password:?}");
+        let standing = store.standing("8").await.unwrap();
+        assert_eq!(cut_off.is_some(), standing.cut_off == cut_off && cuts);
+        assert_eq!(standing.account.as_ref(), Some(&account));
+        assert_eq!(store.accounts().await.unwrap(), HashMap::from([("8".into(), account)]));
     }
     let (page, _) = store.revocations(&cursor).await.unwrap();
-    assert!(matches!(page.as_slice(), [Revocation::User(id, _)] if id == "8"), "{page:?}");
+    let of_8 = |told: &Revocation| matches!(told, Revocation::User(id, _) if id == "8");
+    assert!(page.len() == 4 && page.iter().all(of_8), "{page:?}");
 
     // One cut-off after the other voids what was issued between them, also
     // within one second.
@@ -129,11 +212,12 @@ async fn keeps_its_contract(store: Store) {
         last = store.cut_off("7").await.unwrap();
         assert!(issued.as_secs() <= last.as_secs());
     }
+    keeps_what_counts(&store).await;
 }
 
 #[tokio::test]
 async fn memory_keeps_the_contract() {
-    keeps_its_contract(Store::memory(Arc::new(SystemClock))).await;
+    keeps_its_contract(Store::memory(Arc::new(SystemClock), WEEK)).await;
 }
 
 #[tokio::test]
@@ -144,22 +228,6 @@ async fn redis_keeps_the_contract() {
     let keys = cli(redis.port, &["KEYS", "*"]);
     assert!(keys.lines().all(|key| key.starts_with("test:")), "{keys}");
     assert!(!keys.contains("ann") && !keys.contains("brief"), "{keys}");
-}
-
-#[tokio::test]
-async fn revocations_of_tokens_that_have_expired_are_dropped_from_redis() {
-    let redis = Redis::single();
-    // Nothing lives longer than a millisecond here.
-    let brief = Store::redis(&redis.target, "test:", TIMEOUT, Duration::from_millis(1)).unwrap();
-    let until = Timestamp::from_secs(4_000_000_000);
-    patiently(async || brief.revoke(TokenRef::by_id("first"), until).await).await;
-    for n in 0..500 {
-        brief.revoke(TokenRef::by_id(&n.to_string()), until).await.unwrap();
-    }
-    let length = || cli(redis.port, &["XLEN", "test:{revocations}:stream"]).parse::<u32>().unwrap();
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    brief.revoke(TokenRef::by_id("last"), until).await.unwrap();
-    assert!(length() < 200, "{}", length());
 }
 
 #[tokio::test]
@@ -235,7 +303,7 @@ async fn a_redis_that_may_lose_something_is_warned_of() {
 
 #[tokio::test]
 async fn memory_refuses_rather_than_drop_a_live_value() {
-    let store = Store::memory(Arc::new(SystemClock));
+    let store = Store::memory(Arc::new(SystemClock), WEEK);
     let mut stored = 0;
     while store.put(&Key::new("code", &stored.to_string()), &stored, MINUTE).await.is_ok() {
         stored += 1;
@@ -248,7 +316,7 @@ async fn memory_refuses_rather_than_drop_a_live_value() {
 
 #[tokio::test]
 async fn memory_forgets_revocations_that_mean_nothing_any_more() {
-    let store = Store::memory(Arc::new(SystemClock));
+    let store = Store::memory(Arc::new(SystemClock), WEEK);
     for n in 0..150_000 {
         let past = Timestamp::from_secs(1_000_000_000);
         store.revoke(TokenRef::by_id(&n.to_string()), past).await.unwrap();
@@ -257,6 +325,22 @@ async fn memory_forgets_revocations_that_mean_nothing_any_more() {
     store.cut_off("7").await.unwrap();
     let (page, _) = store.revocations(&cursor).await.unwrap();
     assert!(matches!(page.as_slice(), [Revocation::User(id, _)] if id == "7"), "{page:?}");
+}
+
+#[tokio::test]
+async fn memory_leaves_one_line_for_everybody_of_the_cut_offs_that_it_forgets() {
+    let store = Store::memory(Arc::new(SystemClock), WEEK);
+    let at = store.cut_off("7").await.unwrap();
+    // From now on none of them counts.
+    store.keep_cut_offs(Duration::ZERO);
+    for n in 0..100_000 {
+        let past = Timestamp::from_secs(1_000_000_000);
+        store.revoke(TokenRef::by_id(&n.to_string()), past).await.unwrap();
+    }
+    let told = store.revocations(&Cursor::default()).await.unwrap().0;
+    assert!(told.contains(&Revocation::Everybody(at)), "{:?}", told.first());
+    assert!(!told.contains(&Revocation::User("7".into(), at)));
+    assert_eq!(store.standing("7").await.unwrap().cut_off, None);
 }
 
 #[test]
