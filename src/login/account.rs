@@ -66,6 +66,9 @@ fn told_by(id: &UserId, hash: &SecretString) -> String {
 #[derive(Clone, Debug, Default)]
 pub struct Accounts {
     by_name: HashMap<String, Account>,
+    /// The name of the one account that has an email, both canonical; `None`
+    /// for an email of several.
+    by_email: HashMap<String, Option<String>>,
     costs: Arc<Costs>,
     of_a_file: bool,
 }
@@ -191,6 +194,10 @@ impl Accounts {
                     password_hash: entry.password_hash,
                     disabled: entry.disabled,
                 };
+                if let Some(email) = &account.email {
+                    let owner = accounts.by_email.entry(canonical_name(email));
+                    owner.and_modify(|owner| *owner = None).or_insert(Some(canonical.clone()));
+                }
                 accounts.by_name.insert(canonical, account);
             }
         }
@@ -209,6 +216,17 @@ impl Accounts {
     #[must_use]
     pub fn are_of_a_file(&self) -> bool {
         self.of_a_file
+    }
+
+    /// The canonical name of whoever signs in by this one, which is a name or,
+    /// where no account has that name, an email that exactly one has. What is
+    /// neither is its own.
+    #[must_use]
+    pub fn meant_by(&self, canonical: String) -> String {
+        if self.by_name.contains_key(&canonical) {
+            return canonical;
+        }
+        self.by_email.get(&canonical).cloned().flatten().unwrap_or(canonical)
     }
 
     /// The account of a [`canonical_name`].

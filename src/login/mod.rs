@@ -72,8 +72,9 @@ impl Login {
         Self { accounts, newest, hasher, limits, roles }
     }
 
-    /// The account of this name and password. A try is counted before the
-    /// password is looked at, and given back when that was right.
+    /// The account of this name, or email, and password. A try is counted
+    /// before the password is looked at, under the account's name, and given
+    /// back when that was right.
     ///
     /// # Errors
     ///
@@ -84,7 +85,7 @@ impl Login {
         password: SecretString,
         address: Option<IpAddr>,
     ) -> Result<Account, SignInError> {
-        let name = canonical_name(name);
+        let name = self.accounts.meant_by(canonical_name(name));
         let tried = self.limits.enter(&name, address).await?;
         let account = self.accounts.by_name(&name).cloned();
         let hash = account.as_ref().map(|account| account.password_hash.clone());

@@ -162,3 +162,55 @@ async fn the_pages_can_be_switched_off_and_the_endpoints_stay() {
     let token = replica.token("ann").await;
     assert_eq!(replica.session(&token).await, 200);
 }
+
+#[tokio::test]
+async fn an_email_that_one_account_has_signs_in_as_its_name_does() {
+    let mut users = crate::replica::everybody();
+    // Two share an email; a name is another account's email.
+    for (id, name, email) in [
+        ("21", "one", "shared@example.com"),
+        ("22", "two", "Shared@Example.com"),
+        ("23", "7@example.com.au", "x@example.com"),
+        ("24", "odd", "7@example.com.au"),
+    ] {
+        let user = crate::replica::users(&[(id, name, "REGULAR", false)]);
+        let own = format!("{id}@example.com");
+        assert!(user.contains(&own), "{user}");
+        users.push_str(&user.replace(&own, email));
+    }
+    let limits =
+        "login.limits = { failures = 3, lockout = \"300s\" }\n[lifecycle]\ndrain = \"0s\"\n";
+    let replica = Replica::start_of(limits, &users).ready().await;
+    let sign_in = async |name: &str, password: &str| {
+        let body = json!({ "username": name, "password": password });
+        let (status, body) = answer(replica.post("/session", &body).send().await.unwrap()).await;
+        let token = body["token"].as_str().unwrap_or_default().to_owned();
+        (status, token)
+    };
+    let who = async |token: &str| {
+        let request = replica.client.get(replica.url("/session")).bearer_auth(token);
+        answer(request.send().await.unwrap()).await.1["user_id"].clone()
+    };
+    for (name, id) in [
+        ("ann", "7"),
+        ("7@example.com", "7"),
+        ("7@EXAMPLE.com", "7"),
+        ("７@example.com", "7"),
+        ("7@example.com.au", "23"),
+        ("one", "21"),
+    ] {
+        let (status, token) = sign_in(name, PASSWORD).await;
+        assert_eq!((status, who(&token).await), (200, json!(id)), "{name}");
+    }
+    for name in ["shared@example.com", "Shared@Example.com", "nobody@example.com", "7@example.co"] {
+        assert_eq!(sign_in(name, PASSWORD).await.0, 401, "{name}");
+    }
+    // Both names of an account are counted as one.
+    for name in ["8@example.com", "Zoë", "8@example.com"] {
+        assert_eq!(sign_in(name, "wrong").await.0, 401, "{name}");
+    }
+    for name in ["8@example.com", "zoë", "8@Example.com"] {
+        assert_eq!(sign_in(name, PASSWORD).await.0, 429, "{name}");
+    }
+    assert_eq!(sign_in("7@example.com", PASSWORD).await.0, 200);
+}

@@ -15,6 +15,7 @@ use axum::{
 use futures_util::{SinkExt as _, StreamExt as _};
 use portcullis::{
     clock::{Clock, SystemClock, Timestamp},
+    config::{Config, Sources},
     guard::{Admission, Expired, GuardLayer, User},
 };
 use reqwest::StatusCode;
@@ -209,4 +210,24 @@ async fn a_host_that_is_told_twice_is_refused() {
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.split(' ').nth(1) == Some("400"), "{head} {answer}");
     }
+}
+
+#[test]
+fn an_upstream_reads_the_services_configuration_without_the_services_files() {
+    let room = tempfile::tempdir().unwrap();
+    let file = room.path().join("portcullis.toml");
+    let toml = "[check]\ntls = { cert_file = \"a\", key_file = \"b\", client_ca_file = \"c\" }\n\
+                [http]\npublic_url = \"https://a.example.com\"\ntls = { cert_file = \"a\", key_file = \"b\" }\n\
+                [login]\nusers_file = \"users.toml\"\n\
+                [sso]\nissuer = \"https://idp.example.com\"\nclient_id = \"x\"\nclient_secret_file = \"s\"\n";
+    std::fs::write(&file, toml).unwrap();
+    let key = [("AUTH_JWT_SECRET".into(), jwt::SECRET.into())];
+    let sources = Sources::new(vec![file.clone()], key.clone());
+    assert_eq!(Config::load(&sources).unwrap_err().problems.len(), 7);
+    let config = Config::load(&sources.for_upstream()).unwrap();
+    let _guard = GuardLayer::new(config);
+    // What it has to do with is held to the same.
+    std::fs::write(&file, format!("{toml}[[rules]]\nname = \"x\"\n")).unwrap();
+    let broken = Config::load(&Sources::new(vec![file], key).for_upstream()).unwrap_err();
+    assert!(!broken.problems.is_empty());
 }
