@@ -41,6 +41,7 @@ mod guard;
 mod guessing;
 mod hostile;
 mod house;
+mod java;
 mod jwt;
 mod lifecycle;
 mod measured;
