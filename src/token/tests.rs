@@ -378,25 +378,25 @@ fn a_revoked_token_is_refused_by_its_id_or_its_signing_input() {
 
 #[test]
 fn a_cut_off_is_known_until_the_last_token_before_it_has_expired_and_leaves_a_line_behind() {
-    let (day, list) = (Duration::from_secs(24 * 3600), Arc::new(RevocationList::empty()));
+    let (day, revoked) = (Duration::from_secs(24 * 3600), Arc::new(RevocationList::empty()));
     let accepting = |max_lifetime| {
         let settings = VerifierSettings { max_lifetime, leeway: MAX_LEEWAY, ..settings() };
-        verifier_with(vec![key(None, SECRET)], settings, &list)
+        verifier_with(vec![key(None, SECRET)], settings, &revoked)
     };
     let of = |user: &str, iat: i64, life: i64| {
         token(&with(NOW, &json!({ "jti": null, "userId": user, "iat": iat, "exp": iat + life })))
     };
     let short = accepting(day);
     let kept = short.settings().cut_offs_count_for();
-    list.cut_off_user("7", now());
+    revoked.cut_off_user("7", now());
     // The last moment of the last token before it, by a leeway at either end.
     let last = Timestamp::from_secs(NOW).plus(day + 2 * MAX_LEEWAY);
-    list.forget(last, kept);
+    revoked.forget(last, kept);
     let before = short.verify(&of("7", NOW, 24 * 3600), now());
     assert_eq!(before.err(), Some(Refusal::Revoked));
 
     // Forgotten; and then tokens are let in that live longer.
-    list.forget(last.plus(day), kept);
+    revoked.forget(last.plus(day), kept);
     let raised = accepting(30 * day);
     let later = last.plus(2 * day);
     for (user, iat, expected) in [

@@ -50,7 +50,7 @@ async fn the_stream_holds_what_counts_and_little_else_also_where_that_is_scatter
     let redis = Redis::single();
     let store = Arc::new(of(&redis));
     let now = now(&store).await;
-    let lasting = |n: usize| n % 50 == 0;
+    let lasting = |n: usize| n.is_multiple_of(50);
     let mut calls = JoinSet::new();
     for n in 0..20_000 {
         let store = Arc::clone(&store);
@@ -144,12 +144,12 @@ async fn a_cut_off_is_kept_for_as_long_as_the_longest_of_what_was_configured_mea
     store.keep_cut_offs(DAY);
     tokio::time::sleep(2 * second).await;
     store.revoke(TokenRef::by_id("any"), Timestamp::from_secs(0)).await.unwrap();
-    let raised = Revocation::User("raised".into(), at);
-    assert_eq!(behind(&store, Cursor::default()).await, [raised.clone()]);
+    let raised = [Revocation::User("raised".into(), at)];
+    assert_eq!(behind(&store, Cursor::default()).await, raised);
     // Lowered.
     store.keep_cut_offs(Duration::ZERO);
     store.revoke(TokenRef::by_id("any"), Timestamp::from_secs(0)).await.unwrap();
-    assert_eq!(behind(&store, Cursor::default()).await, [raised.clone()]);
+    assert_eq!(behind(&store, Cursor::default()).await, raised);
 
     // Gone when it is raised: of all of them one line is left, for everybody.
     store.keep_cut_offs(second);
@@ -161,6 +161,7 @@ async fn a_cut_off_is_kept_for_as_long_as_the_longest_of_what_was_configured_mea
     }
     store.keep_cut_offs(DAY);
     let told = behind(&store, Cursor::default()).await;
+    let [raised] = raised;
     assert_eq!(told, [raised, Revocation::Everybody(last)]);
 }
 
