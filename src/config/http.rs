@@ -43,6 +43,14 @@ impl HttpConfig {
             let cause = "nobody is so many proxies away";
             section.problem("trusted_hops", cause, format!("write {HOPS}, or leave it out"));
         }
+        if trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+            section.warn(
+                "trusted_proxies",
+                "everybody is taken for a proxy, and chooses the address that guessing is counted \
+                 by",
+                "name the proxies' own networks, or count them by http.trusted_hops",
+            );
+        }
         let tls = tls::read(&mut section, b"http/1.1", Clients::AreNotAsked);
         if tls.is_some() && public_url.as_ref().is_some_and(|url| url.scheme() == "http") {
             section.warn(

@@ -155,3 +155,12 @@ fn a_cookie_for_a_domain_that_is_no_ones_own_is_warned_of() {
         assert!(with(domain).is_empty(), "{domain}");
     }
 }
+
+#[test]
+fn a_network_of_proxies_that_everybody_is_in_is_warned_of() {
+    for network in ["0.0.0.0/0", "::/0"] {
+        let found = warnings(&format!("http.trusted_proxies = [\"10.0.0.0/8\", \"{network}\"]"));
+        assert!(found.len() == 1 && found[0].contains("http.trusted_proxies"), "{found:?}");
+    }
+    assert!(warnings("http.trusted_proxies = [\"10.0.0.0/8\", \"::1/128\"]").is_empty());
+}
