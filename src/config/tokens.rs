@@ -7,7 +7,7 @@ use secrecy::SecretSlice;
 use super::{layers::Sources, reader::Section, shape};
 use crate::{
     authz::{Forward, Origin, QueryOn},
-    token::{Key, KeyError, KeyRing, MAX_LEEWAY, Roles, VerifierSettings},
+    token::{Key, KeyError, KeyRing, MAX_LEEWAY, Roles, VerifierSettings, is_a_known_default},
 };
 
 const MAKE_A_KEY: &str =
@@ -196,6 +196,7 @@ fn configured_key(mut section: Section<'_>) -> Option<Key> {
         section.problem("", "the key has no secret", "give it a secret or a secret_file");
     }
     let key = secret.and_then(|secret| {
+        warn_of_default(&section, "", &secret);
         Key::new(kid, &secret)
             .map_err(|error| section.problem("", error.to_string(), MAKE_A_KEY))
             .ok()
@@ -204,12 +205,24 @@ fn configured_key(mut section: Section<'_>) -> Option<Key> {
     key
 }
 
+fn warn_of_default(section: &Section<'_>, key: &str, secret: &SecretSlice<u8>) {
+    if is_a_known_default(secret) {
+        section.warn(
+            key,
+            "the key is the default of Texera's auth.conf, so that everybody can sign tokens with it",
+            "set another one there (`openssl rand -hex 32`), and give it here",
+        );
+    }
+}
+
 fn key_without_configuration(section: &Section<'_>, sources: &Sources) -> Option<Key> {
     let Some(secret) = sources.secret() else {
         section.problem("keys", "there is no key to verify tokens with", MAKE_A_KEY);
         return None;
     };
-    Key::new(None, &SecretSlice::from(secret.into_vec()))
+    let secret = SecretSlice::from(secret.into_vec());
+    warn_of_default(section, "keys", &secret);
+    Key::new(None, &secret)
         .map_err(|error| section.problem("keys", format!("AUTH_JWT_SECRET: {error}"), MAKE_A_KEY))
         .ok()
 }

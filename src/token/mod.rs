@@ -15,7 +15,7 @@ mod shape;
 mod verify;
 
 pub use claims::{Claims, UserId};
-pub use key::{Key, KeyError, KeyRing, MIN_KEY_BYTES};
+pub use key::{Key, KeyError, KeyRing, MIN_KEY_BYTES, is_a_known_default};
 pub use mint::{MintError, Minter, NewToken};
 pub use refusal::Refusal;
 pub use revocation::{RevocationList, TokenRef};

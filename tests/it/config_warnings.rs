@@ -164,3 +164,12 @@ fn a_network_of_proxies_that_everybody_is_in_is_warned_of() {
     }
     assert!(warnings("http.trusted_proxies = [\"10.0.0.0/8\", \"::1/128\"]").is_empty());
 }
+
+#[test]
+fn the_default_key_of_another_system_is_warned_of() {
+    let key = "8a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d";
+    let (code, said) =
+        check_config(&format!("tokens.keys = [{{ kid = \"a\", secret = \"{key}\" }}]"));
+    assert_eq!(code, Some(0));
+    assert!(said.contains("warning: tokens.keys[0]") && !said.contains(key), "{said}");
+}
