@@ -21,7 +21,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const TIMEOUT: Duration = Duration::from_millis(250);
 
-pub(crate) fn of(redis: &Redis) -> Store {
+fn of(redis: &Redis) -> Store {
     Store::redis(&redis.target, "test:", TIMEOUT, WEEK).unwrap()
 }
 
