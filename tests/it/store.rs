@@ -288,6 +288,20 @@ async fn an_outage_is_an_error_in_time_and_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn a_redis_that_is_slow_is_waited_for_as_long_as_it_may_take() {
+    let redis = Redis::single();
+    let store = Store::redis(&redis.target, "test:", PATIENCE, WEEK).unwrap();
+    store.concerns().await.unwrap();
+    redis.servers[0].freeze();
+    let key = Key::new("code", "slow");
+    let (put, ()) = tokio::join!(store.put(&key, &1, MINUTE), async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        redis.servers[0].signal("CONT");
+    });
+    assert_eq!(put, Ok(()));
+}
+
+#[tokio::test]
 async fn a_redis_that_may_lose_something_is_warned_of() {
     let redis = Redis::single();
     let store = of(&redis);
