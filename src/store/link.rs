@@ -4,7 +4,7 @@
 use std::{fmt, time::Duration};
 
 use redis::{
-    Client, Cmd, RedisError, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, RedisError, RedisResult, Value,
     aio::{ConnectionLike as _, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -132,13 +132,18 @@ impl Link {
     }
 
     async fn connect(&self) -> RedisResult<Connection> {
+        // Its own timeouts would cut a longer one of ours short.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(None);
         Ok(match &self.connector {
-            Connector::Single(client) => {
-                Connection::Direct(client.get_multiplexed_async_connection().await?)
-            }
+            Connector::Single(client) => Connection::Direct(
+                client.get_multiplexed_async_connection_with_config(&config).await?,
+            ),
             Connector::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
             Connector::Sentinel(client) => {
-                Connection::Direct(client.lock().await.get_async_connection().await?)
+                let mut client = client.lock().await;
+                Connection::Direct(client.get_async_connection_with_config(&config).await?)
             }
         })
     }

@@ -15,12 +15,17 @@ use crate::{
     redis::{Redis, cli},
     replica::{OPEN, Replica},
     replicas::{check, pair, until},
-    store::{behind, of, patiently},
+    store::{behind, patiently},
     support::{PATIENCE, output, portcullis},
 };
 
 const STREAM: &str = "test:{revocations}:stream";
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+fn of(redis: &Redis) -> Store {
+    Store::redis(&redis.target, "test:", TIMEOUT, 7 * DAY).unwrap()
+}
 
 fn number(redis: &Redis, arguments: &[&str]) -> u64 {
     let told = cli(redis.port, arguments);
@@ -174,8 +179,7 @@ fn token(changes: &Value) -> String {
 async fn a_replica_that_starts_later_knows_of_all_that_it_would_accept() {
     let redis = Redis::single();
     // A replica that lets no token live for long, and forgets accordingly.
-    let timeout = Duration::from_secs(5);
-    let hasty = Store::redis(&redis.target, "portcullis:", timeout, Duration::from_millis(1));
+    let hasty = Store::redis(&redis.target, "portcullis:", TIMEOUT, Duration::from_millis(1));
     let hasty = hasty.unwrap();
     let in_a_month = SystemClock.now().plus(30 * DAY).as_secs();
     let month = json!({ "iat": null, "jti": "month", "exp": in_a_month });

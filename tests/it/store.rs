@@ -21,7 +21,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const TIMEOUT: Duration = Duration::from_millis(250);
 
-pub(crate) fn of(redis: &Redis) -> Store {
+fn of(redis: &Redis) -> Store {
     Store::redis(&redis.target, "test:", TIMEOUT, WEEK).unwrap()
 }
 
@@ -285,6 +285,20 @@ async fn an_outage_is_an_error_in_time_and_ends_by_itself() {
     assert!(store.put(&key(13), &0, MINUTE).await.is_err());
     redis.restart();
     patiently(async || store.put(&key(14), &0, MINUTE).await).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_slow_is_waited_for_as_long_as_it_may_take() {
+    let redis = Redis::single();
+    let store = Store::redis(&redis.target, "test:", PATIENCE, WEEK).unwrap();
+    store.concerns().await.unwrap();
+    redis.servers[0].freeze();
+    let key = Key::new("code", "slow");
+    let (put, ()) = tokio::join!(store.put(&key, &1, MINUTE), async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        redis.servers[0].signal("CONT");
+    });
+    assert_eq!(put, Ok(()));
 }
 
 #[tokio::test]
