@@ -263,6 +263,30 @@ impl Stack {
         self.send_bytes(&request)
     }
 
+    /// The same with a body.
+    pub(crate) fn send_json(&self, method: &str, path: &str, bearer: &str, body: &Value) -> Answer {
+        let body = body.to_string();
+        self.send_bytes(
+            format!(
+                "{method} {path} HTTP/1.1\r\nhost: app.example.com\r\nauthorization: {bearer}\r\n\
+                 content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            )
+            .as_bytes(),
+        )
+    }
+
+    /// Makes an agent of this model, of the user of [`token`], and tells the
+    /// path of its WebSocket.
+    pub(crate) fn new_agent(&self, model: &str) -> String {
+        let wish = json!({ "modelType": model });
+        let made = eventually("an agent", || {
+            let made = self.send_json("POST", "/api/agents", &bearer("REGULAR"), &wish);
+            (made.status == 201).then_some(made)
+        });
+        format!("/api/agents/{}/react", made.json()["id"].as_str().unwrap())
+    }
+
     pub(crate) fn send_bytes(&self, request: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
