@@ -32,6 +32,8 @@ mod routes;
 mod settings;
 mod store;
 
+use std::process::ExitCode;
+
 use axum::middleware;
 use portcullis::{
     config::{Config, Sources},
@@ -39,7 +41,17 @@ use portcullis::{
 };
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let guard = GuardLayer::new(Config::load(&Sources::of_process(vec![]))?);
     let models = models::ModelServer::new(
         variable("LITELLM_BASE_URL").as_deref(),

@@ -15,6 +15,7 @@
 )]
 
 mod accounts;
+mod agents;
 mod ask;
 mod asked;
 mod browser;
@@ -32,6 +33,7 @@ mod envoy;
 mod envoy_sign_in;
 mod envoy_trailers;
 mod envoy_websocket;
+mod events;
 mod floods;
 mod grpc;
 mod grpc_bytes;
@@ -41,6 +43,7 @@ mod hostile;
 mod house;
 mod jwt;
 mod lifecycle;
+mod litellm;
 mod measured;
 mod models;
 mod mount;
@@ -66,5 +69,6 @@ mod sso_refused;
 mod stack;
 mod store;
 mod support;
+mod talk;
 mod telemetry;
 mod tls;

@@ -68,17 +68,22 @@ pub(crate) fn start_portcullis(port: u16, environment: &[(&str, &str)]) -> Runni
 
 /// The agents of the examples on this port, with these variables.
 pub(crate) fn start_agents(port: u16, environment: &[(&str, &str)]) -> Running {
+    let agents = agents(port, environment);
+    agents.line("listening on");
+    agents
+}
+
+/// The same, which may not come up.
+pub(crate) fn agents(port: u16, environment: &[(&str, &str)]) -> Running {
     let agents = Path::new(env!("CARGO_BIN_EXE_portcullis"));
     let agents = agents.parent().unwrap().join("examples/agents");
-    let agents = Running::start(
+    Running::start(
         Command::new(agents)
             .env("AUTH_JWT_SECRET", jwt::SECRET)
             .env("PORTCULLIS__RULES", RULES)
             .env("AGENTS_LISTEN", format!("127.0.0.1:{port}"))
             .envs(environment.iter().copied()),
-    );
-    agents.line("listening on");
-    agents
+    )
 }
 
 pub(crate) struct Stack {
