@@ -19,10 +19,11 @@ fn events(pieces: &[&[u8]]) -> Result<Vec<String>, TooLong> {
 }
 
 /// A stream, and the events that it is.
-const CASES: [(&str, &[&str]); 19] = [
+const CASES: [(&str, &[&str]); 20] = [
     ("data: a\n\ndata: b\n\n", &["a", "b"]),
     ("data: a\r\n\r\ndata: b\r\n\r\n", &["a", "b"]),
     ("data: a\r\rdata: b\r\r", &["a", "b"]),
+    ("data: a\r\ndata: b\r\n\r\n", &["a\nb"]),
     // Ends of each kind, mixed.
     ("data: a\r\n\ndata: b\n\r\ndata: c\r\n\r", &["a", "b", "c"]),
     // These are the specification's.

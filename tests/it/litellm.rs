@@ -266,7 +266,7 @@ async fn what_litellm_refuses_is_told_without_its_secrets() {
             let mut talk = town.talk(model).await;
             let error = talk.ask_in_vain("Count.").await;
             assert!(error.starts_with("the model server") && error.contains(expected), "{error}");
-            for inner in ["litellm", "127.0.0.1", "mock"] {
+            for inner in [KEY, PROVIDERS_KEY, "litellm", "127.0.0.1", "mock"] {
                 assert!(!talk.heard.to_ascii_lowercase().contains(inner), "{}", talk.heard);
             }
             town.stack.agents.line(&error);
