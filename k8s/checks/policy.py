@@ -9,6 +9,8 @@ from objects import Faults, matches, name, pod_of, rendered
 # What looks like a secret where none may be: a password in an address, a private
 # key, a password's hash, a token.
 SECRET = re.compile(r"\w+://[^\s/:@]*:[^\s@{}…]+@|-----BEGIN [A-Z ]*PRIVATE KEY|\$argon2|\beyJ[\w-]{10,}\.")
+# A variable that holds a secret, by its name.
+SECRET_VARIABLE = re.compile(r"(^|_)(KEY|SECRET|PASSWORD|TOKEN)$")
 # A secret's value written into a configuration: `secret`, but not `secret_file`.
 SECRET_KEY = re.compile(r"^\s*(client_)?secret\s*=|[{,]\s*(client_)?secret\s*=", re.MULTILINE)
 
@@ -64,6 +66,11 @@ def secret_faults(each):
             yield f"{path}: looks like a secret's value"
         if each["kind"] == "ConfigMap" and path.endswith(".toml") and SECRET_KEY.search(text):
             yield f"{path}: a secret's value; name its file (secret_file)"
+    pod = pod_of(each)
+    for container in pod["spec"]["containers"] if pod else []:
+        for variable in container.get("env", []):
+            if SECRET_VARIABLE.search(variable["name"]) and "secretKeyRef" not in variable.get("valueFrom", {}):
+                yield f"{variable['name']}: takes its value from no Secret (valueFrom.secretKeyRef)"
 
 
 def texts(value, path=""):

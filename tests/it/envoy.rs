@@ -60,10 +60,7 @@ fn refuses_bad_tokens(stack: &Stack) {
             "/api/agents/9",
             &[("authorization", &bearer("REGULAR")), ("content-length", "0")],
         );
-        assert_eq!(
-            (answer.status, answer.json()["received"]["method"].as_str()),
-            (200, Some(method))
-        );
+        assert_eq!(answer.json()["received"]["method"].as_str(), Some(method), "{answer:?}");
         let answer = stack.send(method, "/api/agents/9", &[("content-length", "0")]);
         assert_eq!((answer.status, answer.reached()), (401, false), "{method}");
     }
@@ -107,7 +104,7 @@ fn drops_forged_headers(stack: &Stack, mode: Mode) {
         let bearer = format!("Bearer {}", token(&claims));
         let headers =
             [&forged[..], &[("authorization", &bearer), ("x-user-agent", "grpc-web")]].concat();
-        let answer = stack.send("GET", "/api/agents/1", &headers);
+        let answer = stack.send("GET", "/api/agents", &headers);
         assert_eq!(answer.status, 200, "{answer:?}");
         let mut identity = answer.json()["received"]["identity"].clone();
         let exempt = identity.as_object_mut().unwrap().remove("x-user-agent");
@@ -279,7 +276,7 @@ fn a_connection_header_drops_no_identity_header() {
                 assert_eq!(answer.status, 400, "{mode:?} {value}");
             }
         }
-        let path = format!("/api/agents/1/react?access-token={good}");
+        let path = format!("{}?access-token={good}", stack.new_agent("any"));
         let upgrade = |connection: &str| {
             stack
                 .send(

@@ -6,8 +6,8 @@ use tokio_tungstenite::tungstenite::{Error, Message, client::IntoClientRequest a
 
 use crate::stack::{MODES, NEWEST, Stack, token};
 
-async fn websocket(stack: &Stack, query: &str) -> Result<String, u16> {
-    let url = format!("ws://127.0.0.1:{}/api/agents/1/react{query}", stack.port);
+async fn websocket(stack: &Stack, react: &str, query: &str) -> Result<String, u16> {
+    let url = format!("ws://127.0.0.1:{}{react}{query}", stack.port);
     let request = url.into_client_request().unwrap();
     let (mut socket, _) = match tokio_tungstenite::connect_async(request).await {
         Ok(open) => open,
@@ -22,25 +22,26 @@ async fn websocket(stack: &Stack, query: &str) -> Result<String, u16> {
 async fn a_websocket_opens_and_echoes_with_a_token_in_its_query_alone() {
     for mode in MODES {
         let stack = tokio::task::spawn_blocking(move || Stack::start(NEWEST, mode)).await.unwrap();
+        let react = stack.new_agent("any");
         let good = token(&json!({}));
         assert_eq!(
-            websocket(&stack, &format!("?access-token={good}")).await.as_deref(),
+            websocket(&stack, &react, &format!("?access-token={good}")).await.as_deref(),
             Ok("hello")
         );
         assert_eq!(
-            websocket(&stack, &format!("?a=1&access-token={good}&b=2")).await.as_deref(),
+            websocket(&stack, &react, &format!("?a=1&access-token={good}&b=2")).await.as_deref(),
             Ok("hello")
         );
-        assert_eq!(websocket(&stack, "").await, Err(401));
-        assert_eq!(websocket(&stack, "?access-token=junk").await, Err(401));
+        assert_eq!(websocket(&stack, &react, "").await, Err(401));
+        assert_eq!(websocket(&stack, &react, "?access-token=junk").await, Err(401));
         let inactive = token(&json!({ "role": "INACTIVE" }));
-        assert_eq!(websocket(&stack, &format!("?access-token={inactive}")).await, Err(403));
+        assert_eq!(websocket(&stack, &react, &format!("?access-token={inactive}")).await, Err(403));
         assert_eq!(
-            websocket(&stack, &format!("?access-token={good}&access-token={good}")).await,
+            websocket(&stack, &react, &format!("?access-token={good}&access-token={good}")).await,
             Err(400)
         );
         // No token in any log: Envoy's access log, portcullis', the agents'.
-        stack.gateway.line("/api/agents/1/react");
+        stack.gateway.line(&react);
         let logs =
             [stack.gateway.log(), stack.portcullis.as_ref().unwrap().log(), stack.agents.log()]
                 .concat();

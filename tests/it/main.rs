@@ -15,6 +15,7 @@
 )]
 
 mod accounts;
+mod agents;
 mod ask;
 mod asked;
 mod at_home;
@@ -33,6 +34,7 @@ mod envoy;
 mod envoy_sign_in;
 mod envoy_trailers;
 mod envoy_websocket;
+mod events;
 mod floods;
 mod grpc;
 mod grpc_bytes;
@@ -44,6 +46,7 @@ mod house;
 mod java;
 mod jwt;
 mod lifecycle;
+mod litellm;
 mod measured;
 mod models;
 mod mount;
@@ -71,5 +74,6 @@ mod sso_refused;
 mod stack;
 mod store;
 mod support;
+mod talk;
 mod telemetry;
 mod tls;

@@ -248,12 +248,13 @@ fn a_websocket_opens_with_its_token_and_not_without() {
     ];
     for mode in GATEWAYS {
         let stack = Stack::waiting_at("/api/healthcheck", NEWEST, mode, &[]);
-        let path = |token: &str| format!("/api/agents/1/react?access-token={token}");
+        let react = stack.new_agent("any");
+        let path = |token: &str| format!("{react}?access-token={token}");
         let good = token(&json!({}));
         for (path, expected) in [
             (path(&good), 101),
             (path("junk"), 401),
-            ("/api/agents/1/react".to_owned(), 401),
+            (react.clone(), 401),
             (path(&token(&json!({ "role": "INACTIVE" }))), 403),
         ] {
             assert_eq!(stack.send("GET", &path, &headers).status, expected, "{mode:?} {path}");

@@ -68,17 +68,22 @@ pub(crate) fn start_portcullis(port: u16, environment: &[(&str, &str)]) -> Runni
 
 /// The agents of the examples on this port, with these variables.
 pub(crate) fn start_agents(port: u16, environment: &[(&str, &str)]) -> Running {
+    let agents = agents(port, environment);
+    agents.line("listening on");
+    agents
+}
+
+/// The same, which may not come up.
+pub(crate) fn agents(port: u16, environment: &[(&str, &str)]) -> Running {
     let agents = Path::new(env!("CARGO_BIN_EXE_portcullis"));
     let agents = agents.parent().unwrap().join("examples/agents");
-    let agents = Running::start(
+    Running::start(
         Command::new(agents)
             .env("AUTH_JWT_SECRET", jwt::SECRET)
             .env("PORTCULLIS__RULES", RULES)
             .env("AGENTS_LISTEN", format!("127.0.0.1:{port}"))
             .envs(environment.iter().copied()),
-    );
-    agents.line("listening on");
-    agents
+    )
 }
 
 pub(crate) struct Stack {
@@ -261,6 +266,30 @@ impl Stack {
         }
         request.extend(if closes { &b"connection: close\r\n\r\n"[..] } else { &b"\r\n"[..] });
         self.send_bytes(&request)
+    }
+
+    /// The same with a body.
+    pub(crate) fn send_json(&self, method: &str, path: &str, bearer: &str, body: &Value) -> Answer {
+        let body = body.to_string();
+        self.send_bytes(
+            format!(
+                "{method} {path} HTTP/1.1\r\nhost: app.example.com\r\nauthorization: {bearer}\r\n\
+                 content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            )
+            .as_bytes(),
+        )
+    }
+
+    /// Makes an agent of this model, of the user of [`token`], and tells the
+    /// path of its WebSocket.
+    pub(crate) fn new_agent(&self, model: &str) -> String {
+        let wish = json!({ "modelType": model });
+        let made = eventually("an agent", || {
+            let made = self.send_json("POST", "/api/agents", &bearer("REGULAR"), &wish);
+            (made.status == 201).then_some(made)
+        });
+        format!("/api/agents/{}/react", made.json()["id"].as_str().unwrap())
     }
 
     pub(crate) fn send_bytes(&self, request: &[u8]) -> Answer {
