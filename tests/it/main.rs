@@ -51,6 +51,7 @@ mod pki;
 mod proxies;
 mod proxies_forms;
 mod proxies_seen;
+mod proxies_sign_in;
 mod readme;
 mod redis;
 mod reload;
