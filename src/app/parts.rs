@@ -45,7 +45,8 @@ pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
     let origins = tokens.cookie.origins.into_iter().chain(own_pages).chain(control_plane);
     Engine {
         policy,
-        verifier: Verifier::new(keys, tokens.settings, identity.roles, revoked),
+        verifier: Verifier::new(keys, tokens.settings, identity.roles, revoked)
+            .refusing(tokens.revoked),
         credentials: CredentialSettings {
             query_parameter: tokens.query_parameter,
             query_on: tokens.query_on,

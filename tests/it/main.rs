@@ -69,3 +69,4 @@ mod store;
 mod support;
 mod telemetry;
 mod tls;
+mod verify_only;
