@@ -21,7 +21,7 @@ use crate::{
     tls::{Tls, TlsSwitch},
     token::{RevocationList, Verifier},
     traces::Traces,
-    web::{Internal, SigningIn, Site, SiteSettings, SiteShared, router},
+    web::{Hints, Internal, SigningIn, Site, SiteSettings, SiteShared, router},
 };
 
 /// In seconds.
@@ -184,6 +184,7 @@ impl InForce {
             checker: Arc::clone(&checker),
             health: Arc::default(),
             metrics: Arc::clone(metrics),
+            hints: Hints::default(),
             is_draining: Arc::default(),
         };
         let in_force = Self {
