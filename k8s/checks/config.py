@@ -49,7 +49,7 @@ def fill(file):
         file.write_text("" if file.suffix == ".toml" else secrets.token_hex(32))
 
 
-def faults_of(binary, deployment, config):
+def faults_of(binary, deployment, config, leads_to_internal):
     pod = pod_of(deployment)["spec"]
     container = pod["containers"][0]
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
@@ -72,6 +72,9 @@ def faults_of(binary, deployment, config):
     listening = {int(port) for port in re.findall(r'^listen = "0\.0\.0\.0:(\d+)"', text, re.MULTILINE)}
     if ports != listening:
         yield f"listens on {sorted(listening)}, and the container's ports are {sorted(ports)}"
+
+    if leads_to_internal and not re.search(r'^peers = \["', text, re.MULTILINE):
+        yield "a Service leads to the internal port, and internal.peers does not say who may ask"
 
     with tempfile.TemporaryDirectory() as room:
         for path in re.findall(r'_file = "([^"]+)"', "\n".join([text, *environment.values()])):
@@ -102,9 +105,11 @@ def main():
     count = 0
     for kustomization, objects in rendered().items():
         deployment, config = portcullis(objects)
+        ports = [port for o in objects if o["kind"] == "Service" for port in o["spec"]["ports"]]
         if deployment:
             count += 1
-            for cause in faults_of(binary, deployment, config):
+            leads_to_internal = any(port["name"] == "internal" for port in ports)
+            for cause in faults_of(binary, deployment, config, leads_to_internal):
                 faults.add(f"{kustomization}: {name(config)}", cause)
     faults.close(f"portcullis takes {count} configurations as they are")
 
