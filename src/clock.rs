@@ -34,6 +34,17 @@ impl Timestamp {
         Self((secs * 1000.0).floor() as i64)
     }
 
+    /// A time as people write it: seconds since the Unix epoch, or RFC 3339.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(secs) = text.parse() {
+            return Some(Self::from_secs(secs));
+        }
+        let time = humantime::parse_rfc3339_weak(text).ok()?;
+        let since = time.duration_since(UNIX_EPOCH).ok()?;
+        Some(Self::from_secs(0).plus(since))
+    }
+
     /// Milliseconds since the Unix epoch.
     #[must_use]
     pub const fn as_millis(self) -> i64 {
@@ -100,6 +111,17 @@ mod tests {
         assert_eq!(Timestamp::from_numeric_date(-1e300).as_millis(), i64::MIN);
         assert_eq!(Timestamp::from_numeric_date(1.5).as_millis(), 1500);
         assert_eq!(Timestamp::from_numeric_date(-0.5).as_secs(), -1);
+    }
+
+    #[test]
+    fn a_time_is_written_in_seconds_or_as_rfc_3339_has_it() {
+        let time = Some(Timestamp::from_secs(1_795_004_800));
+        assert_eq!(Timestamp::parse("1795004800"), time);
+        assert_eq!(Timestamp::parse("2026-11-18T12:26:40Z"), time);
+        assert_eq!(Timestamp::parse("2026-11-18 12:26:40"), time);
+        for text in ["", "yesterday", "2026-11-18", "2026-13-18T12:26:40Z", "1.5"] {
+            assert_eq!(Timestamp::parse(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -31,7 +31,10 @@ impl Default for OnceAMinute {
 impl OnceAMinute {
     /// Whether it may be done now; whoever hears that is the one to do it.
     pub(crate) fn is_due(&self) -> bool {
-        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.is_due_at(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn is_due_at(&self, now: u64) -> bool {
         let due = self.due.load(Ordering::Relaxed);
         let next = now.saturating_add(MINUTE);
         now >= due
@@ -57,5 +60,17 @@ impl Hints {
                 "a token was signed with the lower-case form of one of the keys, and is refused"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_once_a_minute_is_done_so_often() {
+        let hint = OnceAMinute::default();
+        let given: Vec<u64> = (0..=180).filter(|now| hint.is_due_at(now * 1000)).collect();
+        assert_eq!(given, [0, 60, 120, 180]);
     }
 }

@@ -49,7 +49,7 @@ def fill(file):
         file.write_text("" if file.suffix == ".toml" else secrets.token_hex(32))
 
 
-def faults_of(binary, deployment, config):
+def faults_of(binary, deployment, config, leads_to_internal):
     pod = pod_of(deployment)["spec"]
     container = pod["containers"][0]
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
@@ -75,8 +75,12 @@ def faults_of(binary, deployment, config):
 
     # Every pod is in the network of the gateway's pods, and would choose the
     # address that its sign-in attempts are counted by.
-    if re.search(r"^trusted_proxies", text, re.MULTILINE) or "\ntrusted_hops = 1\n" not in text:
+    if 8080 in listening and (
+        re.search(r"^trusted_proxies", text, re.MULTILINE) or "\ntrusted_hops = 1\n" not in text
+    ):
         yield "http: the gateway is to be counted by trusted_hops, not found by its network"
+    if leads_to_internal and not re.search(r'^peers = \["', text, re.MULTILINE):
+        yield "a Service leads to the internal port, and internal.peers does not say who may ask"
 
     with tempfile.TemporaryDirectory() as room:
         for path in re.findall(r'_file = "([^"]+)"', "\n".join([text, *environment.values()])):
@@ -107,9 +111,11 @@ def main():
     count = 0
     for kustomization, objects in rendered().items():
         deployment, config = portcullis(objects)
+        ports = [port for o in objects if o["kind"] == "Service" for port in o["spec"]["ports"]]
         if deployment:
             count += 1
-            for cause in faults_of(binary, deployment, config):
+            leads_to_internal = any(port["name"] == "internal" for port in ports)
+            for cause in faults_of(binary, deployment, config, leads_to_internal):
                 faults.add(f"{kustomization}: {name(config)}", cause)
     faults.close(f"portcullis takes {count} configurations as they are")
 

@@ -14,6 +14,19 @@ SECRET_VARIABLE = re.compile(r"(^|_)(KEY|SECRET|PASSWORD|TOKEN)$")
 # A secret's value written into a configuration: `secret`, but not `secret_file`.
 SECRET_KEY = re.compile(r"^\s*(client_)?secret\s*=|[{,]\s*(client_)?secret\s*=", re.MULTILINE)
 
+# What a decision can need of a request's headers.
+DECIDING = [
+    *("authorization", "cookie", "connection", "upgrade", "sec-websocket-version"),
+    *("origin", "sec-fetch-site", "sec-fetch-mode", "access-control-request-method"),
+    *("content-type", "x-request-id", "traceparent"),
+]
+# Where people sign in: one path of each endpoint of portcullis's own.
+SIGN_IN = [
+    *("/sso/login", "/sso/callback", "/sso/key/generate", "/session", "/session/logout"),
+    *("/v2/login", "/v3/login", "/v3/login/exchange", "/ui", "/ui/login/", "/ui/assets/x.js"),
+    *("/.well-known/portcullis", "/.well-known/litellm-ui-config", "/litellm/.well-known/litellm-ui-config"),
+]
+
 
 def container_faults(pod):
     """What a container may do that it does not need."""
@@ -205,6 +218,8 @@ def gateway_faults(each, world):
         for reference in rule.get("backendRefs", [])
     ]
     if kind == "HTTPRoute":
+        if any((reference["name"], reference["port"]) == ("portcullis", 8080) for reference in references):
+            yield from sign_in_faults(each)
         for parent in spec["parentRefs"]:
             if ("Gateway", parent.get("namespace", namespace), parent["name"]) not in world.by_key:
                 yield f"there is no Gateway {parent.get('namespace', namespace)}/{parent['name']}"
@@ -217,9 +232,11 @@ def gateway_faults(each, world):
             yield "extAuth.failOpen is not false"
         if "timeout" not in check:
             yield "extAuth has no timeout"
-        if "headersToExtAuth" in check:
+        if "grpc" in check and "headersToExtAuth" in check:
             yield "extAuth.headersToExtAuth hides headers from the check"
-        references += check["grpc"]["backendRefs"]
+        if "http" in check:
+            yield from http_faults(check)
+        references += check.get("grpc", check.get("http"))["backendRefs"]
     for reference in references:
         where = reference.get("namespace", namespace)
         fault = world.service_port(where, reference["name"], reference["port"])
@@ -229,16 +246,86 @@ def gateway_faults(each, world):
             yield f"no ReferenceGrant lets it refer to the Service {where}/{reference['name']}"
 
 
+def secrets_of(objects):
+    """The Secrets without which portcullis does not start."""
+    pods = [pod_of(o)["spec"] for o in objects if pod_of(o) and o["metadata"]["name"] == "portcullis"]
+    volumes = [volume.get("secret", {}).get("secretName") for pod in pods for volume in pod["volumes"]]
+    variables = [
+        variable.get("valueFrom", {}).get("secretKeyRef", {}).get("name")
+        for pod in pods
+        for container in pod["containers"]
+        for variable in container.get("env", [])
+    ]
+    return {secret for secret in volumes + variables if secret}
+
+
+def verify_only_faults(objects):
+    """What is there beside one key and two ports to ask at."""
+    beside = sorted(secrets_of(objects) - {"portcullis-keys"})
+    if beside:
+        yield f"needs the Secrets {', '.join(beside)}, too"
+    services = [o for o in objects if o["kind"] == "Service"]
+    led_to = sorted(port["port"] for service in services for port in service["spec"]["ports"])
+    let_in = {
+        port["port"]
+        for o in objects
+        if o["kind"] == "NetworkPolicy"
+        for rule in o["spec"].get("ingress", [])
+        for port in rule["ports"]
+    }
+    if led_to != [9191, 9192]:
+        yield f"its Services lead to {led_to}, and not to 9191 and 9192 alone"
+    if let_in != {9191, 9192}:
+        yield f"its NetworkPolicies let in to {sorted(let_in)}, and not to 9191 and 9192 alone"
+
+
+def http_faults(check):
+    """What a check over HTTP lacks: Envoy sends and takes over no header that is
+    not listed, but `Authorization`, which it sends."""
+    identity = [f"x-user-{name}" for name in ("id", "name", "email", "role")]
+    lists = {
+        "headersToExtAuth": (check.get("headersToExtAuth", []), [*DECIDING, *identity]),
+        "http.headersToBackend": (check["http"].get("headersToBackend", []), [*identity, "authorization", "cookie"]),
+    }
+    for what, (listed, needed) in lists.items():
+        missing = sorted(set(needed) - set(listed))
+        if missing:
+            yield f"extAuth.{what} lacks {', '.join(missing)}"
+        if len(set(listed)) < len(listed):
+            yield f"extAuth.{what} names a header twice"
+    if check["http"].get("path") != "/api/auth":
+        yield "extAuth.http.path is not /api/auth"
+
+
+def sign_in_faults(route):
+    """The paths of portcullis's own that a route to it does not lead to."""
+    matches = [each["path"] for rule in route["spec"]["rules"] for each in rule.get("matches", [])]
+    for path in SIGN_IN:
+        if not any(
+            path == match["value"] or (match["type"] == "PathPrefix" and path.startswith(match["value"] + "/"))
+            for match in matches
+        ):
+            yield f"{path} leads nowhere, and people sign in there"
+
+
 def main():
     faults = Faults("policy")
     everything = rendered()
     # What each of these parts is applied together with.
-    beside = {"redis": ["base"], "envoy-gateway": ["base"]}
+    beside = {
+        "redis": ["overlays-replicas"],
+        "envoy-gateway": ["overlays-replicas"],
+        "envoy-gateway-one-route": ["overlays-verify-only", "envoy-gateway"],
+        "envoy-gateway-one-route-http": ["overlays-verify-only", "envoy-gateway"],
+    }
     for kustomization, objects in everything.items():
         world = World(objects + [o for other in beside.get(kustomization, []) for o in everything[other]])
         for each in objects:
             for cause in faults_of(each, world):
                 faults.add(f"{kustomization}: {name(each)}", cause)
+        if kustomization == "overlays-verify-only":
+            for cause in verify_only_faults(objects):
+                faults.add(kustomization, cause)
         # An overlay without a check would let everything pass.
         gateways = [o for o in objects if o["kind"] == "Gateway"]
         for gateway in gateways:

@@ -21,7 +21,7 @@ use crate::{
     tls::{Tls, TlsSwitch},
     token::{RevocationList, Verifier},
     traces::Traces,
-    web::{Internal, SigningIn, Site, SiteSettings, SiteShared, TrustedProxies, router},
+    web::{Hints, Internal, SigningIn, Site, SiteSettings, SiteShared, TrustedProxies, router},
 };
 
 /// In seconds.
@@ -45,7 +45,8 @@ pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
     let origins = tokens.cookie.origins.into_iter().chain(own_pages).chain(control_plane);
     Engine {
         policy,
-        verifier: Verifier::new(keys, tokens.settings, identity.roles, revoked),
+        verifier: Verifier::new(keys, tokens.settings, identity.roles, revoked)
+            .refusing(tokens.revoked),
         credentials: CredentialSettings {
             query_parameter: tokens.query_parameter,
             query_on: tokens.query_on,
@@ -185,6 +186,7 @@ impl InForce {
             checker: Arc::clone(&checker),
             health: Arc::default(),
             metrics: Arc::clone(metrics),
+            hints: Hints::default(),
             is_draining: Arc::default(),
         };
         let in_force = Self {

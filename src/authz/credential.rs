@@ -88,6 +88,18 @@ impl CredentialSettings {
         name == self.query_parameter || *decode(name) == *self.query_parameter.as_bytes()
     }
 
+    /// Whether the query has a token that is looked at on a WebSocket alone, and
+    /// this is none, as far as its headers tell.
+    #[must_use]
+    pub fn waits_for_websocket(&self, input: &CheckInput<'_>) -> bool {
+        let (_, Some(query)) = input.path_and_query() else { return false };
+        self.query_on == QueryOn::Websocket
+            && !input.is_websocket()
+            && query
+                .split('&')
+                .any(|pair| self.is_parameter(pair.split_once('=').map_or(pair, |(name, _)| name)))
+    }
+
     fn in_query<'a>(&self, input: &CheckInput<'a>) -> Result<Option<Cow<'a, [u8]>>, Reason> {
         let (_, Some(query)) = input.path_and_query() else { return Ok(None) };
         let mut found = None;

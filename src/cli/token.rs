@@ -208,13 +208,8 @@ fn of_token(verifier: &Verifier, token: &str) -> Result<(TokenRef, Timestamp), E
     })
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
-    if let Ok(secs) = text.parse() {
-        return Ok(Timestamp::from_secs(secs));
-    }
-    let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
-    let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|error| error.to_string())?;
-    Ok(Timestamp::from_secs(0).plus(since))
+fn time(text: &str) -> Result<Timestamp, &'static str> {
+    Timestamp::parse(text).ok_or("it is neither seconds since 1970 nor a time of RFC 3339")
 }
 
 fn from_stdin() -> Result<String, ExitCode> {

@@ -1,13 +1,17 @@
 //! `[tokens]`: the keys, what a token must fulfil, and where it is carried.
 
-use std::{os::unix::ffi::OsStringExt as _, time::Duration};
+use std::{collections::BTreeMap, os::unix::ffi::OsStringExt as _, time::Duration};
 
 use secrecy::SecretSlice;
 
 use super::{layers::Sources, reader::Section, shape};
 use crate::{
     authz::{Forward, Origin, QueryOn},
-    token::{Key, KeyError, KeyRing, MAX_LEEWAY, Roles, VerifierSettings, is_a_known_default},
+    clock::Timestamp,
+    token::{
+        Key, KeyError, KeyRing, MAX_LEEWAY, RevocationList, Roles, TokenRef, UserId,
+        VerifierSettings, is_a_known_default,
+    },
 };
 
 const MAKE_A_KEY: &str =
@@ -20,6 +24,8 @@ pub struct TokensConfig {
     pub keys: Option<KeyRing>,
     /// What a token must fulfil.
     pub settings: VerifierSettings,
+    /// What is refused before its time, for as long as it is named.
+    pub revoked: RevocationList,
     /// How long a token lives that this service issues.
     pub lifetime: Duration,
     /// The query parameter.
@@ -87,6 +93,7 @@ impl TokensConfig {
         let config = Self {
             keys,
             settings,
+            revoked: revoked(section.table("revoked")),
             lifetime,
             query_parameter: section
                 .parsed("query_parameter", "a name of letters, digits, \"-\" and \"_\"", plain_name)
@@ -121,6 +128,32 @@ impl TokensConfig {
 fn plain_name(text: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (!text.is_empty() && text.bytes().all(plain)).then(|| text.to_owned())
+}
+
+/// `tokens.revoked`: tokens by their `jti`, and users by the time up to which
+/// all that they were issued is void.
+fn revoked(mut section: Section<'_>) -> RevocationList {
+    const USERS: &str = "a table of times, such as { \"7\" = \"2026-11-25T12:00:00Z\" }";
+    let list = RevocationList::empty();
+    let forever = Timestamp::from_millis(i64::MAX);
+    let ids = section
+        .parsed_list("ids", "the `jti` of a token", |id| (!id.is_empty()).then(|| id.to_owned()));
+    for id in ids {
+        list.revoke_token(TokenRef::by_id(&id), forever);
+    }
+    let users: BTreeMap<String, String> = section.get("users", USERS).unwrap_or_default();
+    for (user, time) in users {
+        match (UserId::new(user.as_str()), Timestamp::parse(&time)) {
+            (Some(_), Some(at)) => list.cut_off_user(&user, at),
+            (None, _) => section.problem("users", "a user has no id", format!("write {USERS}")),
+            (_, None) => {
+                let cause = format!("the time of user {user:?} is none");
+                section.problem("users", cause, format!("write {USERS}"));
+            }
+        }
+    }
+    section.finish();
+    list
 }
 
 fn cookie(mut section: Section<'_>) -> CookieConfig {

@@ -69,6 +69,8 @@ pub struct Verifier {
     settings: VerifierSettings,
     roles: Roles,
     revoked: Arc<RevocationList>,
+    /// Those that the configuration names, if it names any.
+    always_revoked: Option<RevocationList>,
     known: KnownTokens,
     last_header: ArcSwapOption<AcceptedHeader>,
 }
@@ -98,9 +100,17 @@ impl Verifier {
             settings,
             roles,
             revoked,
+            always_revoked: None,
             known: KnownTokens::default(),
             last_header: ArcSwapOption::empty(),
         }
+    }
+
+    /// The same, which refuses what is on this list, too: it is this verifier's
+    /// alone, so that the next one need not.
+    #[must_use]
+    pub fn refusing(self, list: RevocationList) -> Self {
+        Self { always_revoked: Some(list).filter(|list| !list.is_empty()), ..self }
     }
 
     /// The roles that a token may name.
@@ -142,8 +152,11 @@ impl Verifier {
         };
         self.check_times(&claims, now)?;
         self.check_parties(&claims)?;
-        let name = || known.map_or_else(|| name(token, &claims), |known| known.name());
-        if self.revoked.refuses(&claims, self.issued_at(&claims), name) {
+        let name = || known.as_ref().map_or_else(|| name(token, &claims), |known| known.name());
+        let (issued_at, always) = (self.issued_at(&claims), self.always_revoked.as_ref());
+        if self.revoked.refuses(&claims, issued_at, name)
+            || always.is_some_and(|list| list.refuses(&claims, issued_at, name))
+        {
             return Err(Refusal::Revoked);
         }
         Ok(claims)

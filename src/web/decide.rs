@@ -13,7 +13,11 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 
-use super::{error::denied, request::request_input};
+use super::{
+    error::denied,
+    hints::{Asker, Hints, lacks_headers},
+    request::request_input,
+};
 use crate::{
     authz::{CheckInput, Decision, Denial, Grant, IdentityHeaders, Reason, Single, Verdict},
     checker::{Checker, Context},
@@ -27,6 +31,8 @@ const ENVOY_PREFIX: &str = "/api/auth";
 const REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 /// Tells nginx, whose logs are for operators alone, why.
 const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
+/// The same, and where it is to ask.
+const ASK_ELSEWHERE: &str = "bad_header: nginx asks at /auth/nginx";
 
 /// As many headers as an answer has without an allocation more.
 const MANY_HEADERS: usize = 12;
@@ -48,6 +54,8 @@ pub(super) enum Mode {
     IngressNginx,
     Forward,
     Envoy,
+    /// nginx, where Envoy asks: what it asks about is not known.
+    NginxAsEnvoy,
 }
 
 impl Mode {
@@ -66,7 +74,7 @@ impl Mode {
 
     fn transport(self) -> Transport {
         match self {
-            Self::Nginx => Transport::Nginx,
+            Self::Nginx | Self::NginxAsEnvoy => Transport::Nginx,
             Self::IngressNginx => Transport::IngressNginx,
             Self::Forward => Transport::Forward,
             Self::Envoy => Transport::EnvoyHttp,
@@ -80,14 +88,14 @@ impl Mode {
             Self::IngressNginx => &["x-original-method", "x-original-url"],
             // Any proxy before it may have set the last one, too.
             Self::Forward => &["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"],
-            Self::Envoy => &[],
+            Self::Envoy | Self::NginxAsEnvoy => &[],
         }
     }
 
     /// Whether the proxy understands 401 and 403, and takes the rest for a
     /// failure.
     fn is_nginx(self) -> bool {
-        matches!(self, Self::Nginx | Self::IngressNginx)
+        matches!(self, Self::Nginx | Self::IngressNginx | Self::NginxAsEnvoy)
     }
 }
 
@@ -99,10 +107,25 @@ struct Misfit {
 }
 
 /// The answer to a question that was asked in this way.
-pub(super) fn decide<B>(checker: &Checker, mode: Mode, request: &Request<B>) -> Response {
+pub(super) fn decide<B>(
+    checker: &Checker,
+    hints: &Hints,
+    mode: Mode,
+    request: &Request<B>,
+) -> Response {
+    let whose = if mode == Mode::Envoy { Asker::of(request) } else { Asker::Envoy };
+    let mode = if whose == Asker::Nginx { Mode::NginxAsEnvoy } else { mode };
     let answer = || {
         let mut input = request_input(request);
         let asked = ask(mode, &mut input);
+        if whose != Asker::Envoy {
+            hints.of_nginx(whose == Asker::Nginx);
+        }
+        let has_query = input.path.contains('?');
+        if mode == Mode::Envoy && has_query && lacks_headers(&input, &checker.engine().credentials)
+        {
+            hints.of_headers();
+        }
         let request_id = input.headers.text("x-request-id").unwrap_or_default();
         let context = Context { request_id, client: "", transport: mode.transport(), trace: None };
         let question = match &asked {
@@ -125,6 +148,10 @@ pub(super) fn decide<B>(checker: &Checker, mode: Mode, request: &Request<B>) -> 
 
 /// Puts the request that is asked about in the place of the one that asks.
 fn ask(mode: Mode, input: &mut CheckInput<'_>) -> Result<(), Misfit> {
+    if mode == Mode::NginxAsEnvoy {
+        let message = "This header is missing: nginx asks at /auth/nginx, and sets it";
+        return Err(Misfit { header: "x-original-method", message });
+    }
     let foreign = |name: &str| {
         ADDRESSES.iter().find(|header| **header == name).filter(|it| !mode.own().contains(it))
     };
@@ -156,7 +183,7 @@ fn ask(mode: Mode, input: &mut CheckInput<'_>) -> Result<(), Misfit> {
             let (host, path) = rest.split_at_checked(end).ok_or(misfit)?;
             (input.method, input.path, input.host, input.scheme) = (method, path, host, scheme);
         }
-        (Mode::Envoy, _) => {
+        (Mode::Envoy | Mode::NginxAsEnvoy, _) => {
             input.path = input.path.strip_prefix(ENVOY_PREFIX).unwrap_or_default();
         }
     }
@@ -224,7 +251,11 @@ fn deny(mode: Mode, denial: &Denial, misfit: Option<Misfit>) -> Response {
         let is_known = signs_in || response.status() == StatusCode::UNAUTHORIZED;
         *response.status_mut() =
             if is_known { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
-        let reason = HeaderValue::from_static(denial.reason.as_str());
+        let reason = match mode {
+            Mode::NginxAsEnvoy => ASK_ELSEWHERE,
+            _ => denial.reason.as_str(),
+        };
+        let reason = HeaderValue::from_static(reason);
         response.headers_mut().insert(REASON, reason);
     }
     response

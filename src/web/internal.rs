@@ -20,6 +20,7 @@ use super::{
     address::Peer,
     decide::{Mode, decide},
     error::ApiError,
+    hints::Hints,
     server::Answers,
 };
 use crate::{
@@ -39,6 +40,8 @@ pub struct Internal {
     pub health: Arc<ListHealth>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is told of proxies that ask wrongly.
+    pub hints: Hints,
     /// Whether the service is about to stop.
     pub is_draining: Arc<AtomicBool>,
 }
@@ -66,7 +69,7 @@ impl Answers for InternalAnswers {
             return Some((close, ApiError::foreign_peer()).into_response());
         }
         let mode = Mode::asked_at(request.uri().path())?;
-        Some(decide(&self.internal.checker, mode, request))
+        Some(decide(&self.internal.checker, &self.internal.hints, mode, request))
     }
 
     fn router(&self) -> Router {

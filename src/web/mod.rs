@@ -9,6 +9,7 @@ mod decide;
 mod discovery;
 mod error;
 mod gate;
+mod hints;
 mod internal;
 mod login;
 mod page;
@@ -33,6 +34,7 @@ use tower::ServiceExt as _;
 use self::error::ApiError;
 pub use self::{
     address::{Peer, TrustedProxies},
+    hints::Hints,
     internal::{Internal, InternalAnswers},
     server::{Answers, HttpServer, Routed},
     state::{SigningIn, Site, SiteSettings, SiteShared},

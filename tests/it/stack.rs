@@ -12,7 +12,7 @@ use portcullis::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::{
-    jwt,
+    jwt, one_route,
     support::{
         PATIENCE, Running, address_of_listener, eventually, free_port, listens, read, root, serve,
     },
@@ -36,6 +36,27 @@ pub(crate) enum Mode {
     Nginx,
     /// Not Envoy: `examples/Caddyfile` as it is.
     Caddy,
+    /// As Envoy Gateway configures it by `k8s/envoy-gateway/one-route/grpc`.
+    RouteGrpc,
+    /// The same by `one-route/http`.
+    RouteHttp,
+    /// The same by Texera's own policy, which lacks both lists.
+    Texera,
+    /// Not Envoy: a server that includes `nginx/portcullis.conf`.
+    Location,
+    /// The same, asking where Envoy does, by HTTP/1.0 or 1.1.
+    AsksAtEnvoys(u8),
+}
+
+impl Mode {
+    /// Whether it knows 401 and 403 alone.
+    pub(crate) fn is_nginx(self) -> bool {
+        matches!(self, Self::Nginx | Self::Location | Self::AsksAtEnvoys(_))
+    }
+
+    pub(crate) fn is_envoy(self) -> bool {
+        !self.is_nginx() && self != Self::Caddy
+    }
 }
 
 /// A variable that names the port of whoever stands in for the internal
@@ -103,11 +124,17 @@ fn gateway(version: &str, mode: Mode, ports: [(u16, u16); 6], room: &Path) -> Co
         file
     };
     match mode {
-        Mode::Nginx => {
-            let config =
-                file("nginx.conf", &with_ports(&read("nginx/nginx.conf"), "127.0.0.1:", &ports));
+        Mode::Nginx | Mode::Location | Mode::AsksAtEnvoys(_) => {
+            let files = match mode {
+                Mode::Nginx => vec![("nginx.conf", read("nginx/nginx.conf"))],
+                _ => one_route::nginx(mode).into(),
+            };
+            for (name, text) in files {
+                file(name, &with_ports(&text, "127.0.0.1:", &ports));
+            }
             let mut command = Command::new("nginx");
-            command.arg("-p").arg(room).arg("-c").arg(config).args(["-g", "daemon off;"]);
+            command.arg("-p").arg(room).arg("-c").arg(room.join("nginx.conf"));
+            command.args(["-g", "daemon off;"]);
             command
         }
         Mode::Caddy => {
@@ -154,6 +181,9 @@ pub(crate) fn with_ports(config: &str, before: &str, ports: &[(u16, u16)]) -> St
 
 /// `envoy/envoy.yaml` in this mode.
 pub(crate) fn envoy(mode: Mode) -> String {
+    if matches!(mode, Mode::RouteGrpc | Mode::RouteHttp | Mode::Texera) {
+        return one_route::envoy(mode);
+    }
     let mut config = read("envoy/envoy.yaml");
     if mode == Mode::Http {
         let (begin, end) = ("                      grpc_service:\n", "timeout: 0.25s\n");
