@@ -72,7 +72,7 @@ impl ReturnRules {
         }
         // An address of this very host is a path of it.
         if url.origin() == self.public_url.origin() {
-            return self.own_path(after_authority(text));
+            return self.own_path(after_authority(text)).filter(|own| *own.url() == url);
         }
         let is_listed = self.origins.contains(&url.origin()) && !url.path().starts_with("//");
         is_listed.then_some(ReturnTo::WithCookie(url))
@@ -82,7 +82,7 @@ impl ReturnRules {
     /// that begins with two slashes once its dots are gone would be another
     /// host's.
     fn own_path(&self, text: &str) -> Option<ReturnTo> {
-        if text.starts_with("//") {
+        if text.starts_with("//") || !text.starts_with('/') {
             return None;
         }
         let url = self.public_url.join(text).ok()?;
@@ -117,10 +117,11 @@ fn is_spelt_out(text: &str, url: &Url) -> bool {
         && url[Position::BeforeUsername..Position::BeforeHost].is_empty()
 }
 
-/// The path and what follows it, as it was written.
+/// The path and what follows it, as it was written; nothing where no path is.
 fn after_authority(text: &str) -> &str {
     let rest = text.split_once("://").map_or("", |(_, rest)| rest);
-    rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default()
+    let end = rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or_default();
+    if end.starts_with('/') { end } else { "" }
 }
 
 #[cfg(test)]
@@ -224,6 +225,8 @@ mod tests {
             "https://app.example.com:8443//evil.com",
             "https://app.example.com:8443/x/..//evil.com",
             "https://eu.example.com",
+            "https://eu.example.com?next=/x",
+            "https://eu.example.com#/x",
             "https://eu.example.com//evil.com",
             "https://eu.example.com/x/..//evil.com",
             "https://eu.example.com:8443/x",

@@ -30,6 +30,7 @@ mod decide_answers;
 mod decide_credentials;
 mod decide_forms;
 mod decide_headers;
+mod docs;
 mod envoy;
 mod envoy_sign_in;
 mod envoy_trailers;

@@ -113,6 +113,7 @@ fn engine() -> Engine {
 struct Setting {
     checker: Arc<Checker>,
     tokens: Vec<String>,
+    hints: Hints,
 }
 
 static SETTING: LazyLock<Setting> = LazyLock::new(|| {
@@ -131,7 +132,7 @@ static SETTING: LazyLock<Setting> = LazyLock::new(|| {
     let forged = format!("{}.e30.x", URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#));
     let tokens = vec![token("REGULAR"), token("ADMIN"), token("INACTIVE"), forged, "x".into()];
     let checker = Checker::new(engine, Arc::new(Still), DecisionLog::new(0.0));
-    Setting { checker: Arc::new(checker), tokens }
+    Setting { checker: Arc::new(checker), tokens, hints: Hints::default() }
 });
 
 /// What a transport made of a decision: why it was denied, or what it sets.
@@ -293,16 +294,16 @@ fn by_http(question: &Question, mode: Mode) -> Option<Told> {
             ("x-forwarded-uri", path.clone()),
             ("x-forwarded-host", (*host).into()),
         ],
-        Mode::Envoy => {
+        Mode::Envoy | Mode::NginxAsEnvoy => {
             request = request.method(*method).uri(format!("{ENVOY_PREFIX}{path}"));
-            &[("host", (*host).into())]
+            &[("host", (*host).into()), ("content-length", "0".into())]
         }
     };
     for (name, value) in own {
         request = request.header(*name, value.as_str());
     }
     let request = request.body(()).ok()?;
-    let answer = decide(&SETTING.checker, mode, &request);
+    let answer = decide(&SETTING.checker, &SETTING.hints, mode, &request);
     let status = answer.status().as_u16();
     if !answer.status().is_success() {
         return Some(Told::Denied(status));
