@@ -26,6 +26,8 @@ use crate::{
 };
 
 const KEY: &str = "sk-the-very-secret-master-key-1234";
+/// One that LiteLLM does not know.
+const OTHER: &str = "sk-another-and-wrong-key-9876";
 /// What `tests/litellm/config.yaml` has as a provider's key.
 const PROVIDERS_KEY: &str = "sk-the-providers-own-key";
 const GATEWAYS: [Mode; 2] = [Mode::Strict, Mode::Nginx];
@@ -56,12 +58,9 @@ impl LiteLlm {
         let (port, room) = (free_port(), tempfile::tempdir().unwrap());
         #[expect(clippy::disallowed_methods, reason = "Python's own libraries are found by it")]
         let path = std::env::var("PATH").unwrap();
-        let mut command = Command::new(binary);
-        command.arg("--config").arg(root().join("tests/litellm/config.yaml"));
-        command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--telemetry", "False"]);
-        command.env_clear().env("PATH", path).env("HOME", room.path()).current_dir(room.path());
-        // It looks for its list of prices on the network, unless it is told.
-        command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True").env("LITELLM_MASTER_KEY", KEY);
+        let mut command = Command::new(root().join("tests/litellm/run"));
+        command.arg(port.to_string()).env_clear().env("PATH", path).env("LITELLM_MASTER_KEY", KEY);
+        command.env("HOME", room.path()).current_dir(room.path());
         let mut running = Running::start(&mut command);
         let deadline = Instant::now() + 3 * PATIENCE;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -275,8 +274,6 @@ async fn what_litellm_refuses_is_told_without_its_secrets() {
         town.keeps_its_keys(&heard);
     }
 
-    // Another key, which LiteLLM does not know.
-    const OTHER: &str = "sk-another-and-wrong-key-9876";
     let town = Town::with_key(Mode::Nginx, OTHER).await;
     let mut talk = town.talk("counting").await;
     let error = talk.ask_in_vain("Count.").await;

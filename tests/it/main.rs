@@ -16,6 +16,7 @@
 
 mod accounts;
 mod agents;
+mod agents_talk;
 mod ask;
 mod asked;
 mod at_home;
