@@ -49,6 +49,7 @@ mod java;
 mod jwt;
 mod lifecycle;
 mod litellm;
+mod litellm_behind;
 mod measured;
 mod models;
 mod mount;

@@ -83,7 +83,10 @@ pub(crate) fn replace(config: &str, from: &str, to: &str) -> String {
 }
 
 pub(crate) fn start_portcullis(port: u16, environment: &[(&str, &str)]) -> Running {
-    let environment = [environment, &[("PORTCULLIS__RULES", RULES)]].concat();
+    let mut environment = environment.to_vec();
+    if !environment.iter().any(|(name, _)| *name == "PORTCULLIS__RULES") {
+        environment.push(("PORTCULLIS__RULES", RULES));
+    }
     serve(&format!("127.0.0.1:{port}"), &environment)
 }
 
