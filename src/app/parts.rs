@@ -95,6 +95,7 @@ pub(super) struct Generation {
     router: Router,
     accounts: Arc<Accounts>,
     peers: Vec<IpNet>,
+    proxies: Vec<IpNet>,
     lifecycle: LifecycleConfig,
     max_lifetime: Duration,
     check_tls: Option<Tls>,
@@ -140,6 +141,7 @@ impl Generation {
         let log = DecisionLog::new(config.telemetry.allowed_decisions);
         let max_lifetime = config.tokens.settings.max_lifetime;
         let (peers, lifecycle) = (config.internal.peers.clone(), config.lifecycle);
+        let proxies = config.http.trusted_proxies.clone();
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
         let engine = Arc::new(engine(config, Arc::clone(list)));
         let signing_in = SigningIn { login, codes, sso, returns };
@@ -150,6 +152,7 @@ impl Generation {
             router: router(Arc::new(site)),
             accounts,
             peers,
+            proxies,
             lifecycle,
             max_lifetime,
             check_tls,
@@ -165,6 +168,7 @@ pub(super) struct InForce {
     pub(super) checker: Arc<Checker>,
     pub(super) internal: Arc<Internal>,
     pub(super) router: Arc<ArcSwap<Router>>,
+    pub(super) proxies: Arc<ArcSwap<Vec<IpNet>>>,
     pub(super) lifecycle: ArcSwap<LifecycleConfig>,
     pub(super) check_tls: Arc<TlsSwitch>,
     pub(super) http_tls: Arc<TlsSwitch>,
@@ -188,6 +192,7 @@ impl InForce {
             checker,
             internal: Arc::new(internal),
             router: Arc::new(ArcSwap::from_pointee(first.router)),
+            proxies: Arc::new(ArcSwap::from_pointee(first.proxies)),
             lifecycle: ArcSwap::from_pointee(first.lifecycle),
             check_tls: Arc::default(),
             http_tls: Arc::default(),
@@ -205,6 +210,7 @@ impl InForce {
         // Before a token that lives longer is let in.
         store.keep_cut_offs(next.max_lifetime);
         self.internal.peers.store(Arc::new(next.peers));
+        self.proxies.store(Arc::new(next.proxies));
         accounts.store(next.accounts);
         self.checker.replace(next.engine, next.log);
         self.router.store(Arc::new(next.router));
