@@ -88,17 +88,13 @@ impl Hold {
     /// Holds so many bytes from now on, or as many as before when there are not
     /// that many; says whether there are.
     pub(super) fn set(&mut self, bytes: usize) -> bool {
-        let fits = match bytes.checked_sub(self.bytes) {
-            Some(more) => self.account.take(more),
-            None => {
-                self.account.give_back(self.bytes - bytes);
-                true
-            }
-        };
-        if fits {
-            self.bytes = bytes;
+        if bytes < self.bytes {
+            self.account.give_back(self.bytes - bytes);
+        } else if bytes > self.bytes && !self.account.take(bytes - self.bytes) {
+            return false;
         }
-        fits
+        self.bytes = bytes;
+        true
     }
 }
 

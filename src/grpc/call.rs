@@ -18,12 +18,14 @@ use hyper::body::{Body, Frame, Incoming};
 use super::{
     budget::{Account, Hold, Waiting},
     check::CheckService,
-    connection::{CALL_BYTES, Served},
+    connection::Served,
     write::PREFIX_BYTES,
 };
 
 /// How long a question may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a call takes that waits, beside what has come of its question, in bytes.
+const WAITING_BYTES: usize = 3 * 1024;
 /// Where it is asked.
 pub(super) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
@@ -44,7 +46,7 @@ pub(super) async fn answer(served: &Served, request: Request<Incoming>) -> Respo
             // What waits keeps nothing that it does not need.
             let trace = trace(service, &head).map(str::to_owned);
             drop(head);
-            let question = in_time(reading.whole(&served.unfinished)).await;
+            let question = in_time(reading.whole(&served.questions)).await;
             service.framed(message(question.as_ref()), trace.as_deref())
         }
     };
@@ -112,7 +114,7 @@ impl Reading {
         poll_fn(|task| match self.poll(task) {
             Poll::Pending if self.waits(account) => Poll::Pending,
             Poll::Pending => Poll::Ready(None),
-            ready => ready,
+            whole @ Poll::Ready(_) => whole,
         })
         .await
     }
@@ -169,7 +171,7 @@ impl Reading {
     }
 
     fn is_held(&mut self) -> bool {
-        let bytes = CALL_BYTES + self.more.capacity();
+        let bytes = WAITING_BYTES + self.more.capacity();
         self.waiting.as_mut().is_none_or(|waiting| waiting.set(bytes))
     }
 

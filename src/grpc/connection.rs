@@ -33,12 +33,17 @@ use super::{
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// What a call takes that has no end yet, beside its question, in bytes.
-pub(super) const CALL_BYTES: usize = 4 * 1024;
+/// What a call takes whose answer the peer does not take, in bytes.
+const ANSWER_BYTES: usize = 5 * 1024;
+/// The same of all of it that does not take what is written.
+const STUCK_BYTES: usize = 64 * 1024;
 /// The same of a block of headers: as many as there can be of the shortest.
 const BLOCK_BYTES: usize = 512 * 1024;
-/// The same of a peer that does not take what is written, beside the answers.
-const STUCK_BYTES: usize = 64 * 1024;
+/// What all of that may be: of a connection as much as there can be, together
+/// that of a few. A peer that holds little is not cut off for what others hold.
+const CONNECTION_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const ALL_BYTES: usize = 16 * 1024 * 1024;
+const LITTLE_BYTES: usize = 4 * ANSWER_BYTES;
 
 /// What every connection serves, and what they may hold together.
 pub(super) struct Services {
@@ -46,8 +51,10 @@ pub(super) struct Services {
     /// Health and reflection.
     pub(super) others: Routes,
     pub(super) limits: Limits,
-    /// For calls of Check, and all that is unfinished.
-    pub(super) unfinished: Arc<Budget>,
+    /// For questions that have yet to come whole.
+    pub(super) questions: Arc<Budget>,
+    /// For what peers do not take or end.
+    pub(super) rest: Arc<Budget>,
     /// For calls of the others that last.
     pub(super) lasting: Arc<Budget>,
 }
@@ -55,15 +62,15 @@ pub(super) struct Services {
 /// What one of them serves, and holds.
 pub(super) struct Served {
     pub(super) services: Arc<Services>,
-    pub(super) unfinished: Arc<Account>,
+    pub(super) questions: Arc<Account>,
     pub(super) lasting: Arc<Account>,
 }
 
 impl Served {
     fn new(services: Arc<Services>) -> Arc<Self> {
-        let unfinished = services.unfinished.account(services.limits.unfinished_bytes);
+        let questions = services.questions.account(services.limits.unfinished_bytes);
         let lasting = services.lasting.account(others::CONNECTION_BYTES);
-        Arc::new(Self { services, unfinished, lasting })
+        Arc::new(Self { services, questions, lasting })
     }
 
     async fn call(
@@ -122,12 +129,17 @@ pub(super) async fn serve(stream: Guarded, services: Arc<Services>, stop: Cancel
         Event::End
     }));
     let served = Served::new(services);
-    let mut load = Load::new(&served.unfinished);
+    let mut load = Load::of(&served);
     let service = service_fn(move |request| Arc::clone(&served).call(request));
     let connection = http2::Builder::new(found.clone())
         .timer(TokioTimer::new())
         .auto_date_header(false)
         .max_concurrent_streams(limits.streams)
+        // What comes yet of a question that is denied already is reset, frame by
+        // frame. To end the connection for a thousand of those would be an error
+        // for all calls on it; and nothing more is read of a peer that does not
+        // take what is written.
+        .max_local_error_reset_streams(None)
         .max_header_list_size(frames::MAX_LIST_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -188,28 +200,29 @@ async fn leaves(age: Duration, stop: CancellationToken, leave: CancellationToken
 /// What a connection holds, beside the questions that wait for their rest:
 /// answers that its peer does not take, and a block of headers that has no end.
 struct Load {
-    account: Arc<Account>,
+    questions: Arc<Account>,
     hold: Hold,
     /// Answers that may not have been written.
     unsent: usize,
 }
 
 impl Load {
-    fn new(account: &Arc<Account>) -> Self {
-        Self { account: Arc::clone(account), hold: Hold::new(account), unsent: 0 }
+    fn of(served: &Served) -> Self {
+        let hold = Hold::new(&served.services.rest.account(CONNECTION_BYTES));
+        Self { questions: Arc::clone(&served.questions), hold, unsent: 0 }
     }
 
     /// Whether that is within what it may hold. Nearly always it is nothing.
     fn fits(&mut self, streams: usize, flow: &Flow) -> bool {
-        let mut bytes = streams.saturating_sub(self.account.waiting()) * CALL_BYTES;
+        let mut bytes = streams.saturating_sub(self.questions.waiting()) * ANSWER_BYTES;
         if flow.is_stuck() {
-            bytes += self.unsent * CALL_BYTES + STUCK_BYTES;
+            bytes += self.unsent * ANSWER_BYTES + STUCK_BYTES;
         } else {
             self.unsent = 0;
         }
         if flow.is_in_block() {
             bytes += BLOCK_BYTES;
         }
-        self.hold.set(bytes)
+        self.hold.set(bytes) || bytes <= LITTLE_BYTES
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn answer(served: &Served, request: Request<Incoming>) -> Respo
         Err(Status::resource_exhausted("the metadata is too long"))
     } else if head.uri.path() == HEALTH {
         let mut reading = Reading::new(body, MESSAGE_BYTES);
-        let question = call::in_time(reading.whole(&served.unfinished)).await;
+        let question = call::in_time(reading.whole(&served.questions)).await;
         question
             .map(|question| (body::Body::new(Full::new(question)), None))
             .ok_or_else(|| Status::resource_exhausted("the question is too long, or too slow"))
@@ -50,8 +50,8 @@ pub(super) async fn answer(served: &Served, request: Request<Incoming>) -> Respo
         let mut hold = Hold::new(&served.lasting);
         if hold.set(CALL_BYTES) {
             let hold = Arc::new(hold);
-            let asking = Box::pin(tokio::time::sleep(ASKING));
-            let body = Asking { body, asking, _hold: Arc::clone(&hold) };
+            let until = Box::pin(tokio::time::sleep(ASKING));
+            let body = Asking { body, until, _hold: Arc::clone(&hold) };
             Ok((body::Body::new(body), Some(hold)))
         } else {
             Err(Status::resource_exhausted("there are too many such calls"))
@@ -72,7 +72,7 @@ pub(super) async fn answer(served: &Served, request: Request<Incoming>) -> Respo
 /// What is asked in a call that may ask several times, until its time is over.
 struct Asking {
     body: Incoming,
-    asking: Pin<Box<Sleep>>,
+    until: Pin<Box<Sleep>>,
     _hold: Arc<Hold>,
 }
 
@@ -84,7 +84,7 @@ impl Body for Asking {
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if self.asking.as_mut().poll(task).is_ready() {
+        if self.until.as_mut().poll(task).is_ready() {
             return Poll::Ready(None);
         }
         Pin::new(&mut self.body).poll_frame(task)

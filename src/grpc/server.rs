@@ -45,12 +45,11 @@ impl Limits {
     /// The limits that hold, for questions of at most so many bytes.
     #[must_use]
     pub const fn new(message_bytes: usize) -> Self {
-        // In the default length, some of them at a time; in a greater one, two
-        // and four.
+        // Room for every call of a connection to wait, and for some to be long.
         Self {
             message_bytes,
-            unfinished_bytes: max(4 << 20, message_bytes.saturating_mul(2)),
-            all_unfinished_bytes: max(12 << 20, message_bytes.saturating_mul(4)),
+            unfinished_bytes: max(6 << 20, message_bytes.saturating_mul(2)),
+            all_unfinished_bytes: max(16 << 20, message_bytes.saturating_mul(4)),
             streams: 1024,
             header_list_bytes: 16 * 1024,
             connection_age: Duration::from_secs(300),
@@ -114,7 +113,8 @@ impl Server {
             check: CheckService::new(Arc::clone(&self.checker)),
             others: Routes::new(health).add_service(v1).add_service(v1alpha).prepare(),
             limits: self.limits,
-            unfinished: Budget::new(self.limits.all_unfinished_bytes),
+            questions: Budget::new(self.limits.all_unfinished_bytes),
+            rest: Budget::new(connection::ALL_BYTES),
             lasting: Budget::new(others::ALL_BYTES),
         });
         let mut incoming = listener.incoming(Arc::clone(&self.places), tls);
