@@ -37,11 +37,12 @@
 //! | [`config`] | files and environment to the types of the other rooms |
 //! | [`app`] | puts it all together, runs it, exchanges its configuration, stops it |
 //! | [`decision_log`], `hints`, [`metrics`], [`traces`], [`telemetry`] | what operators are told |
+//! | [`places`] | the connections of the listeners: how many, whose, what they may hold |
 //! | [`tls`], [`transport`], [`lifecycle`], [`error_body`] | certificates of the listeners, names of who asks, signals, errors to clients |
 //!
 //! Dependencies run one way: `token`, `clock` <- `authz` <- `metrics` <- `checker` <-
 //! `grpc`, `guard`, and beside them `store` <- `login` <- `sso`, and
-//! `revocations` <- `web`;
+//! `revocations` <- `web`; below both listeners `places` <- `tls`;
 //! then `app` and the command line, which alone read [`config::Config`].
 
 pub mod app;
@@ -57,6 +58,7 @@ mod hints;
 pub mod lifecycle;
 pub mod login;
 pub mod metrics;
+pub mod places;
 pub mod proto;
 pub mod revocations;
 mod secret;

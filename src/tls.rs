@@ -18,13 +18,12 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use thiserror::Error;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use x509_cert::{Certificate, der::Decode as _};
+
+use crate::places::Seated;
 
 /// How often a failed handshake is told of: whoever connects can fail.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
@@ -164,7 +163,7 @@ impl TlsSwitch {
 
     /// A connection that has come, of which nothing is read yet, and when it is
     /// to leave.
-    pub(crate) fn accept(self: &Arc<Self>, stream: TcpStream) -> (Wire, CancellationToken) {
+    pub(crate) fn accept(self: &Arc<Self>, stream: Seated) -> (Wire, CancellationToken) {
         let current = self.current.load();
         let wire = match &current.tls {
             None => Wire::Plain(stream),
@@ -191,9 +190,9 @@ impl TlsSwitch {
 
 /// A connection, with or without TLS.
 pub(crate) enum Wire {
-    Plain(TcpStream),
-    Handshake(Box<Accept<TcpStream>>, Arc<TlsSwitch>),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Seated),
+    Handshake(Box<Accept<Seated>>, Arc<TlsSwitch>),
+    Tls(Box<TlsStream<Seated>>),
     /// The handshake has failed: there is nobody to speak with.
     Failed,
 }

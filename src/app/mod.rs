@@ -30,6 +30,7 @@ use crate::{
     grpc::{Limits as GrpcLimits, Listener, Server},
     login::{AccountsWatch, Hasher},
     metrics::Metrics,
+    places::House,
     revocations::Follower,
     sso::ProviderError,
     store::{Store, StoreError},
@@ -94,8 +95,9 @@ impl App {
             address: fixed.check.to_string(),
             cause,
         })?;
-        let http = bind("http", "http.listen", fixed.http).await?;
-        let internal = bind("internal", "internal.listen", fixed.internal).await?;
+        let house = Arc::<House>::default();
+        let http = bind("http", "http.listen", fixed.http, &house).await?;
+        let internal = bind("internal", "internal.listen", fixed.internal, &house).await?;
 
         let metrics = Arc::new(Metrics::default());
         let store = store(&config, Arc::clone(&clock))?.observed(metrics.store.clone());
@@ -121,7 +123,8 @@ impl App {
         let grpc_limits = GrpcLimits::new(config.check.max_message_bytes);
         let first = Generation::new(config, &lasting)?;
         let in_force = Arc::new(InForce::new(first, lasting, traces.clone()));
-        let server = Server::new(Arc::clone(&in_force.checker), grpc_limits);
+        let checker = Arc::clone(&in_force.checker);
+        let server = Server::new(checker, grpc_limits, house.listener());
         let server = Arc::new(server);
         Ok(Self { server, check, http, internal, in_force, traces, reloads: None, fixed, files })
     }
@@ -221,8 +224,9 @@ impl App {
             list: Arc::clone(list),
             clock: Arc::clone(clock),
         };
-        let (pages, http_tls) =
-            (Routed(Arc::clone(&in_force.router)), Arc::clone(&in_force.http_tls));
+        let pages =
+            Routed { router: Arc::clone(&in_force.router), proxies: Arc::clone(&in_force.proxies) };
+        let http_tls = Arc::clone(&in_force.http_tls);
         let answers = InternalAnswers::new(Arc::clone(&in_force.internal));
         let mut run = |part: Part| {
             parts.spawn(async move {
@@ -250,8 +254,9 @@ async fn bind(
     name: &'static str,
     key: &'static str,
     address: SocketAddr,
+    house: &Arc<House>,
 ) -> Result<HttpServer, AppError> {
-    HttpServer::bind(name, address).await.map_err(|cause| AppError::Bind {
+    HttpServer::bind(name, address, house.listener()).await.map_err(|cause| AppError::Bind {
         key,
         address: address.to_string(),
         cause,

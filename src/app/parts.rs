@@ -94,6 +94,7 @@ pub(super) struct Generation {
     router: Router,
     accounts: Arc<Accounts>,
     peers: Vec<IpNet>,
+    proxies: Vec<IpNet>,
     lifecycle: LifecycleConfig,
     cut_offs_count_for: Duration,
     check_tls: Option<Tls>,
@@ -144,6 +145,7 @@ impl Generation {
         let log = DecisionLog::new(config.telemetry.allowed_decisions);
         let cut_offs_count_for = config.tokens.settings.cut_offs_count_for();
         let (peers, lifecycle) = (config.internal.peers.clone(), config.lifecycle);
+        let proxies = config.http.trusted_proxies.clone();
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
         let engine = Arc::new(engine(config, Arc::clone(list)));
         let signing_in = SigningIn { login, codes, sso, returns };
@@ -154,6 +156,7 @@ impl Generation {
             router: router(Arc::new(site)),
             accounts,
             peers,
+            proxies,
             lifecycle,
             cut_offs_count_for,
             check_tls,
@@ -169,6 +172,7 @@ pub(super) struct InForce {
     pub(super) checker: Arc<Checker>,
     pub(super) internal: Arc<Internal>,
     pub(super) router: Arc<ArcSwap<Router>>,
+    pub(super) proxies: Arc<ArcSwap<Vec<IpNet>>>,
     pub(super) lifecycle: ArcSwap<LifecycleConfig>,
     pub(super) check_tls: Arc<TlsSwitch>,
     pub(super) http_tls: Arc<TlsSwitch>,
@@ -193,6 +197,7 @@ impl InForce {
             checker,
             internal: Arc::new(internal),
             router: Arc::new(ArcSwap::from_pointee(first.router)),
+            proxies: Arc::new(ArcSwap::from_pointee(first.proxies)),
             lifecycle: ArcSwap::from_pointee(first.lifecycle),
             check_tls: Arc::default(),
             http_tls: Arc::default(),
@@ -210,6 +215,7 @@ impl InForce {
         // Before a token that lives longer is let in.
         store.keep_cut_offs(next.cut_offs_count_for);
         self.internal.peers.store(Arc::new(next.peers));
+        self.proxies.store(Arc::new(next.proxies));
         accounts.store(next.accounts);
         self.checker.replace(next.engine, next.log);
         self.router.store(Arc::new(next.router));

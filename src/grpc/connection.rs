@@ -17,37 +17,70 @@ use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tower::ServiceExt as _;
 
 use super::{
+    budget::{Account, Budget, Hold},
     call::{self, Answer},
     check::CheckService,
-    incoming::Guarded,
+    frames,
+    guarded::{Flow, Guarded},
+    others,
     server::Limits,
 };
 
-/// How much of a message may be on its way before it is read, in bytes.
-const WINDOW: u32 = 1024 * 1024;
+/// How much may be on its way before it is read, in bytes: of a connection, and
+/// of a call that nobody reads just now.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// What every connection serves.
-#[derive(Clone)]
+/// What a call takes whose answer the peer does not take, in bytes.
+const ANSWER_BYTES: usize = 5 * 1024;
+/// The same of all of it that does not take what is written.
+const STUCK_BYTES: usize = 64 * 1024;
+/// The same of a block of headers: as many as there can be of the shortest.
+const BLOCK_BYTES: usize = 512 * 1024;
+/// What all of that may be: of a connection as much as there can be, together
+/// that of a few. A peer that holds little is not cut off for what others hold.
+const CONNECTION_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const ALL_BYTES: usize = 16 * 1024 * 1024;
+const LITTLE_BYTES: usize = 4 * ANSWER_BYTES;
+
+/// What every connection serves, and what they may hold together.
 pub(super) struct Services {
     pub(super) check: CheckService,
     /// Health and reflection.
     pub(super) others: Routes,
+    pub(super) limits: Limits,
+    /// For questions that have yet to come whole.
+    pub(super) questions: Arc<Budget>,
+    /// For what peers do not take or end.
+    pub(super) rest: Arc<Budget>,
+    /// For calls of the others that last.
+    pub(super) lasting: Arc<Budget>,
 }
 
-impl Services {
+/// What one of them serves, and holds.
+pub(super) struct Served {
+    pub(super) services: Arc<Services>,
+    pub(super) questions: Arc<Account>,
+    pub(super) lasting: Arc<Account>,
+}
+
+impl Served {
+    fn new(services: Arc<Services>) -> Arc<Self> {
+        let questions = services.questions.account(services.limits.unfinished_bytes);
+        let lasting = services.lasting.account(others::CONNECTION_BYTES);
+        Arc::new(Self { services, questions, lasting })
+    }
+
     async fn call(
-        self,
+        self: Arc<Self>,
         request: Request<Incoming>,
-        max_bytes: usize,
     ) -> Result<Response<Answer>, Infallible> {
         if request.uri().path() == call::PATH {
-            return Ok(call::answer(&self.check, request, max_bytes).await);
+            return Ok(call::answer(&self, request).await);
         }
-        let others = Box::pin(self.others.oneshot(request.map(tonic::body::Body::new)));
-        Ok(others.await?.map(Answer::Other))
+        Ok(Box::pin(others::answer(&self, request)).await)
     }
 }
 
@@ -69,58 +102,127 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Found {
     }
 }
 
-/// Serves a connection. At its age, and when the service stops, it finishes
-/// what is in flight and asks the peer to leave (GOAWAY).
-pub(super) async fn serve(
-    stream: Guarded,
-    services: Services,
-    limits: Limits,
-    stop: CancellationToken,
-) {
-    let (found, stream_leave) = (Found::default(), stream.leave.clone());
-    let service = service_fn(move |request| services.clone().call(request, limits.message_bytes));
+/// What happens to a connection, beside its calls.
+enum Event {
+    /// It finishes what is in flight, and asks the peer to leave (GOAWAY).
+    Leave,
+    /// It ends, whatever the peer makes of that.
+    End,
+}
+
+/// Those that are to come. Each is polled when it has something to say, and not
+/// whenever something is read.
+type Events = FuturesUnordered<Pin<Box<dyn Future<Output = Event> + Send>>>;
+
+/// Serves a connection. At its age, when its trust is over, and when the service
+/// stops, it finishes what is in flight and asks the peer to leave; a peer that
+/// stays is cut off after the grace.
+pub(super) async fn serve(stream: Guarded, services: Arc<Services>, stop: CancellationToken) {
+    let limits = services.limits;
+    let (found, flow, seat) =
+        (Found::default(), Arc::clone(&stream.flow), Arc::clone(stream.seat()));
+    let mut events = Events::new();
+    events.push(Box::pin(leaves(limits.connection_age, stop, stream.leave.clone())));
+    let place = Arc::clone(&seat);
+    events.push(Box::pin(async move {
+        place.lost().await;
+        Event::End
+    }));
+    let served = Served::new(services);
+    let mut load = Load::of(&served);
+    let service = service_fn(move |request| Arc::clone(&served).call(request));
     let connection = http2::Builder::new(found.clone())
         .timer(TokioTimer::new())
         .auto_date_header(false)
         .max_concurrent_streams(limits.streams)
-        .max_header_list_size(limits.header_list_bytes)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        // What comes yet of a question that is denied already is reset, frame by
+        // frame. To end the connection for a thousand of those would be an error
+        // for all calls on it; and nothing more is read of a peer that does not
+        // take what is written.
+        .max_local_error_reset_streams(None)
+        .max_header_list_size(frames::MAX_LIST_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let mut leaves = pin!(leaves(limits.connection_age, stop, stream_leave));
-    let mut is_leaving = false;
     let mut streams = FuturesUnordered::new();
     poll_fn(|task| {
-        if !is_leaving && leaves.as_mut().poll(task).is_ready() {
-            is_leaving = true;
-            connection.as_mut().graceful_shutdown();
+        while let Poll::Ready(Some(event)) = events.poll_next_unpin(task) {
+            match event {
+                Event::Leave => {
+                    connection.as_mut().graceful_shutdown();
+                    events.push(Box::pin(async move {
+                        tokio::time::sleep(limits.connection_age_grace).await;
+                        Event::End
+                    }));
+                }
+                Event::End => return Poll::Ready(()),
+            }
         }
         loop {
+            flow.next_turn();
             // A peer that goes away is no news.
             if connection.as_mut().poll(task).is_ready() {
                 return Poll::Ready(());
             }
-            streams.extend(found.take());
+            let new = found.take();
+            if !new.is_empty() {
+                seat.asks();
+                streams.extend(new);
+            }
             let mut is_any_done = false;
             while let Poll::Ready(Some(())) = streams.poll_next_unpin(task) {
                 is_any_done = true;
+                load.unsent += 1;
             }
-            if !is_any_done {
-                return Poll::Pending;
+            if !is_any_done && !flow.wants_turn() {
+                break;
             }
         }
+        // There is nobody to deny a question to: it has been answered.
+        if load.fits(streams.len(), &flow) { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
 }
 
-/// Ends when the connection should.
-async fn leaves(age: Duration, stop: CancellationToken, leave: CancellationToken) {
+/// When the peer should leave.
+async fn leaves(age: Duration, stop: CancellationToken, leave: CancellationToken) -> Event {
     tokio::select! {
         () = tokio::time::sleep(age) => {}
         () = stop.cancelled() => {}
         () = leave.cancelled() => {}
+    }
+    Event::Leave
+}
+
+/// What a connection holds, beside the questions that wait for their rest:
+/// answers that its peer does not take, and a block of headers that has no end.
+struct Load {
+    questions: Arc<Account>,
+    hold: Hold,
+    /// Answers that may not have been written.
+    unsent: usize,
+}
+
+impl Load {
+    fn of(served: &Served) -> Self {
+        let hold = Hold::new(&served.services.rest.account(CONNECTION_BYTES));
+        Self { questions: Arc::clone(&served.questions), hold, unsent: 0 }
+    }
+
+    /// Whether that is within what it may hold. Nearly always it is nothing.
+    fn fits(&mut self, streams: usize, flow: &Flow) -> bool {
+        let mut bytes = streams.saturating_sub(self.questions.waiting()) * ANSWER_BYTES;
+        if flow.is_stuck() {
+            bytes += self.unsent * ANSWER_BYTES + STUCK_BYTES;
+        } else {
+            self.unsent = 0;
+        }
+        if flow.is_in_block() {
+            bytes += BLOCK_BYTES;
+        }
+        self.hold.set(bytes) || bytes <= LITTLE_BYTES
     }
 }

@@ -2,16 +2,22 @@
 //! reflection. It turns messages into the types of [`authz`](crate::authz)
 //! and back, and decides nothing.
 //!
-//! A connection comes in by `incoming`, within limits; `connection` polls its
-//! streams; a `call` of `Check` brings one message, which `read` takes apart
-//! (or `convert`, by the generated types, when it is out of the common); `check`
-//! has it decided, and `write` makes the answer.
+//! A connection comes in by `incoming`, to a place; what it reads is `guarded`,
+//! its `frames` are followed; `connection` polls its streams; a `call` of `Check`
+//! brings one message, which `read` takes apart (or `convert`, by the generated
+//! types, when it is out of the common); `check` has it decided, and `write`
+//! makes the answer. Health and reflection are the `others`. What is unfinished
+//! has a `budget`.
 
+mod budget;
 mod call;
 mod check;
 mod connection;
 mod convert;
+mod frames;
+mod guarded;
 mod incoming;
+mod others;
 mod read;
 mod server;
 #[cfg(test)]

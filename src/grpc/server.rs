@@ -5,26 +5,31 @@ use std::{sync::Arc, time::Duration};
 use futures_util::StreamExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::HealthReporter};
 
 use super::{
+    budget::Budget,
     check::CheckService,
     connection::{self, Services},
     incoming::Listener,
+    others::{self, MESSAGE_BYTES},
 };
-use crate::{checker::Checker, proto::DESCRIPTORS, tls::TlsSwitch};
+use crate::{checker::Checker, places::Places, proto::DESCRIPTORS, tls::TlsSwitch};
 
 /// What one gateway may take of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The longest question, in bytes.
     pub message_bytes: usize,
-    /// Connections at a time.
-    pub connections: usize,
+    /// What the questions of a connection may hold that have yet to come whole,
+    /// in bytes.
+    pub unfinished_bytes: usize,
+    /// The same of all connections.
+    pub all_unfinished_bytes: usize,
     /// Questions at a time on one connection.
     pub streams: u32,
     /// Headers of one call, in bytes.
-    pub header_list_bytes: u32,
+    pub header_list_bytes: usize,
     /// How long a connection lives, so that the replicas behind a Service
     /// get their share of the connections that a gateway keeps open.
     pub connection_age: Duration,
@@ -40,9 +45,11 @@ impl Limits {
     /// The limits that hold, for questions of at most so many bytes.
     #[must_use]
     pub const fn new(message_bytes: usize) -> Self {
+        // Room for every call of a connection to wait, and for some to be long.
         Self {
             message_bytes,
-            connections: 8192,
+            unfinished_bytes: max(6 << 20, message_bytes.saturating_mul(2)),
+            all_unfinished_bytes: max(16 << 20, message_bytes.saturating_mul(4)),
             streams: 1024,
             header_list_bytes: 16 * 1024,
             connection_age: Duration::from_secs(300),
@@ -53,20 +60,25 @@ impl Limits {
     }
 }
 
+const fn max(one: usize, other: usize) -> usize {
+    if one > other { one } else { other }
+}
+
 /// The gRPC server.
 #[derive(Debug)]
 pub struct Server {
     checker: Arc<Checker>,
     limits: Limits,
+    places: Arc<Places>,
     health: HealthReporter,
 }
 
 impl Server {
-    /// A server that answers checks by this checker. It reports that it is
-    /// not serving until it is told otherwise.
+    /// A server that answers checks by this checker, at these places. It
+    /// reports that it is not serving until it is told otherwise.
     #[must_use]
-    pub fn new(checker: Arc<Checker>, limits: Limits) -> Self {
-        Self { checker, limits, health: HealthReporter::new() }
+    pub fn new(checker: Arc<Checker>, limits: Limits, places: Arc<Places>) -> Self {
+        Self { checker, limits, places, health: HealthReporter::new() }
     }
 
     /// Tells `grpc.health.v1` whether this server should be asked, as a whole
@@ -94,21 +106,25 @@ impl Server {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let health = tonic_health::server::HealthService::from_health_reporter(self.health.clone());
-        let others = Routes::new(tonic_health::pb::health_server::HealthServer::new(health))
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?)
-            .prepare();
-        let services = Services { check: CheckService::new(Arc::clone(&self.checker)), others };
-        // The connection asks its peer to leave at its age; at its end it is cut.
-        let lifetime = self.limits.connection_age + self.limits.connection_age_grace;
-        let mut incoming = listener.incoming(self.limits.connections, lifetime, tls);
+        let health = HealthServer::new(health).max_decoding_message_size(MESSAGE_BYTES);
+        let v1 = reflection().build_v1()?.max_decoding_message_size(MESSAGE_BYTES);
+        let v1alpha = reflection().build_v1alpha()?.max_decoding_message_size(MESSAGE_BYTES);
+        let services = Arc::new(Services {
+            check: CheckService::new(Arc::clone(&self.checker)),
+            others: Routes::new(health).add_service(v1).add_service(v1alpha).prepare(),
+            limits: self.limits,
+            questions: Budget::new(self.limits.all_unfinished_bytes),
+            rest: Budget::new(connection::ALL_BYTES),
+            lasting: Budget::new(others::ALL_BYTES),
+        });
+        let mut incoming = listener.incoming(Arc::clone(&self.places), tls);
         let connections = TaskTracker::new();
         while let Some(stream) = tokio::select! {
             stream = incoming.next() => stream,
             () = stop.cancelled() => None,
         } {
-            let (services, stop) = (services.clone(), stop.clone());
-            connections.spawn(connection::serve(stream, services, self.limits, stop));
+            let (services, stop) = (Arc::clone(&services), stop.clone());
+            connections.spawn(connection::serve(stream, services, stop));
         }
         // Nobody else comes in.
         drop(incoming);

@@ -1,8 +1,11 @@
 //! The internal listener: decisions over HTTP, probes and metrics.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -26,6 +29,7 @@ use super::{
 use crate::{
     checker::Checker,
     metrics::{Format, Metrics},
+    places::Standing,
     revocations::ListHealth,
 };
 
@@ -63,8 +67,9 @@ impl InternalAnswers {
 
 impl Answers for InternalAnswers {
     fn at_once(&self, request: &Request<Incoming>, peer: Peer) -> Option<Response> {
-        if !self.internal.knows(peer) {
-            // Who may not ask keeps no place from those who may.
+        let Peer(address) = peer;
+        if !self.internal.knows(address.ip()) {
+            // Also one who could ask before a reload.
             let close = [(header::CONNECTION, "close")];
             return Some((close, ApiError::foreign_peer()).into_response());
         }
@@ -75,11 +80,16 @@ impl Answers for InternalAnswers {
     fn router(&self) -> Router {
         self.router.clone()
     }
+
+    fn standing(&self, address: IpAddr) -> Standing {
+        // Whoever asks here does so for many: a proxy, the kubelet, Prometheus.
+        if self.internal.knows(address) { Standing::Crowd } else { Standing::Stranger }
+    }
 }
 
 impl Internal {
-    fn knows(&self, Peer(peer): Peer) -> bool {
-        let address = peer.ip().to_canonical();
+    fn knows(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         let peers = self.peers.load();
         peers.is_empty() || peers.iter().any(|peer| peer.contains(&address))
     }

@@ -1,8 +1,9 @@
 //! A server of HTTP/1.1 within limits.
 
 use std::{
+    future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
         Arc,
@@ -16,15 +17,19 @@ use axum::{Router, body::Body, response::Response};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, sync::Semaphore};
+use ipnet::IpNet;
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use super::address::Peer;
-use crate::tls::{TlsSwitch, Wire};
+use crate::{
+    places::{Network, Places, Seat, Seated, Standing},
+    tls::{TlsSwitch, Wire},
+};
 
-/// Connections at a time.
-const MAX_CONNECTIONS: usize = 4096;
+/// Connections at a time of those who are told that they may not ask.
+const MAX_STRANGERS: usize = 16;
 /// How long a connection may last.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
 /// How long its last answer may take then.
@@ -49,16 +54,28 @@ pub trait Answers: Clone + Send + Sync + 'static {
 
     /// All other answers.
     fn router(&self) -> Router;
+
+    /// What whoever connects from there may take of the places.
+    fn standing(&self, address: IpAddr) -> Standing;
 }
 
 /// Answers by the router of the moment: a request has one from its start to
 /// its end.
 #[derive(Clone, Debug)]
-pub struct Routed(pub Arc<ArcSwap<Router>>);
+pub struct Routed {
+    /// The router.
+    pub router: Arc<ArcSwap<Router>>,
+    /// Who may stand for many.
+    pub proxies: Arc<ArcSwap<Vec<IpNet>>>,
+}
 
 impl Answers for Routed {
     fn router(&self) -> Router {
-        Router::clone(&self.0.load())
+        Router::clone(&self.router.load())
+    }
+
+    fn standing(&self, address: IpAddr) -> Standing {
+        Standing::of(address, &self.proxies.load())
     }
 }
 
@@ -80,6 +97,7 @@ async fn routed(router: Router, mut request: Request<Incoming>, peer: SocketAddr
 pub struct HttpServer {
     listener: TcpListener,
     name: &'static str,
+    places: Arc<Places>,
 }
 
 impl HttpServer {
@@ -88,8 +106,12 @@ impl HttpServer {
     /// # Errors
     ///
     /// Those of `bind`.
-    pub async fn bind(name: &'static str, address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, name })
+    pub async fn bind(
+        name: &'static str,
+        address: SocketAddr,
+        places: Arc<Places>,
+    ) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, name, places })
     }
 
     /// Where it listens.
@@ -106,14 +128,14 @@ impl HttpServer {
         if let Ok(address) = self.address() {
             tracing::info!(listener = self.name, %address, "listening");
         }
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let strangers = Places::few(MAX_STRANGERS);
         let connections = TaskTracker::new();
         loop {
-            let place = tokio::select! {
-                place = Arc::clone(&places).acquire_owned() => place,
+            let room = tokio::select! {
+                room = self.places.room() => room,
                 () = stop.cancelled() => break,
             };
-            let Ok(place) = place else { return };
+            let Some(room) = room else { return };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = stop.cancelled() => break,
@@ -126,14 +148,26 @@ impl HttpServer {
                     continue;
                 }
             };
+            let (network, standing) = (Network::of(peer.ip()), answers.standing(peer.ip()));
+            let place = match standing {
+                // Told so where there is room; it is no place of those who may ask.
+                Standing::Stranger => {
+                    strangers.room_now().map(|room| strangers.take(room, Some(network), standing))
+                }
+                _ => Some(self.places.take(room, Some(network), standing)),
+            };
+            let Some(place) = place else { continue };
             // Answers are small, and whoever asks waits for them.
             let _ = stream.set_nodelay(true);
             let (answers, stop) = (answers.clone(), stop.clone());
-            let (mut wire, leave) = tls.accept(stream);
+            let (wire, leave) = tls.accept(Seated::new(stream, place.seat()));
             connections.spawn(async move {
-                let shaken = std::future::poll_fn(|task| wire.poll_ready(task));
-                if let Ok(Ok(())) = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken).await {
-                    connection(wire, peer, answers, [stop, leave]).await;
+                let seat = Arc::clone(place.seat());
+                tokio::select! {
+                    biased;
+                    // It is another's: there is nothing to finish here.
+                    () = seat.lost() => {}
+                    () = connection(wire, peer, answers, Arc::clone(&seat), [stop, leave]) => {}
                 }
                 drop(place);
             });
@@ -164,18 +198,22 @@ impl Requests {
 /// the last; a client that never reads its answers keeps its place no longer
 /// than that. One timer watches the connection, and none each request.
 async fn connection(
-    stream: Wire,
+    mut stream: Wire,
     peer: SocketAddr,
     answers: impl Answers,
+    seat: Arc<Seat>,
     [stop, leave]: [CancellationToken; 2],
 ) {
+    let shaken = poll_fn(|task| stream.poll_ready(task));
+    let Ok(Ok(())) = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken).await else { return };
     let requests = Arc::new(Requests::default());
     let counted = Arc::clone(&requests);
     let service = hyper::service::service_fn(move |request| {
         counted.begun.fetch_add(1, Ordering::Relaxed);
+        seat.asks();
         let at_once = answers.at_once(&request, Peer(peer));
         let router = at_once.is_none().then(|| answers.router());
-        let counted = Arc::clone(&counted);
+        let (counted, seat) = (Arc::clone(&counted), Arc::clone(&seat));
         async move {
             let response = match (at_once, router) {
                 (Some(response), _) => Ok(response),
@@ -183,6 +221,7 @@ async fn connection(
                 (None, None) => Err(NoAnswer),
             };
             counted.ended.fetch_add(1, Ordering::Relaxed);
+            seat.is_answered();
             response
         }
     });

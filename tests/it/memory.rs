@@ -1,0 +1,347 @@
+//! What peers can make the service hold, whoever they are: never more than the
+//! manifests give it, and others are served meanwhile.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::service::auth::v3::{
+    CheckResponse, authorization_client::AuthorizationClient,
+};
+use prost::Message as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    confined::Confined,
+    floods::{END_HEADERS, HEADERS, PREFACE, SETTINGS, block, frame},
+    grpc::{denied, question},
+    pki::Authority,
+};
+
+const DATA: u8 = 0;
+const END_STREAM: u8 = 1;
+/// The setting of the window of a stream (RFC 9113, section 6.5.2).
+const INITIAL_WINDOW: [u8; 2] = [0, 4];
+/// Sooner than anything here gives up by itself, on a machine that is busy.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A call of Check that never ends: what is answered.
+async fn endless(
+    sender: &mut h2::client::SendRequest<Bytes>,
+    message: Bytes,
+) -> impl Future<Output = CheckResponse> + use<> {
+    let head = http::Request::post("http://x/envoy.service.auth.v3.Authorization/Check")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    std::future::poll_fn(|task| sender.poll_ready(task)).await.unwrap();
+    let (response, mut body) = sender.send_request(head.body(()).unwrap(), false).unwrap();
+    // It may have been denied by now.
+    let _ = body.send_data(message, false);
+    async move {
+        let mut answer = response.await.unwrap().into_body();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.data().await {
+            bytes.extend_from_slice(&chunk.unwrap());
+        }
+        drop(body);
+        CheckResponse::decode(&bytes[5..]).unwrap()
+    }
+}
+
+/// A new gateway is answered, and soon.
+async fn gateways_are_served(check: SocketAddr) {
+    let asked = async {
+        let mut client = AuthorizationClient::connect(format!("http://{check}")).await.unwrap();
+        client.check(question("GET", "/api/healthcheck", &[])).await.unwrap().into_inner()
+    };
+    let answer = timeout(SOON, asked).await.expect("others wait");
+    assert_eq!(answer.status.unwrap().code, 0);
+}
+
+/// A new client is answered, and soon.
+async fn clients_are_served(address: SocketAddr, from: &str) {
+    let asked = async {
+        let mut stream = connect(address, from).await;
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        said
+    };
+    let said = timeout(SOON, asked).await.expect("others wait");
+    // There is no such path on the `http` listener.
+    assert!(said.starts_with("HTTP/1.1 200") || said.starts_with("HTTP/1.1 404"), "{said}");
+}
+
+/// From one of this machine's own addresses, which are networks of their own.
+async fn connect(to: SocketAddr, from: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// So many connections that say this and nothing more, from many addresses.
+async fn silent(to: SocketAddr, count: usize, says: &[u8]) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for nth in 0..count {
+        let mut stream = connect(to, &format!("127.1.{}.1", nth % 10)).await;
+        // It may have been cut off.
+        let _ = stream.write_all(says).await;
+        streams.push(stream);
+    }
+    streams
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_that_never_end_are_denied_within_the_limit() {
+    let service = Confined::start(&[]);
+    let most = 1 << 20;
+    let announced = u32::try_from(most).unwrap().to_be_bytes();
+    let mut message = [&[0], &announced[..]].concat();
+    message.resize(most, 0);
+    let message = Bytes::from(message);
+    let mut answers = JoinSet::new();
+    for _ in 0..4 {
+        let stream = TcpStream::connect(service.check).await.unwrap();
+        // It takes every answer, as a gateway does.
+        let mut client = h2::client::Builder::new();
+        client.initial_window_size(1 << 20).initial_connection_window_size(1 << 24);
+        let (mut sender, connection) = client.handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..1024 {
+            answers.spawn(endless(&mut sender, message.clone()).await);
+        }
+    }
+    gateways_are_served(service.check).await;
+    let started = Instant::now();
+    while let Some(answer) = answers.join_next().await {
+        assert_eq!(denied(&answer.unwrap()), (7, 403, "no_http_attributes".into()));
+    }
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    gateways_are_served(service.check).await;
+    service.is_within_its_limit();
+}
+
+/// Opens connections to the check listener that say this behind the preface and
+/// these settings, and take nothing of what is answered.
+async fn gateways(to: SocketAddr, count: usize, settings: &[u8], says: &[u8]) -> Vec<TcpStream> {
+    let preface = [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat();
+    let mut streams = silent(to, count, &preface).await;
+    for stream in &mut streams {
+        // The windows are open when this has come. It may have been cut off.
+        let _ = stream.read(&mut [0; 64]).await;
+        let _ = stream.write_all(says).await;
+    }
+    streams
+}
+
+/// The call of a stream by its number, from 0.
+fn call(nth: u32, flags: u8, block: &[u8]) -> Vec<u8> {
+    frame(HEADERS, flags, 2 * nth + 1, block)
+}
+
+/// A header of which one byte makes another.
+const DEAR: [u8; 5] = [0x40, 1, b'a', 1, b'b'];
+const AGAIN: u8 = 0x80 | 62;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_wait_keep_no_headers() {
+    let service = Confined::start(&[]);
+    // 450 headers of a byte each; they are within what a call may have.
+    let mut bytes = Vec::new();
+    for nth in 0..1024 {
+        let mut block = block();
+        if nth == 0 {
+            block.extend(DEAR);
+        }
+        block.extend([AGAIN; 450]);
+        bytes.extend(call(nth, END_HEADERS, &block));
+    }
+    let waiting = gateways(service.check, 32, &[], &bytes).await;
+    gateways_are_served(service.check).await;
+    service.rests().await;
+    drop(waiting);
+    service.is_within_its_limit();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_that_never_end_have_room_for_a_few() {
+    let service = Confined::start(&[]);
+    // As many as a call may have, and as are read at all.
+    for (count, headers) in [(3000, 450), (1500, 3_500)] {
+        let mut block = block();
+        block.extend(DEAR);
+        block.extend(vec![AGAIN; headers]);
+        let waiting = gateways(service.check, count, &[], &call(0, 0, &block)).await;
+        gateways_are_served(service.check).await;
+        service.rests().await;
+        drop(waiting);
+    }
+    service.is_within_its_limit();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_takes_have_an_end() {
+    let service = Confined::start(&[]);
+    let message = question("GET", "/api/healthcheck", &[]).encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let message = [&[0], &length[..], &message].concat();
+    let mut bytes = Vec::new();
+    for nth in 0..1024 {
+        bytes.extend(call(nth, END_HEADERS, &block()));
+        bytes.extend(frame(DATA, END_STREAM, 2 * nth + 1, &message));
+    }
+    // One kind has no window; the other has one, and does not read.
+    let no_window = [&INITIAL_WINDOW[..], &0_u32.to_be_bytes()].concat();
+    let closed = gateways(service.check, 100, &no_window, &bytes).await;
+    gateways_are_served(service.check).await;
+    let unread = gateways(service.check, 200, &[], &bytes).await;
+    gateways_are_served(service.check).await;
+    service.rests().await;
+    drop((closed, unread));
+    service.is_within_its_limit();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reflection_that_is_never_read_has_an_end() {
+    let service = Confined::start(&[]);
+    let path = b"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let mut block = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    block.extend(path);
+    block.extend([0x01, 1, b'x']);
+    // Field 4: the file that contains a symbol.
+    let symbol = b"envoy.service.auth.v3.Authorization";
+    let request = [&[0x22, u8::try_from(symbol.len()).unwrap()], &symbol[..]].concat();
+    let length = u32::try_from(request.len()).unwrap().to_be_bytes();
+    let request = [&[0], &length[..], &request].concat();
+    let requests = request.repeat(16_000 / request.len());
+    // As much as the windows take.
+    let mut bytes = Vec::new();
+    for nth in 0..16 {
+        bytes.extend(call(nth, END_HEADERS, &block));
+        for _ in 0..4 {
+            bytes.extend(frame(DATA, 0, 2 * nth + 1, &requests));
+        }
+    }
+    let no_window = [&INITIAL_WINDOW[..], &0_u32.to_be_bytes()].concat();
+    let streams = gateways(service.check, 200, &no_window, &bytes).await;
+    gateways_are_served(service.check).await;
+    service.rests().await;
+    drop(streams);
+    service.is_within_its_limit();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_that_never_end_starve_nobody_within_the_limit() {
+    let service = Confined::start(&[]);
+    let head = format!("GET /livez HTTP/1.1\r\nhost: a\r\nx: {}", "y".repeat(31_000));
+    for address in [service.http, service.internal] {
+        let slow = silent(address, 3300, head.as_bytes()).await;
+        clients_are_served(address, "127.2.0.1").await;
+        // One that is as long, and has an end.
+        let mut whole = connect(address, "127.2.0.2").await;
+        whole.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut said = String::new();
+        timeout(SOON, whole.read_to_string(&mut said)).await.unwrap().unwrap();
+        assert!(said.starts_with("HTTP/1.1 200") || said.starts_with("HTTP/1.1 404"), "{said}");
+        service.rests().await;
+        drop(slow);
+    }
+    service.is_within_its_limit();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_never_end_stay_within_the_limit() {
+    let service = Confined::start(&[]);
+    let request = format!(
+        "POST /session HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nx: {}\r\n\
+         content-length: 16384\r\n\r\n{}",
+        "y".repeat(7_000),
+        " ".repeat(16_000)
+    );
+    let slow = silent(service.http, 3300, request.as_bytes()).await;
+    clients_are_served(service.http, "127.2.0.1").await;
+    service.rests().await;
+    drop(slow);
+    service.is_within_its_limit();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_that_never_end_stay_within_the_limit() {
+    let ca = Authority::new("ours");
+    let own = ca.issue(1, 2099);
+    let room = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = room.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let tls = format!(
+        "{{ cert_file = {:?}, key_file = {:?} }}",
+        file("tls.crt", &own.certificate),
+        file("tls.key", &own.key)
+    );
+    let service = Confined::start(&[
+        ("PORTCULLIS__CHECK__TLS", &tls),
+        ("PORTCULLIS__HTTP__TLS", &tls),
+        ("PORTCULLIS__HTTP__PUBLIC_URL", "https://localhost"),
+    ]);
+    // Three records of a ClientHello that is longer, and a part of a fourth.
+    let mut hello = Vec::new();
+    let mut handshake = vec![1, 0, 0xff, 0];
+    handshake.resize(60_000, 3);
+    for record in handshake.chunks(16_384) {
+        hello.extend([22, 3, 1]);
+        hello.extend(u16::try_from(record.len()).unwrap().to_be_bytes());
+        hello.extend(record);
+    }
+    for address in [service.check, service.http] {
+        let slow = silent(address, 1500, &hello).await;
+        service.rests().await;
+        drop(slow);
+    }
+    clients_are_served(service.internal, "127.2.0.1").await;
+    service.is_within_its_limit();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_takes_all_places_keeps_nobody_out() {
+    let service = Arc::new(Confined::start(&[]));
+    for address in [service.http, service.internal] {
+        let held = silent(address, 4200, b"").await;
+        clients_are_served(address, "127.2.0.1").await;
+        drop(held);
+    }
+    let held = silent(service.check, 4200, b"").await;
+    gateways_are_served(service.check).await;
+    drop(held);
+    service.is_within_its_limit();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_takes_its_share_and_leaves_the_others_theirs() {
+    let service = Confined::start(&[]);
+    for address in [service.http, service.internal] {
+        let mut early = connect(address, "127.2.0.1").await;
+        let ask = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+        early.write_all(ask).await.unwrap();
+        let mut buffer = [0; 4096];
+        assert!(early.read(&mut buffer).await.unwrap() > 0);
+        // Many more than there are places.
+        let mut greedy = Vec::new();
+        for _ in 0..4200 {
+            greedy.push(connect(address, "127.3.0.1").await);
+        }
+        clients_are_served(address, "127.3.0.1").await;
+        early.write_all(ask).await.unwrap();
+        let read = timeout(SOON, early.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "the idlest of all was another's");
+        drop(greedy);
+    }
+}
