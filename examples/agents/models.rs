@@ -99,6 +99,9 @@ impl ModelServer {
         let client = reqwest::Client::builder()
             .connect_timeout(LIST_WITHIN)
             .read_timeout(SILENT_AT_MOST)
+            // Before a LiteLLM proxy closes it, after 5 seconds: a question must
+            // not meet that.
+            .pool_idle_timeout(Duration::from_secs(3))
             // The key goes where it was said to go, and nowhere else.
             .redirect(redirect::Policy::none())
             .build()?;

@@ -232,13 +232,17 @@ async fn what_the_model_server_says_in_an_error_is_not_passed_on() {
     let error = |kind: &str| format!("{{\"error\":{{\"message\":\"{key}\",\"type\":\"{kind}\"}}}}");
     let answer = |status: &str, body: &str| {
         let length = body.len();
-        format!("HTTP/1.1 {status}\r\nx-secret: {key}\r\ncontent-length: {length}\r\n\r\n{body}")
+        let close = "connection: close";
+        format!(
+            "HTTP/1.1 {status}\r\n{close}\r\nx-secret: {key}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
     };
     let broken = |rest: &str| format!("{}{}{rest}", BEGUN[0], BEGUN[1]);
     let long_line = format!("data: {}", "x".repeat(70_000));
     let long_answer = format!("{}\n\n", &BEGUN[1].trim_end().replace("Well", &"x".repeat(60_000)));
-    let elsewhere =
-        format!("HTTP/1.1 302 Found\r\nlocation: /v1/x\r\nx: {key}\r\ncontent-length: 0\r\n\r\n");
+    let elsewhere = format!(
+        "HTTP/1.1 302 Found\r\nlocation: /v1/x\r\nx: {key}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    );
     for (told, expected) in [
         (answer("401 No", &error("auth_error")), "refuses the key"),
         (answer("403 No", "<html>"), "refuses the key"),
