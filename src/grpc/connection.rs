@@ -42,7 +42,7 @@ const BLOCK_BYTES: usize = 512 * 1024;
 /// What all of that may be: of a connection as much as there can be, together
 /// that of a few. A peer that holds little is not cut off for what others hold.
 const CONNECTION_BYTES: usize = 8 * 1024 * 1024;
-pub(super) const ALL_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const ALL_BYTES: usize = 8 * 1024 * 1024;
 const LITTLE_BYTES: usize = 4 * ANSWER_BYTES;
 
 /// What every connection serves, and what they may hold together.

@@ -49,7 +49,7 @@ impl Limits {
         Self {
             message_bytes,
             unfinished_bytes: max(6 << 20, message_bytes.saturating_mul(2)),
-            all_unfinished_bytes: max(16 << 20, message_bytes.saturating_mul(4)),
+            all_unfinished_bytes: max(10 << 20, message_bytes.saturating_mul(4)),
             streams: 1024,
             header_list_bytes: 16 * 1024,
             connection_age: Duration::from_secs(300),

@@ -62,6 +62,11 @@ impl Table {
         }
     }
 
+    /// It is so no more.
+    pub(super) fn remove_long(&mut self, id: u64) {
+        self.long.remove(id);
+    }
+
     /// A connection gives its place up. It may have lost it before.
     pub(super) fn remove(&mut self, id: u64) -> Option<Arc<Seat>> {
         let Taken { seat, network } = self.taken.remove(&id)?;

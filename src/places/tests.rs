@@ -58,12 +58,12 @@ fn all_listeners_have_an_end_and_the_fullest_gives_way() {
     let many = |places: &Arc<Places>, count| -> Vec<Place> {
         (0..count).map(|nth| take(places, nth, Standing::Client)).collect()
     };
-    let full = many(&one, MAX_CONNECTIONS);
-    let half = many(&other, MAX_ALL - MAX_CONNECTIONS);
-    assert!(!full.iter().chain(&half).any(has_lost));
+    let most = many(&one, MAX_CONNECTIONS - 100);
+    let some = many(&other, 100);
+    assert!(!most.iter().chain(&some).any(has_lost));
     let new = many(&third, 20);
-    assert!(full[..20].iter().all(has_lost));
-    assert!(!full[20..].iter().chain(&half).chain(&new).any(has_lost));
+    assert!(most[..20].iter().all(has_lost));
+    assert!(!most[20..].iter().chain(&some).chain(&new).any(has_lost));
 }
 
 #[test]
@@ -100,6 +100,27 @@ fn whoever_reads_much_for_one_request_is_long_and_of_those_there_are_few() {
     assert!(has_lost(&taken[1]), "the idlest of those");
     drop(taken);
     assert_eq!(places.long.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn who_was_long_is_so_no_more_when_that_is_answered_unless_it_was_very_long() {
+    let places = Arc::<House>::default().listener();
+    let place = take(&places, 0, Standing::Client);
+    let long = || places.long.load(Ordering::Relaxed);
+    for (reads, while_it_comes, then) in [
+        (SHORT_BYTES, 0, 0),
+        (SHORT_BYTES + 1, 1, 0),
+        (STAYS_LONG_BYTES, 1, 0),
+        (STAYS_LONG_BYTES + 1, 1, 1),
+    ] {
+        place.seat().reads(reads).unwrap();
+        assert_eq!(long(), while_it_comes, "{reads}");
+        place.seat().is_answered();
+        assert_eq!((long(), places.table().long()), (then, then), "{reads}");
+    }
+    place.seat().settle();
+    place.seat().reads(STAYS_LONG_BYTES).unwrap();
+    assert_eq!(long(), 0, "nobody looks any more");
 }
 
 #[test]

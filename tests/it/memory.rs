@@ -17,12 +17,11 @@ use tokio::{
 
 use crate::{
     confined::Confined,
-    floods::{END_HEADERS, HEADERS, PREFACE, SETTINGS, block, frame},
+    floods::{DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, block, frame},
     grpc::{denied, question},
     pki::Authority,
 };
 
-const DATA: u8 = 0;
 const END_STREAM: u8 = 1;
 /// The setting of the window of a stream (RFC 9113, section 6.5.2).
 const INITIAL_WINDOW: [u8; 2] = [0, 4];
@@ -49,6 +48,35 @@ async fn endless(
         }
         drop(body);
         CheckResponse::decode(&bytes[5..]).unwrap()
+    }
+}
+
+/// So many connections of 1,024 calls of nearly 1 MiB that never end.
+async fn endless_questions(check: SocketAddr, connections: usize) -> JoinSet<CheckResponse> {
+    let most = 1 << 20;
+    let announced = u32::try_from(most).unwrap().to_be_bytes();
+    let mut message = [&[0], &announced[..]].concat();
+    message.resize(most, 0);
+    let message = Bytes::from(message);
+    let mut answers = JoinSet::new();
+    for _ in 0..connections {
+        let stream = TcpStream::connect(check).await.unwrap();
+        // It takes every answer, as a gateway does.
+        let mut client = h2::client::Builder::new();
+        client.initial_window_size(1 << 20).initial_connection_window_size(1 << 24);
+        let (mut sender, connection) = client.handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..1024 {
+            answers.spawn(endless(&mut sender, message.clone()).await);
+        }
+    }
+    answers
+}
+
+/// As questions that cannot be read.
+async fn are_denied(mut answers: JoinSet<CheckResponse>) {
+    while let Some(answer) = answers.join_next().await {
+        assert_eq!(denied(&answer.unwrap()), (7, 403, "no_http_attributes".into()));
     }
 }
 
@@ -101,28 +129,10 @@ async fn silent(to: SocketAddr, count: usize, says: &[u8]) -> Vec<TcpStream> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn questions_that_never_end_are_denied_within_the_limit() {
     let service = Confined::start(&[]);
-    let most = 1 << 20;
-    let announced = u32::try_from(most).unwrap().to_be_bytes();
-    let mut message = [&[0], &announced[..]].concat();
-    message.resize(most, 0);
-    let message = Bytes::from(message);
-    let mut answers = JoinSet::new();
-    for _ in 0..4 {
-        let stream = TcpStream::connect(service.check).await.unwrap();
-        // It takes every answer, as a gateway does.
-        let mut client = h2::client::Builder::new();
-        client.initial_window_size(1 << 20).initial_connection_window_size(1 << 24);
-        let (mut sender, connection) = client.handshake(stream).await.unwrap();
-        tokio::spawn(connection);
-        for _ in 0..1024 {
-            answers.spawn(endless(&mut sender, message.clone()).await);
-        }
-    }
+    let answers = endless_questions(service.check, 4).await;
     gateways_are_served(service.check).await;
     let started = Instant::now();
-    while let Some(answer) = answers.join_next().await {
-        assert_eq!(denied(&answer.unwrap()), (7, 403, "no_http_attributes".into()));
-    }
+    are_denied(answers).await;
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     gateways_are_served(service.check).await;
     service.is_within_its_limit();
@@ -186,9 +196,13 @@ async fn headers_that_never_end_have_room_for_a_few() {
     service.is_within_its_limit();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_nobody_takes_have_an_end() {
-    let service = Confined::start(&[]);
+/// The setting by which nothing may be sent.
+fn no_window() -> Vec<u8> {
+    [&INITIAL_WINDOW[..], &0_u32.to_be_bytes()].concat()
+}
+
+/// As many questions as a connection may have, each of them whole.
+fn questions() -> Vec<u8> {
     let message = question("GET", "/api/healthcheck", &[]).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     let message = [&[0], &length[..], &message].concat();
@@ -197,9 +211,15 @@ async fn answers_that_nobody_takes_have_an_end() {
         bytes.extend(call(nth, END_HEADERS, &block()));
         bytes.extend(frame(DATA, END_STREAM, 2 * nth + 1, &message));
     }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_takes_have_an_end() {
+    let service = Confined::start(&[]);
+    let bytes = questions();
     // One kind has no window; the other has one, and does not read.
-    let no_window = [&INITIAL_WINDOW[..], &0_u32.to_be_bytes()].concat();
-    let closed = gateways(service.check, 100, &no_window, &bytes).await;
+    let closed = gateways(service.check, 100, &no_window(), &bytes).await;
     gateways_are_served(service.check).await;
     let unread = gateways(service.check, 200, &[], &bytes).await;
     gateways_are_served(service.check).await;
@@ -211,6 +231,16 @@ async fn answers_that_nobody_takes_have_an_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reflection_that_is_never_read_has_an_end() {
     let service = Confined::start(&[]);
+    let bytes = reflection();
+    let streams = gateways(service.check, 200, &no_window(), &bytes).await;
+    gateways_are_served(service.check).await;
+    service.rests().await;
+    drop(streams);
+    service.is_within_its_limit();
+}
+
+/// Calls of reflection that ask as much as the windows take.
+fn reflection() -> Vec<u8> {
     let path = b"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     let mut block = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
     block.extend(path);
@@ -221,7 +251,6 @@ async fn reflection_that_is_never_read_has_an_end() {
     let length = u32::try_from(request.len()).unwrap().to_be_bytes();
     let request = [&[0], &length[..], &request].concat();
     let requests = request.repeat(16_000 / request.len());
-    // As much as the windows take.
     let mut bytes = Vec::new();
     for nth in 0..16 {
         bytes.extend(call(nth, END_HEADERS, &block));
@@ -229,18 +258,18 @@ async fn reflection_that_is_never_read_has_an_end() {
             bytes.extend(frame(DATA, 0, 2 * nth + 1, &requests));
         }
     }
-    let no_window = [&INITIAL_WINDOW[..], &0_u32.to_be_bytes()].concat();
-    let streams = gateways(service.check, 200, &no_window, &bytes).await;
-    gateways_are_served(service.check).await;
-    service.rests().await;
-    drop(streams);
-    service.is_within_its_limit();
+    bytes
+}
+
+/// A head that lacks its end, of so many bytes and a few.
+fn slow_head(bytes: usize) -> String {
+    format!("GET /livez HTTP/1.1\r\nhost: a\r\nx: {}", "y".repeat(bytes))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_that_never_end_starve_nobody_within_the_limit() {
     let service = Confined::start(&[]);
-    let head = format!("GET /livez HTTP/1.1\r\nhost: a\r\nx: {}", "y".repeat(31_000));
+    let head = slow_head(31_000);
     for address in [service.http, service.internal] {
         let slow = silent(address, 3300, head.as_bytes()).await;
         clients_are_served(address, "127.2.0.1").await;
@@ -259,17 +288,21 @@ async fn heads_that_never_end_starve_nobody_within_the_limit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_never_end_stay_within_the_limit() {
     let service = Confined::start(&[]);
-    let request = format!(
-        "POST /session HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nx: {}\r\n\
-         content-length: 16384\r\n\r\n{}",
-        "y".repeat(7_000),
-        " ".repeat(16_000)
-    );
-    let slow = silent(service.http, 3300, request.as_bytes()).await;
+    let slow = silent(service.http, 3300, slow_body(16_000).as_bytes()).await;
     clients_are_served(service.http, "127.2.0.1").await;
     service.rests().await;
     drop(slow);
     service.is_within_its_limit();
+}
+
+/// A request whose body lacks its end, behind so many bytes.
+fn slow_body(bytes: usize) -> String {
+    format!(
+        "POST /session HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nx: {}\r\n\
+         content-length: 16384\r\n\r\n{}",
+        "y".repeat(16_000_usize.saturating_sub(bytes)),
+        " ".repeat(bytes)
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -344,4 +377,39 @@ async fn one_address_takes_its_share_and_leaves_the_others_theirs() {
         assert!(read > 0, "the idlest of all was another's");
         drop(greedy);
     }
+}
+
+/// Beside as many sign-ins as are hashed at a time, which take 19 MiB each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_at_once_stays_within_the_limit() {
+    let service = Confined::start(&[]);
+    let (check, http, internal) = (service.check, service.http, service.internal);
+    let mut sign_ins = JoinSet::new();
+    for nth in 0..40 {
+        let body = serde_json::json!({ "username": format!("nobody-{nth}"), "password": "wrong" });
+        let request = reqwest::Client::new().post(format!("http://{http}/session")).json(&body);
+        // It may lose its place to others here.
+        sign_ins.spawn(async move { request.send().await.is_ok() });
+    }
+    let mut block = block();
+    block.extend(DEAR);
+    block.extend([AGAIN; 3_500]);
+    let (no_window, whole, asked, open) =
+        (no_window(), questions(), reflection(), call(0, 0, &block));
+    let (body, head, long) = (slow_body(7_500), slow_head(8_000), slow_head(31_000));
+    let held = tokio::join!(
+        gateways(check, 20, &no_window, &whole),
+        gateways(check, 50, &no_window, &asked),
+        gateways(check, 900, &[], &open),
+        silent(http, 1100, body.as_bytes()),
+        silent(internal, 900, head.as_bytes()),
+        silent(internal, 300, long.as_bytes()),
+    );
+    are_denied(endless_questions(check, 3).await).await;
+    gateways_are_served(check).await;
+    clients_are_served(internal, "127.2.0.1").await;
+    while sign_ins.join_next().await.is_some() {}
+    service.rests().await;
+    drop(held);
+    service.is_within_its_limit();
 }
