@@ -55,10 +55,10 @@ pub struct House {
 }
 
 impl House {
-    /// The places of one more listener.
+    /// The places of one more listener; its name is for the log.
     #[must_use]
-    pub fn listener(self: &Arc<Self>) -> Arc<Places> {
-        let places = Places::new(MAX_CONNECTIONS, Arc::downgrade(self));
+    pub fn listener(self: &Arc<Self>, name: &'static str) -> Arc<Places> {
+        let places = Places::new(MAX_CONNECTIONS, Some(name), Arc::downgrade(self));
         self.listeners().push(Arc::clone(&places));
         places
     }
@@ -95,16 +95,16 @@ pub struct Places {
 impl Places {
     /// A few more, which are not counted among those of the listeners.
     pub(crate) fn few(max: usize) -> Arc<Self> {
-        Self::new(max, Weak::new())
+        Self::new(max, None, Weak::new())
     }
 
-    fn new(max: usize, house: Weak<House>) -> Arc<Self> {
+    fn new(max: usize, name: Option<&'static str>, house: Weak<House>) -> Arc<Self> {
         Arc::new(Self {
             max,
             house,
             room: Arc::new(Semaphore::new(max + MAX_LEAVING)),
             long: AtomicUsize::new(0),
-            table: Mutex::default(),
+            table: Mutex::new(Table::new(name)),
             born: Instant::now(),
         })
     }
@@ -143,6 +143,7 @@ impl Places {
             since: AtomicU64::new(self.now()),
             read: AtomicUsize::new(0),
             is_long: AtomicBool::new(false),
+            holds_since: AtomicU64::new(0),
             lost: CancellationToken::new(),
             places: Arc::clone(self),
         });
@@ -219,6 +220,8 @@ pub(crate) struct Seat {
     /// looked at. Only the connection itself changes it.
     read: AtomicUsize,
     is_long: AtomicBool,
+    /// Since when it holds what its peer does not take; 0 for nothing.
+    holds_since: AtomicU64,
     lost: CancellationToken,
     places: Arc<Places>,
 }
@@ -273,6 +276,20 @@ impl Seat {
         if self.is_long.load(Ordering::Relaxed) { Ok(()) } else { self.places.lengthen(self) }
     }
 
+    /// From now on it holds something that its peer does not take, or nothing.
+    pub(crate) fn holds(&self, something: bool) {
+        if !something {
+            self.holds_since.store(0, Ordering::Relaxed);
+        } else if self.holds_since.load(Ordering::Relaxed) == 0 {
+            self.holds_since.store(self.places.now().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Has the one go that holds something for the longest time.
+    pub(crate) fn relieve(&self) {
+        self.places.table().drop_longest_holder();
+    }
+
     /// Ends when the place is another's.
     pub(crate) fn lost(&self) -> WaitForCancellationFuture<'_> {
         self.lost.cancelled()
@@ -280,5 +297,9 @@ impl Seat {
 
     fn since(&self) -> u64 {
         self.since.load(Ordering::Relaxed)
+    }
+
+    fn holds_since(&self) -> Option<u64> {
+        Some(self.holds_since.load(Ordering::Relaxed)).filter(|since| *since > 0)
     }
 }

@@ -53,19 +53,6 @@ impl Group {
     }
 }
 
-impl Drop for Confined {
-    fn drop(&mut self) {
-        println!(
-            "{}",
-            self.running
-                .log()
-                .lines()
-                .filter(|l| !l.contains("portcullis::decision"))
-                .collect::<Vec<_>>()
-                .join("\n")
-        );
-    }
-}
 impl Drop for Group {
     fn drop(&mut self) {
         // Empty as soon as the last process in it is gone.

@@ -156,9 +156,10 @@ fn call(nth: u32, flags: u8, block: &[u8]) -> Vec<u8> {
     frame(HEADERS, flags, 2 * nth + 1, block)
 }
 
-/// A header of which one byte makes another.
+/// A header, and the byte that makes another of it: the first of the table (RFC
+/// 7541, sections 6.1 and 6.2.1).
 const DEAR: [u8; 5] = [0x40, 1, b'a', 1, b'b'];
-const AGAIN: u8 = 0x80 | 62;
+const AGAIN: u8 = 0xbe;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_wait_keep_no_headers() {
