@@ -14,12 +14,14 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
 };
+use tokio_rustls::TlsConnector;
 
 use crate::{
-    confined::Confined,
+    confined::{Confined, release},
     floods::{DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, block, frame},
     grpc::{denied, question},
     pki::Authority,
+    support::read,
 };
 
 const END_STREAM: u8 = 1;
@@ -306,26 +308,34 @@ fn slow_body(bytes: usize) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn handshakes_that_never_end_stay_within_the_limit() {
+/// A service that asks gateways for a certificate and shows browsers one, and
+/// what such a gateway shows.
+fn over_tls() -> (Confined, rustls::ClientConfig) {
     let ca = Authority::new("ours");
     let own = ca.issue(1, 2099);
     let room = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = room.path().join(name);
         std::fs::write(&path, text).unwrap();
-        path
+        format!("{path:?}")
     };
-    let tls = format!(
-        "{{ cert_file = {:?}, key_file = {:?} }}",
-        file("tls.crt", &own.certificate),
-        file("tls.key", &own.key)
-    );
+    let (chain, key) = (file("tls.crt", &own.certificate), file("tls.key", &own.key));
+    let http = format!("{{ cert_file = {chain}, key_file = {key} }}");
+    let ca_file = file("ca.crt", &ca.pem());
+    let check = format!("{{ cert_file = {chain}, key_file = {key}, client_ca_file = {ca_file} }}");
     let service = Confined::start(&[
-        ("PORTCULLIS__CHECK__TLS", &tls),
-        ("PORTCULLIS__HTTP__TLS", &tls),
+        ("PORTCULLIS__CHECK__TLS", &check),
+        ("PORTCULLIS__HTTP__TLS", &http),
         ("PORTCULLIS__HTTP__PUBLIC_URL", "https://localhost"),
     ]);
+    let mut client = ca.raw_client(Some(&ca.issue(2, 2099)));
+    client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    (service, client)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_that_never_end_stay_within_the_limit() {
+    let (service, _) = over_tls();
     // Three records of a ClientHello that is longer, and a part of a fourth.
     let mut hello = Vec::new();
     let mut handshake = vec![1, 0, 0xff, 0];
@@ -346,7 +356,7 @@ async fn handshakes_that_never_end_stay_within_the_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_takes_all_places_keeps_nobody_out() {
-    let service = Arc::new(Confined::start(&[]));
+    let service = Confined::start(&[]);
     for address in [service.http, service.internal] {
         let held = silent(address, 4200, b"").await;
         clients_are_served(address, "127.2.0.1").await;
@@ -413,4 +423,68 @@ async fn everything_at_once_stays_within_the_limit() {
     service.rests().await;
     drop(held);
     service.is_within_its_limit();
+}
+
+/// What connections of a listener take, which the README says in MiB.
+async fn row(
+    name: &str,
+    service: &Confined,
+    to: SocketAddr,
+    says: &[u8],
+    tls: Option<TlsConnector>,
+) {
+    let readme = read("README.md");
+    let row = readme.lines().find_map(|line| line.strip_prefix(&format!("| {name} | ")));
+    let row = row.unwrap_or_else(|| panic!("README.md has no row {name}"));
+    let said: Vec<f64> =
+        row.split(" | ").map(|cell| cell.trim_end_matches(" |").parse().unwrap()).collect();
+    let (mut plain, mut secure) = (Vec::new(), Vec::new());
+    let mut took = Vec::new();
+    for count in [1, 1000, 1024] {
+        for nth in plain.len() + secure.len()..count {
+            let mut stream = connect(to, &format!("127.1.{}.1", nth % 10)).await;
+            if let Some(tls) = &tls {
+                let mut stream =
+                    tls.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+                stream.write_all(says).await.unwrap();
+                secure.push(stream);
+            } else {
+                stream.write_all(says).await.unwrap();
+                plain.push(stream);
+            }
+        }
+        service.rests().await;
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        took.push(service.memory("VmRSS") as f64 / 1024.0);
+    }
+    println!("{name}: {took:.1?} MiB");
+    // As it is built for tests it takes more, and no two runs take the same.
+    let room = if release().exists() { 1.2 } else { 2.0 };
+    assert!(took.iter().zip(&said).all(|(took, said)| *took < said * room), "{name} {took:?}");
+    service.is_within_its_limit();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_take_what_the_readme_says() {
+    let gateway = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    let ask = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+    let service = Confined::start(&[]);
+    row("`check.listen`", &service, service.check, &gateway, None).await;
+    let service = Confined::start(&[]);
+    row("`http.listen`", &service, service.http, ask, None).await;
+    let service = Confined::start(&[]);
+    row("`internal.listen`", &service, service.internal, ask, None).await;
+    let (service, client) = over_tls();
+    let tls = TlsConnector::from(Arc::new(client));
+    row("`check.listen`, mutual TLS", &service, service.check, &gateway, Some(tls)).await;
+    let (service, client) = over_tls();
+    let tls = TlsConnector::from(Arc::new(client));
+    row("`http.listen`, TLS", &service, service.http, ask, Some(tls)).await;
+    let service = Confined::start(&[]);
+    let head = slow_head(8_000);
+    row("`http.listen`, 8 KiB of a head", &service, service.http, head.as_bytes(), None).await;
+    let service = Confined::start(&[]);
+    let body = slow_body(0).replace("16384", "1000").replace(&"y".repeat(16_000), "");
+    row("`http.listen`, a body that is yet to come", &service, service.http, body.as_bytes(), None)
+        .await;
 }
