@@ -9,7 +9,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 use crate::config::LogFormat;
 
 /// Lines that may wait to be written before new ones are dropped.
-const BUFFERED_LINES: usize = 16 * 1024;
+const BUFFERED_LINES: usize = 8 * 1024;
 
 /// Libraries that would log what they carry: they may warn, whatever
 /// `RUST_LOG` asks for.

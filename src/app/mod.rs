@@ -124,7 +124,7 @@ impl App {
         let first = Generation::new(config, &lasting)?;
         let in_force = Arc::new(InForce::new(first, lasting, traces.clone()));
         let checker = Arc::clone(&in_force.checker);
-        let server = Server::new(checker, grpc_limits, house.listener());
+        let server = Server::new(checker, grpc_limits, house.listener("check"));
         let server = Arc::new(server);
         Ok(Self { server, check, http, internal, in_force, traces, reloads: None, fixed, files })
     }
@@ -256,7 +256,7 @@ async fn bind(
     address: SocketAddr,
     house: &Arc<House>,
 ) -> Result<HttpServer, AppError> {
-    HttpServer::bind(name, address, house.listener()).await.map_err(|cause| AppError::Bind {
+    HttpServer::bind(name, address, house.listener(name)).await.map_err(|cause| AppError::Bind {
         key,
         address: address.to_string(),
         cause,

@@ -6,38 +6,29 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// What may be held by all connections together, in bytes.
+/// What may be held by all connections together, in bytes. When that is held,
+/// who holds less than others still gets more: at most as much again.
 #[derive(Debug)]
 pub(super) struct Budget {
     max: usize,
     held: AtomicUsize,
+    /// Connections that hold something.
+    holders: AtomicUsize,
 }
 
 impl Budget {
     pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, held: AtomicUsize::new(0) })
+        Arc::new(Self { max, held: AtomicUsize::new(0), holders: AtomicUsize::new(0) })
     }
 
     /// The part that one connection may hold of it, at most so many bytes.
     pub(super) fn account(self: &Arc<Self>, max: usize) -> Arc<Account> {
         Arc::new(Account {
             all: Arc::clone(self),
-            own: Self { max, held: AtomicUsize::new(0) },
+            max,
+            held: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
         })
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.checked_add(bytes).is_some_and(|held| held <= self.max);
-        if !fits {
-            self.give_back(bytes);
-        }
-        fits
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -45,7 +36,8 @@ impl Budget {
 #[derive(Debug)]
 pub(super) struct Account {
     all: Arc<Budget>,
-    own: Budget,
+    max: usize,
+    held: AtomicUsize,
     waiting: AtomicUsize,
 }
 
@@ -55,20 +47,28 @@ impl Account {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        if !self.own.take(bytes) {
-            return false;
+    /// Takes so many bytes within so many times what there is.
+    fn take(&self, bytes: usize, times: usize) -> bool {
+        let own = self.held.fetch_add(bytes, Ordering::Relaxed);
+        if own == 0 && bytes > 0 {
+            self.all.holders.fetch_add(1, Ordering::Relaxed);
         }
-        let fits = self.all.take(bytes);
+        let all = self.all.held.fetch_add(bytes, Ordering::Relaxed);
+        let (own, all) = (own.saturating_add(bytes), all.saturating_add(bytes));
+        let average = self.all.max / self.all.holders.load(Ordering::Relaxed).max(1);
+        let within = self.all.max.saturating_mul(if own <= average { 2 } else { times });
+        let fits = own <= self.max && all <= within;
         if !fits {
-            self.own.give_back(bytes);
+            self.give_back(bytes);
         }
         fits
     }
 
     fn give_back(&self, bytes: usize) {
-        self.own.give_back(bytes);
-        self.all.give_back(bytes);
+        self.all.held.fetch_sub(bytes, Ordering::Relaxed);
+        if self.held.fetch_sub(bytes, Ordering::Relaxed) == bytes && bytes > 0 {
+            self.all.holders.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -88,9 +88,23 @@ impl Hold {
     /// Holds so many bytes from now on, or as many as before when there are not
     /// that many; says whether there are.
     pub(super) fn set(&mut self, bytes: usize) -> bool {
+        self.set_within(bytes, 1)
+    }
+
+    /// The same of twice as many, where others are about to hold less.
+    pub(super) fn set_for_now(&mut self, bytes: usize) -> bool {
+        self.set_within(bytes, 2)
+    }
+
+    /// What is held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn set_within(&mut self, bytes: usize, times: usize) -> bool {
         if bytes < self.bytes {
             self.account.give_back(self.bytes - bytes);
-        } else if bytes > self.bytes && !self.account.take(bytes - self.bytes) {
+        } else if bytes > self.bytes && !self.account.take(bytes - self.bytes, times) {
             return false;
         }
         self.bytes = bytes;
@@ -130,6 +144,10 @@ impl Drop for Waiting {
 mod tests {
     use super::*;
 
+    fn left(all: &Budget) -> (usize, usize) {
+        (all.held.load(Ordering::Relaxed), all.holders.load(Ordering::Relaxed))
+    }
+
     #[test]
     fn a_connection_and_all_of_them_have_an_end() {
         let all = Budget::new(10);
@@ -138,10 +156,28 @@ mod tests {
         assert!(a.set(4) && b.set(2));
         assert!(!b.set(3), "the connection has no more");
         assert!(c.set(4));
-        assert!(!c.set(5), "there is no more");
-        assert!(a.set(3) && c.set(5), "what is given back is to be had");
+        assert!(c.set(5), "it has its half");
+        assert!(!c.set(6), "there is no more");
+        assert!(a.set(2) && c.set(6), "what is given back is to be had");
         drop((a, b, c));
-        assert_eq!([&all.held, &one.own.held].map(|held| held.load(Ordering::Relaxed)), [0, 0]);
+        assert_eq!(left(&all), (0, 0));
+    }
+
+    #[test]
+    fn who_holds_little_gets_it_when_others_hold_all() {
+        let all = Budget::new(100);
+        let mut greedy = Hold::new(&all.account(500));
+        assert!(greedy.set(100) && !greedy.set(101));
+        let mut small = Vec::new();
+        for holders in [2, 3, 4] {
+            let mut hold = Hold::new(&all.account(100));
+            assert!(!hold.set(100 / holders + 1), "more than the average");
+            assert_eq!(hold.set(100 / holders), holders < 4, "twice as much is the end");
+            small.push(hold);
+        }
+        assert!(!greedy.set(101) && greedy.set_for_now(117) && !greedy.set_for_now(118));
+        drop((greedy, small));
+        assert_eq!(left(&all), (0, 0));
     }
 
     #[test]
@@ -150,7 +186,10 @@ mod tests {
         let mut hold = Hold::new(&all.account(20));
         assert!(hold.set(10));
         assert!(!hold.set(usize::MAX) && !hold.set(11));
+        assert_eq!(left(&all), (10, 1));
+        assert!(hold.set(0));
+        assert_eq!(left(&all), (0, 0));
         drop(hold);
-        assert_eq!(all.held.load(Ordering::Relaxed), 0);
+        assert_eq!(left(&all), (0, 0));
     }
 }

@@ -27,6 +27,7 @@ use super::{
     others,
     server::Limits,
 };
+use crate::places::Seat;
 
 /// How much may be on its way before it is read, in bytes: of a connection, and
 /// of a call that nobody reads just now.
@@ -39,11 +40,8 @@ const ANSWER_BYTES: usize = 5 * 1024;
 const STUCK_BYTES: usize = 64 * 1024;
 /// The same of a block of headers: as many as there can be of the shortest.
 const BLOCK_BYTES: usize = 512 * 1024;
-/// What all of that may be: of a connection as much as there can be, together
-/// that of a few. A peer that holds little is not cut off for what others hold.
-const CONNECTION_BYTES: usize = 8 * 1024 * 1024;
-pub(super) const ALL_BYTES: usize = 16 * 1024 * 1024;
-const LITTLE_BYTES: usize = 4 * ANSWER_BYTES;
+/// What all of that may be, of all connections. One may have any of it.
+pub(super) const REST_BYTES: usize = 8 * 1024 * 1024;
 
 /// What every connection serves, and what they may hold together.
 pub(super) struct Services {
@@ -129,7 +127,7 @@ pub(super) async fn serve(stream: Guarded, services: Arc<Services>, stop: Cancel
         Event::End
     }));
     let served = Served::new(services);
-    let mut load = Load::of(&served);
+    let mut load = Load::of(&served, &seat);
     let service = service_fn(move |request| Arc::clone(&served).call(request));
     let connection = http2::Builder::new(found.clone())
         .timer(TokioTimer::new())
@@ -181,7 +179,7 @@ pub(super) async fn serve(stream: Guarded, services: Arc<Services>, stop: Cancel
                 break;
             }
         }
-        // There is nobody to deny a question to: it has been answered.
+        // There is nobody left to deny a question to: they have been answered.
         if load.fits(streams.len(), &flow) { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
@@ -199,7 +197,10 @@ async fn leaves(age: Duration, stop: CancellationToken, leave: CancellationToken
 
 /// What a connection holds, beside the questions that wait for their rest:
 /// answers that its peer does not take, and a block of headers that has no end.
+/// Where there is too much of that, who has held it for the longest time goes:
+/// for a moment, any gateway may be too slow.
 struct Load {
+    seat: Arc<Seat>,
     questions: Arc<Account>,
     hold: Hold,
     /// Answers that may not have been written.
@@ -207,12 +208,16 @@ struct Load {
 }
 
 impl Load {
-    fn of(served: &Served) -> Self {
-        let hold = Hold::new(&served.services.rest.account(CONNECTION_BYTES));
-        Self { questions: Arc::clone(&served.questions), hold, unsent: 0 }
+    fn of(served: &Served, seat: &Arc<Seat>) -> Self {
+        Self {
+            seat: Arc::clone(seat),
+            questions: Arc::clone(&served.questions),
+            hold: Hold::new(&served.services.rest.account(REST_BYTES)),
+            unsent: 0,
+        }
     }
 
-    /// Whether that is within what it may hold. Nearly always it is nothing.
+    /// Whether it may hold what it does. Nearly always that is nothing.
     fn fits(&mut self, streams: usize, flow: &Flow) -> bool {
         let mut bytes = streams.saturating_sub(self.questions.waiting()) * ANSWER_BYTES;
         if flow.is_stuck() {
@@ -223,6 +228,13 @@ impl Load {
         if flow.is_in_block() {
             bytes += BLOCK_BYTES;
         }
-        self.hold.set(bytes) || bytes <= LITTLE_BYTES
+        if bytes == self.hold.bytes() {
+            return true;
+        }
+        self.seat.holds(bytes > 0);
+        self.hold.set(bytes) || {
+            self.seat.relieve();
+            self.hold.set_for_now(bytes)
+        }
     }
 }

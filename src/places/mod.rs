@@ -34,30 +34,31 @@ pub use self::network::{Network, Standing};
 use self::table::Table;
 pub(crate) use self::{network::is_private, seated::Seated};
 
-/// What a connection may read for one request, its handshake or its head, and
-/// be like any other, in bytes. One that reads more is long, and of those there
-/// are fewer.
+/// What a connection may read for one request, or for its handshake, and be like
+/// any other, in bytes. One that reads more is long, until that is answered; of
+/// those there are fewer.
 pub const SHORT_BYTES: usize = 8 * 1024;
-/// Connections of a listener at a time.
+/// A request of more than this leaves its connection with long buffers, so that
+/// it stays long.
+const STAYS_LONG_BYTES: usize = 2 * SHORT_BYTES;
+/// Connections at a time, of all listeners together.
 pub const MAX_CONNECTIONS: usize = 1024;
-/// Connections of all listeners at a time.
-const MAX_ALL: usize = 1536;
 /// Of those of a listener, such as are long.
-const MAX_LONG: usize = 128;
+const MAX_LONG: usize = 64;
 /// Connections of a listener that have lost their place and have yet to go.
 const MAX_LEAVING: usize = 32;
 
-/// All listeners.
+/// All listeners: they share one bound, and each may come up to it.
 #[derive(Debug, Default)]
 pub struct House {
     listeners: Mutex<Vec<Arc<Places>>>,
 }
 
 impl House {
-    /// The places of one more listener.
+    /// The places of one more listener; its name is for the log.
     #[must_use]
-    pub fn listener(self: &Arc<Self>) -> Arc<Places> {
-        let places = Places::new(MAX_CONNECTIONS, Arc::downgrade(self));
+    pub fn listener(self: &Arc<Self>, name: &'static str) -> Arc<Places> {
+        let places = Places::new(MAX_CONNECTIONS, Some(name), Arc::downgrade(self));
         self.listeners().push(Arc::clone(&places));
         places
     }
@@ -68,7 +69,7 @@ impl House {
         let counts = listeners.iter().map(|places| places.table().len());
         let all: usize = counts.clone().sum();
         let most = counts.zip(listeners.iter()).max_by_key(|(count, _)| *count);
-        if let Some((_, places)) = most.filter(|_| all >= MAX_ALL) {
+        if let Some((_, places)) = most.filter(|_| all >= MAX_CONNECTIONS) {
             places.table().drop_idlest();
         }
     }
@@ -94,16 +95,16 @@ pub struct Places {
 impl Places {
     /// A few more, which are not counted among those of the listeners.
     pub(crate) fn few(max: usize) -> Arc<Self> {
-        Self::new(max, Weak::new())
+        Self::new(max, None, Weak::new())
     }
 
-    fn new(max: usize, house: Weak<House>) -> Arc<Self> {
+    fn new(max: usize, name: Option<&'static str>, house: Weak<House>) -> Arc<Self> {
         Arc::new(Self {
             max,
             house,
             room: Arc::new(Semaphore::new(max + MAX_LEAVING)),
             long: AtomicUsize::new(0),
-            table: Mutex::default(),
+            table: Mutex::new(Table::new(name)),
             born: Instant::now(),
         })
     }
@@ -142,6 +143,7 @@ impl Places {
             since: AtomicU64::new(self.now()),
             read: AtomicUsize::new(0),
             is_long: AtomicBool::new(false),
+            holds_since: AtomicU64::new(0),
             lost: CancellationToken::new(),
             places: Arc::clone(self),
         });
@@ -170,6 +172,14 @@ impl Places {
         Ok(())
     }
 
+    /// One is long no more.
+    fn shorten(&self, seat: &Seat) {
+        if seat.is_long.swap(false, Ordering::Relaxed) {
+            self.long.fetch_sub(1, Ordering::Relaxed);
+            self.table().remove_long(seat.id);
+        }
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,10 +205,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let places = &self.seat.places;
+        places.shorten(&self.seat);
         places.table().remove(self.seat.id);
-        if self.seat.is_long.load(Ordering::Relaxed) {
-            places.long.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }
 
@@ -212,6 +220,8 @@ pub(crate) struct Seat {
     /// looked at. Only the connection itself changes it.
     read: AtomicUsize,
     is_long: AtomicBool,
+    /// Since when it holds what its peer does not take; 0 for nothing.
+    holds_since: AtomicU64,
     lost: CancellationToken,
     places: Arc<Places>,
 }
@@ -225,7 +235,9 @@ impl Seat {
     /// A request has been answered: what comes now is of the next one.
     pub(crate) fn is_answered(&self) {
         self.asks();
-        self.read.store(0, Ordering::Relaxed);
+        if self.read.swap(0, Ordering::Relaxed) <= STAYS_LONG_BYTES {
+            self.is_short();
+        }
     }
 
     /// So many bytes have come.
@@ -243,9 +255,16 @@ impl Seat {
         if read > SHORT_BYTES { self.is_long() } else { Ok(()) }
     }
 
-    /// From here on, somebody else looks at what is read.
+    /// The handshake is done: from here on, somebody else looks at what is read.
     pub(crate) fn settle(&self) {
         self.read.store(usize::MAX, Ordering::Relaxed);
+        self.is_short();
+    }
+
+    fn is_short(&self) {
+        if self.is_long.load(Ordering::Relaxed) {
+            self.places.shorten(self);
+        }
     }
 
     /// It holds more than a short one.
@@ -257,6 +276,20 @@ impl Seat {
         if self.is_long.load(Ordering::Relaxed) { Ok(()) } else { self.places.lengthen(self) }
     }
 
+    /// From now on it holds something that its peer does not take, or nothing.
+    pub(crate) fn holds(&self, something: bool) {
+        if !something {
+            self.holds_since.store(0, Ordering::Relaxed);
+        } else if self.holds_since.load(Ordering::Relaxed) == 0 {
+            self.holds_since.store(self.places.now().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Has the one go that holds something for the longest time.
+    pub(crate) fn relieve(&self) {
+        self.places.table().drop_longest_holder();
+    }
+
     /// Ends when the place is another's.
     pub(crate) fn lost(&self) -> WaitForCancellationFuture<'_> {
         self.lost.cancelled()
@@ -264,5 +297,9 @@ impl Seat {
 
     fn since(&self) -> u64 {
         self.since.load(Ordering::Relaxed)
+    }
+
+    fn holds_since(&self) -> Option<u64> {
+        Some(self.holds_since.load(Ordering::Relaxed)).filter(|since| *since > 0)
     }
 }

@@ -3,13 +3,21 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use super::{Network, Seat};
 
+/// How often it is told of that a connection has to go: whoever connects can
+/// have one go.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
+
 /// All connections that have a place.
 #[derive(Debug, Default)]
 pub(super) struct Table {
+    /// The listener, where it is told of who has to go.
+    name: Option<&'static str>,
+    complained: Option<Instant>,
     taken: HashMap<u64, Taken>,
     all: Order,
     long: Order,
@@ -24,6 +32,10 @@ struct Taken {
 }
 
 impl Table {
+    pub(super) fn new(name: Option<&'static str>) -> Self {
+        Self { name, ..Self::default() }
+    }
+
     /// How many have a place.
     pub(super) fn len(&self) -> usize {
         self.taken.len()
@@ -62,6 +74,11 @@ impl Table {
         }
     }
 
+    /// It is so no more.
+    pub(super) fn remove_long(&mut self, id: u64) {
+        self.long.remove(id);
+    }
+
     /// A connection gives its place up. It may have lost it before.
     pub(super) fn remove(&mut self, id: u64) -> Option<Arc<Seat>> {
         let Taken { seat, network } = self.taken.remove(&id)?;
@@ -81,24 +98,42 @@ impl Table {
     /// The idlest of all loses its place.
     pub(super) fn drop_idlest(&mut self) {
         let id = self.all.idlest(&self.taken);
-        self.dismiss(id);
+        self.dismiss(id, "all places are taken");
     }
 
     /// The idlest of a network loses its place.
     pub(super) fn drop_idlest_of(&mut self, network: Network) {
         let id = self.networks.get_mut(&network).and_then(|order| order.idlest(&self.taken));
-        self.dismiss(id);
+        self.dismiss(id, "its network has its share of the places");
     }
 
     /// The idlest of those that are long loses its place.
     pub(super) fn drop_idlest_long(&mut self) {
         let id = self.long.idlest(&self.taken);
-        self.dismiss(id);
+        self.dismiss(id, "there are too many requests that are long");
     }
 
-    fn dismiss(&mut self, id: Option<u64>) {
-        if let Some(seat) = id.and_then(|id| self.remove(id)) {
-            seat.lost.cancel();
+    /// Who holds something for the longest time loses its place.
+    pub(super) fn drop_longest_holder(&mut self) {
+        let holders = self.taken.iter();
+        let holders = holders.filter_map(|(id, taken)| Some((taken.seat.holds_since()?, *id)));
+        let id = holders.min().map(|(_, id)| id);
+        self.dismiss(id, "its peer takes no answers, or ends no headers, and too many do so");
+    }
+
+    fn dismiss(&mut self, id: Option<u64>, cause: &'static str) {
+        let Some(seat) = id.and_then(|id| self.remove(id)) else { return };
+        seat.lost.cancel();
+        let is_due = self.complained.is_none_or(|at| at.elapsed() >= COMPLAINT_PAUSE);
+        if let Some(listener) = self.name.filter(|_| is_due) {
+            self.complained = Some(Instant::now());
+            tracing::warn!(
+                listener,
+                cause,
+                mend =
+                    "let clients keep fewer connections, see who floods it, or run more replicas",
+                "a connection was ended to make room for another"
+            );
         }
     }
 }

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use super::*;
 
-fn network(nth: usize) -> Option<Network> {
+fn network(nth: usize) -> Network {
     let nth = u32::try_from(nth).unwrap();
-    Some(Network::of(std::net::Ipv4Addr::from(0x0a00_0000 + nth).into()))
+    Network::of(std::net::Ipv4Addr::from(0x0a00_0000 + nth).into())
 }
 
 fn take(places: &Arc<Places>, nth: usize, standing: Standing) -> Place {
     // Later than whoever came before.
     std::thread::sleep(Duration::from_micros(2));
-    places.take(places.room_now().unwrap(), network(nth), standing)
+    places.take(places.room_now().unwrap(), Some(network(nth)), standing)
 }
 
 fn has_lost(place: &Place) -> bool {
@@ -54,16 +54,16 @@ fn the_idlest_of_all_goes_when_all_places_are_taken() {
 #[test]
 fn all_listeners_have_an_end_and_the_fullest_gives_way() {
     let house = Arc::<House>::default();
-    let (one, other, third) = (house.listener(), house.listener(), house.listener());
+    let (one, other, third) = (house.listener("a"), house.listener("b"), house.listener("c"));
     let many = |places: &Arc<Places>, count| -> Vec<Place> {
         (0..count).map(|nth| take(places, nth, Standing::Client)).collect()
     };
-    let full = many(&one, MAX_CONNECTIONS);
-    let half = many(&other, MAX_ALL - MAX_CONNECTIONS);
-    assert!(!full.iter().chain(&half).any(has_lost));
+    let most = many(&one, MAX_CONNECTIONS - 100);
+    let some = many(&other, 100);
+    assert!(!most.iter().chain(&some).any(has_lost));
     let new = many(&third, 20);
-    assert!(full[..20].iter().all(has_lost));
-    assert!(!full[20..].iter().chain(&half).chain(&new).any(has_lost));
+    assert!(most[..20].iter().all(has_lost));
+    assert!(!most[20..].iter().chain(&some).chain(&new).any(has_lost));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn there_is_no_room_until_those_are_gone_who_have_lost_their_place() {
 #[test]
 fn whoever_reads_much_for_one_request_is_long_and_of_those_there_are_few() {
     let house = Arc::<House>::default();
-    let places = house.listener();
+    let places = house.listener("a");
     let taken: Vec<Place> =
         (0..=MAX_LONG).map(|nth| take(&places, nth, Standing::Client)).collect();
     for place in &taken {
@@ -103,8 +103,29 @@ fn whoever_reads_much_for_one_request_is_long_and_of_those_there_are_few() {
 }
 
 #[test]
+fn who_was_long_is_so_no_more_when_that_is_answered_unless_it_was_very_long() {
+    let places = Arc::<House>::default().listener("a");
+    let place = take(&places, 0, Standing::Client);
+    let long = || places.long.load(Ordering::Relaxed);
+    for (reads, while_it_comes, then) in [
+        (SHORT_BYTES, 0, 0),
+        (SHORT_BYTES + 1, 1, 0),
+        (STAYS_LONG_BYTES, 1, 0),
+        (STAYS_LONG_BYTES + 1, 1, 1),
+    ] {
+        place.seat().reads(reads).unwrap();
+        assert_eq!(long(), while_it_comes, "{reads}");
+        place.seat().is_answered();
+        assert_eq!((long(), places.table().long()), (then, then), "{reads}");
+    }
+    place.seat().settle();
+    place.seat().reads(STAYS_LONG_BYTES).unwrap();
+    assert_eq!(long(), 0, "nobody looks any more");
+}
+
+#[test]
 fn those_that_are_long_and_have_yet_to_go_have_an_end() {
-    let places = Arc::<House>::default().listener();
+    let places = Arc::<House>::default().listener("a");
     let taken: Vec<Place> =
         (0..MAX_LONG + MAX_LEAVING).map(|nth| take(&places, nth, Standing::Client)).collect();
     for place in &taken {
@@ -114,6 +135,25 @@ fn those_that_are_long_and_have_yet_to_go_have_an_end() {
     assert!(one_more.seat().is_long().is_err());
     drop(taken);
     assert!(one_more.seat().is_long().is_ok());
+}
+
+#[test]
+fn who_holds_something_for_the_longest_time_goes_where_there_is_too_much() {
+    let places = Arc::<House>::default().listener("a");
+    let taken: Vec<Place> = (0..4).map(|nth| take(&places, nth, Standing::Crowd)).collect();
+    for nth in [2, 1, 3] {
+        taken[nth].seat().holds(true);
+        std::thread::sleep(Duration::from_micros(2));
+    }
+    // It holds something still, and this one nothing any more.
+    taken[2].seat().holds(true);
+    taken[1].seat().holds(false);
+    let lost = || taken.iter().map(has_lost).collect::<Vec<_>>();
+    taken[0].seat().relieve();
+    assert_eq!(lost(), [false, false, true, false]);
+    taken[0].seat().relieve();
+    taken[0].seat().relieve();
+    assert_eq!(lost(), [false, false, true, true], "who holds nothing stays");
 }
 
 #[test]

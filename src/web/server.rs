@@ -15,7 +15,10 @@ use std::{
 use arc_swap::ArcSwap;
 use axum::{Router, body::Body, response::Response};
 use http::Request;
-use hyper::{body::Incoming, server::conn::http1};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+};
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
@@ -41,6 +44,9 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The body of a connection that is like any other, in bytes: a name and a
+/// password are shorter.
+const SHORT_BODY_BYTES: u64 = 1024;
 /// The longest head, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
@@ -193,6 +199,11 @@ impl Requests {
     }
 }
 
+/// Whether what comes of a request yet is short.
+fn is_short(request: &Request<Incoming>) -> bool {
+    request.body().size_hint().upper().is_some_and(|bytes| bytes <= SHORT_BODY_BYTES)
+}
+
 /// Serves a connection. At its age, when the service stops, and when no whole
 /// head has come for a while, it finishes what is in flight and says that it is
 /// the last; a client that never reads its answers keeps its place no longer
@@ -212,7 +223,8 @@ async fn connection(
         counted.begun.fetch_add(1, Ordering::Relaxed);
         seat.asks();
         let at_once = answers.at_once(&request, Peer(peer));
-        let router = at_once.is_none().then(|| answers.router());
+        let may_come = at_once.is_some() || is_short(&request) || seat.is_long().is_ok();
+        let router = (at_once.is_none() && may_come).then(|| answers.router());
         let (counted, seat) = (Arc::clone(&counted), Arc::clone(&seat));
         async move {
             let response = match (at_once, router) {

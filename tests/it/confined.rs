@@ -53,24 +53,16 @@ impl Group {
     }
 }
 
-impl Drop for Confined {
-    fn drop(&mut self) {
-        println!(
-            "{}",
-            self.running
-                .log()
-                .lines()
-                .filter(|l| !l.contains("portcullis::decision"))
-                .collect::<Vec<_>>()
-                .join("\n")
-        );
-    }
-}
 impl Drop for Group {
     fn drop(&mut self) {
         // Empty as soon as the last process in it is gone.
         let _ = std::fs::remove_dir(&self.0);
     }
+}
+
+/// The release build, where there is one.
+pub(crate) fn release() -> PathBuf {
+    root().join("target/release/portcullis")
 }
 
 /// A running service that may not have more.
@@ -85,7 +77,7 @@ pub(crate) struct Confined {
 impl Confined {
     /// Starts the release build, where there is one: it is what is run.
     pub(crate) fn start(environment: &[(&str, &str)]) -> Self {
-        let release = root().join("target/release/portcullis");
+        let release = release();
         let plain = if release.exists() { portcullis_of(&release) } else { portcullis() };
         let group = Group::new();
         let mut command = match &group {
@@ -127,13 +119,18 @@ impl Confined {
         }
     }
 
-    /// It lives, and has never had more than it may.
-    pub(crate) fn is_within_its_limit(&self) {
+    /// What of it is resident now (`VmRSS`), or was at most (`VmHWM`), in KiB.
+    pub(crate) fn memory(&self, key: &str) -> usize {
         let id = self.running.child.id();
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let most = most.unwrap_or_else(|| panic!("it has ended: {}", self.running.log()));
-        let kibibytes: usize = most.trim().trim_end_matches(" kB").parse().unwrap();
+        let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let value = value.unwrap_or_else(|| panic!("it has ended: {}", self.running.log()));
+        value.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// It lives, and has never had more than it may.
+    pub(crate) fn is_within_its_limit(&self) {
+        let kibibytes = self.memory("VmHWM");
         let peak = self.group.as_ref().and_then(Group::peak).map(|bytes| bytes / 1024);
         println!("resident at most {kibibytes} KiB, in its group {peak:?}");
         assert!(kibibytes * 1024 <= limit(), "{kibibytes} KiB");

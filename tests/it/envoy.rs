@@ -331,6 +331,23 @@ fn without_portcullis_nothing_passes_and_with_it_traffic_returns() {
 }
 
 #[test]
+fn a_question_behind_too_much_metadata_is_denied_where_an_error_is_consent() {
+    // Nothing is public there: it is up when it denies.
+    let stack = Stack::waiting_at("", NEWEST, Mode::Open, &[]);
+    eventually("a denial", || {
+        let answer = stack.send("GET", "/open/x", &[]);
+        // Until Envoy has found portcullis, there is none.
+        (!answer.reached()).then_some(()).filter(|()| answer.status == 403)
+    });
+    for _ in 0..20 {
+        let answer = stack.send("GET", "/open/x", &[("authorization", &bearer("ADMIN"))]);
+        assert_eq!((answer.status, answer.reached()), (403, false), "{answer:?}");
+    }
+    let said = stack.portcullis.as_ref().unwrap().log();
+    assert!(said.contains("no_http_attributes"), "{said}");
+}
+
+#[test]
 fn a_credential_that_is_not_forwarded_does_not_arrive() {
     for mode in MODES {
         let forward = [("PORTCULLIS__TOKENS__FORWARD", "none")];

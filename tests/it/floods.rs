@@ -2,18 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use envoy_types::pb::envoy::service::auth::v3::{
+    CheckResponse, authorization_client::AuthorizationClient,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
-    grpc::question,
+    grpc::{denied, question},
     support::{Running, address_of, address_of_listener, serve},
 };
 
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
@@ -102,6 +106,98 @@ async fn endless_continuations_are_cut_off() {
     let more = frame(CONTINUATION, 0, 1, &literal[..literal.len().min(8192)]);
     assert!(is_cut_off(&mut stream, &more, 20_000).await);
     others_are_served(&running).await;
+}
+
+/// The answer to a question with metadata of this many bytes.
+async fn with_metadata(running: &Running, bytes: usize) -> Result<CheckResponse, tonic::Status> {
+    let address = format!("http://{}", address_of(running));
+    let mut client = AuthorizationClient::connect(address).await.unwrap();
+    let mut request = tonic::Request::new(question("GET", "/api/healthcheck", &[]));
+    request.metadata_mut().insert("x-big", "x".repeat(bytes).parse().unwrap());
+    client.check(request).await.map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn a_question_with_more_metadata_than_is_read_is_denied_and_no_error() {
+    let running = serve("127.0.0.1:0", &[]);
+    let allowed = with_metadata(&running, 15 * 1024).await.unwrap();
+    assert_eq!(allowed.status.unwrap().code, 0);
+    // One frame of headers, and several.
+    for bytes in [16 * 1024, 17 * 1024, 40 * 1024, 60 * 1024] {
+        let answer = with_metadata(&running, bytes).await.unwrap();
+        assert_eq!(denied(&answer), (7, 403, "no_http_attributes".into()), "{bytes}");
+    }
+    others_are_served(&running).await;
+}
+
+#[tokio::test]
+async fn metadata_far_beyond_what_is_read_ends_its_connection_alone() {
+    let running = serve("127.0.0.1:0", &[]);
+    // `x` takes seven bits of the eight.
+    for bytes in [80 * 1024, 1 << 20] {
+        assert!(with_metadata(&running, bytes).await.is_err());
+    }
+    others_are_served(&running).await;
+}
+
+#[tokio::test]
+async fn health_and_reflection_read_small_messages_in_their_time() {
+    let running = serve("127.0.0.1:0", &[]);
+    let address = format!("http://{}", address_of(&running));
+    let channel = tonic::transport::Endpoint::new(address).unwrap().connect().await.unwrap();
+    let mut health = HealthClient::new(channel);
+    let ask = |bytes| HealthCheckRequest { service: "x".repeat(bytes) };
+    assert_eq!(health.check(ask(0)).await.unwrap().into_inner().status, 1);
+    assert_eq!(health.check(ask(4000)).await.unwrap_err().code(), tonic::Code::NotFound);
+    for bytes in [5000, 1 << 20] {
+        assert!(health.check(ask(bytes)).await.is_err());
+        assert!(health.watch(ask(bytes)).await.is_err());
+    }
+    // One that never ends.
+    let mut stream = connect(&running).await;
+    let path = b"/grpc.health.v1.Health/Check";
+    let mut block = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    block.extend(path);
+    block.extend([0x01, 1, b'x']);
+    stream.write_all(&frame(HEADERS, END_HEADERS, 1, &block)).await.unwrap();
+    stream.write_all(&frame(DATA, 0, 1, &[0, 0, 0, 0, 9, 10])).await.unwrap();
+    let answered = async {
+        let mut said = Vec::new();
+        // The end of its stream: the fifth byte has the flag, the next four the number.
+        while !said.windows(9).any(|head: &[u8]| head[3..] == [HEADERS, 5, 0, 0, 0, 1]) {
+            assert!(stream.read_buf(&mut said).await.unwrap() > 0, "the connection ended");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), answered).await.expect("no answer");
+}
+
+#[tokio::test]
+async fn who_may_not_ask_takes_no_place_of_those_who_may() {
+    let running = serve("127.0.0.1:0", &[("PORTCULLIS__INTERNAL__PEERS", "[\"127.2.0.0/16\"]")]);
+    let internal = address_of_listener(&running, "internal");
+    let connect = async |from: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        socket.connect(internal).await.unwrap()
+    };
+    let ask = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+    let asked = async |stream: &mut TcpStream| {
+        stream.write_all(ask).await.unwrap();
+        let mut said = [0; 1024];
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut said)).await;
+        String::from_utf8_lossy(&said[..read.expect("it waits").unwrap()]).into_owned()
+    };
+    let mut early = connect("127.2.0.1").await;
+    assert!(asked(&mut early).await.starts_with("HTTP/1.1 200"));
+    let told = asked(&mut connect("127.3.0.1").await).await;
+    assert!(told.starts_with("HTTP/1.1 403") && told.contains("connection: close"), "{told}");
+    let mut strangers = Vec::new();
+    for nth in 0..4200 {
+        strangers.push(connect(&format!("127.3.0.{}", nth % 200)).await);
+    }
+    assert!(asked(&mut connect("127.2.0.2").await).await.starts_with("HTTP/1.1 200"));
+    assert!(asked(&mut early).await.starts_with("HTTP/1.1 200"), "it was not the idlest");
+    drop(strangers);
 }
 
 #[tokio::test]

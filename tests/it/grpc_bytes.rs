@@ -197,7 +197,7 @@ async fn a_connection_has_an_age_so_that_replicas_get_their_share() {
     let limits = Limits { connection_age: Duration::from_millis(200), ..Limits::new(1 << 20) };
     let listener = Listener::bind(&Listen::Tcp(([127, 0, 0, 1], 0).into())).await.unwrap();
     let address = listener.to_string();
-    let server = Server::new(checker, limits, Arc::<House>::default().listener());
+    let server = Server::new(checker, limits, Arc::<House>::default().listener("a"));
     let stop = CancellationToken::new();
     let serving = tokio::spawn({
         let stop = stop.clone();

@@ -1,8 +1,14 @@
 //! Certificates as an operator's own authority issues them.
 
+use std::sync::Arc;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SerialNumber,
     date_time_ymd,
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
@@ -38,6 +44,26 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Issued { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    /// What trusts this authority and shows that certificate, for those who
+    /// speak by themselves.
+    pub(crate) fn raw_client(&self, shows: Option<&Issued>) -> ClientConfig {
+        let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(der(&self.pem())).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        match shows {
+            None => client.with_no_client_auth(),
+            Some(own) => {
+                let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+                client.with_client_auth_cert(vec![der(&own.certificate)], key).unwrap()
+            }
+        }
     }
 
     /// What trusts this authority, and shows that certificate.

@@ -32,6 +32,9 @@ pub(crate) enum Mode {
     LaxRaw,
     /// Strict, asking over HTTP.
     Http,
+    /// What nobody should do: an error is consent, and each question comes with
+    /// more metadata than portcullis reads.
+    Open,
     /// Not Envoy: `nginx/nginx.conf` as it is.
     Nginx,
     /// Not Envoy: `examples/Caddyfile` as it is.
@@ -210,6 +213,17 @@ pub(crate) fn envoy(mode: Mode) -> String {
         ] {
             config = replace(&config, from, to);
         }
+    }
+    if mode == Mode::Open {
+        config = replace(&config, "failure_mode_allow: false", "failure_mode_allow: true");
+        // A machine that is busy is no error.
+        config = replace(&config, "timeout: 0.25s", "timeout: 20s");
+        let metadata: String = (0..3)
+            .map(|n| format!("{{ key: x-long-{n}, value: {:?} }}, ", "x".repeat(15_000)))
+            .collect();
+        let service = "grpc_service:\n";
+        let with = format!("{service}                        initial_metadata: [{metadata}]\n");
+        config = replace(&config, service, &with);
     }
     if mode == Mode::LaxRaw {
         config = replace(&config, "validate_mutations: true", "encode_raw_headers: true");

@@ -8,11 +8,12 @@ use std::{
 };
 
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
-use rustls::{ClientConfig, RootCertStore, pki_types::pem::PemObject as _};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use crate::{
+    floods::{DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, block, frame},
     grpc::{bearer, question},
     mount::Mount,
     pki::{Authority, Issued},
@@ -124,16 +125,7 @@ async fn whoever_never_finishes_the_handshake_does_not_stay() {
 
 /// The serial of the certificate that is shown there.
 async fn serial(ca: &Authority, address: std::net::SocketAddr) -> u8 {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(rustls::pki_types::CertificateDer::from_pem_slice(ca.pem().as_bytes()).unwrap())
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let client = ca.raw_client(None);
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let name = "localhost".try_into().unwrap();
     let stream = tokio_rustls::TlsConnector::from(Arc::new(client)).connect(name, stream).await;
@@ -182,6 +174,61 @@ async fn certificates_are_renewed_without_a_restart() {
     assert!(!is_let_in(&replica, ca.client(Some(&gateway))).await);
     assert!(!is_answered(open).await, "nor does it stay");
     assert!(is_let_in(&replica, ca.client(Some(&other.issue(8, 2099)))).await);
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_not_trusted_any_more_is_cut_off_though_it_ignores_goaway() {
+    let (ca, other) = (Authority::new("ours"), Authority::new("another"));
+    let own = ca.issue(1, 2099);
+    let mount = mount(&own, &ca);
+    let replica = Replica::serving(&mount.file("portcullis.toml"));
+    let mut client = ca.raw_client(Some(&ca.issue(2, 2099)));
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = tokio::net::TcpStream::connect(replica.check).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(client)).connect(name, stream).await;
+    let (mut read, mut write) = tokio::io::split(stream.unwrap());
+    write.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+
+    // It asks on and on, and makes nothing of what it is told.
+    let asking = async {
+        for nth in 0.. {
+            let asked = [
+                frame(HEADERS, END_HEADERS, 2 * nth + 1, &block()),
+                frame(DATA, 1, 2 * nth + 1, &[0; 5]),
+            ];
+            if write.write_all(&asked.concat()).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let swap = async {
+        let answers = || replica.running.log().matches("no_http_attributes").count();
+        while answers() < 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        mount.swap(&files(TLS, &own, &other.pem()));
+        while !replica.running.log().contains("was reloaded") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        std::time::Instant::now()
+    };
+    let ended = async {
+        let mut said = [0; 4096];
+        while matches!(read.read(&mut said).await, Ok(1..)) {}
+    };
+    let both = async {
+        let (swapped, ()) = tokio::join!(swap, ended);
+        swapped.elapsed()
+    };
+    let took = tokio::select! {
+        took = tokio::time::timeout(Duration::from_secs(60), both) => took,
+        () = asking => unreachable!("it waits for the end"),
+    };
+    let took = took.expect("it is answered on and on");
+    assert!(took < Duration::from_secs(25), "{took:?}");
 }
 
 /// The first of January of that year, in seconds since 1970.
