@@ -75,7 +75,7 @@ def faults_of(binary, deployment, config, leads_to_internal):
 
     # Every pod is in the network of the gateway's pods, and would choose the
     # address that its sign-in attempts are counted by.
-    if 8080 in listening and (
+    if "public_url" in text and 8080 in listening and (
         re.search(r"^trusted_proxies", text, re.MULTILINE) or "\ntrusted_hops = 1\n" not in text
     ):
         yield "http: the gateway is to be counted by trusted_hops, not found by its network"
