@@ -317,7 +317,7 @@ fn over_tls() -> (Confined, rustls::ClientConfig) {
     let file = |name: &str, text: &str| {
         let path = room.path().join(name);
         std::fs::write(&path, text).unwrap();
-        path.display().to_string()
+        format!("\"{}\"", path.display())
     };
     let (chain, key) = (file("tls.crt", &own.certificate), file("tls.key", &own.key));
     let http = format!("{{ cert_file = {chain}, key_file = {key} }}");
