@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 /// What may be held by all connections together, in bytes. When that is held,
-/// who holds less than others still gets more: at most as much again.
+/// who holds less than the average still gets more: all of them as much again.
 #[derive(Debug)]
 pub(super) struct Budget {
     max: usize,
@@ -47,7 +47,8 @@ impl Account {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Takes so many bytes within so many times what there is.
+    /// Takes so many bytes within so many times what there is, and once more for
+    /// who holds little.
     fn take(&self, bytes: usize, times: usize) -> bool {
         let own = self.held.fetch_add(bytes, Ordering::Relaxed);
         if own == 0 && bytes > 0 {
@@ -56,7 +57,7 @@ impl Account {
         let all = self.all.held.fetch_add(bytes, Ordering::Relaxed);
         let (own, all) = (own.saturating_add(bytes), all.saturating_add(bytes));
         let average = self.all.max / self.all.holders.load(Ordering::Relaxed).max(1);
-        let within = self.all.max.saturating_mul(if own <= average { 2 } else { times });
+        let within = self.all.max.saturating_mul(times + usize::from(own <= average));
         let fits = own <= self.max && all <= within;
         if !fits {
             self.give_back(bytes);
