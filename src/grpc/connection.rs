@@ -207,6 +207,7 @@ async fn leaves(age: Duration, stop: CancellationToken, leave: CancellationToken
 struct Load {
     seat: Arc<Seat>,
     questions: Arc<Account>,
+    lasting: Arc<Account>,
     answers: Hold,
     block: Hold,
     /// Answers that may not have been written.
@@ -218,6 +219,7 @@ impl Load {
         Self {
             seat: Arc::clone(seat),
             questions: Arc::clone(&served.questions),
+            lasting: Arc::clone(&served.lasting),
             answers: Hold::new(&served.services.answers.account(ANSWERS_BYTES)),
             block: Hold::new(&served.services.blocks.account(BLOCK_BYTES)),
             unsent: 0,
@@ -226,7 +228,8 @@ impl Load {
 
     /// Whether it may hold what it does. Nearly always that is nothing.
     fn fits(&mut self, streams: usize, flow: &Flow) -> bool {
-        let mut answers = streams.saturating_sub(self.questions.waiting()) * ANSWER_BYTES;
+        let others = self.questions.waiting() + others::lasting(&self.lasting);
+        let mut answers = streams.saturating_sub(others) * ANSWER_BYTES;
         if flow.is_stuck() {
             answers += self.unsent * ANSWER_BYTES + STUCK_BYTES;
         } else {
