@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 /// What may be held by all connections together, in bytes. When that is held,
-/// who holds less than others still gets more: at most as much again.
+/// who holds less than the average still gets more: all of them half as much.
 #[derive(Debug)]
 pub(super) struct Budget {
     max: usize,
@@ -47,8 +47,14 @@ impl Account {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Takes so many bytes within so many times what there is.
-    fn take(&self, bytes: usize, times: usize) -> bool {
+    /// What it holds, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Takes so many bytes within so many halves of what there is, and one more
+    /// for who holds little.
+    fn take(&self, bytes: usize, halves: usize) -> bool {
         let own = self.held.fetch_add(bytes, Ordering::Relaxed);
         if own == 0 && bytes > 0 {
             self.all.holders.fetch_add(1, Ordering::Relaxed);
@@ -56,7 +62,8 @@ impl Account {
         let all = self.all.held.fetch_add(bytes, Ordering::Relaxed);
         let (own, all) = (own.saturating_add(bytes), all.saturating_add(bytes));
         let average = self.all.max / self.all.holders.load(Ordering::Relaxed).max(1);
-        let within = self.all.max.saturating_mul(if own <= average { 2 } else { times });
+        let halves = halves + usize::from(own <= average);
+        let within = (self.all.max / 2).saturating_mul(halves);
         let fits = own <= self.max && all <= within;
         if !fits {
             self.give_back(bytes);
@@ -88,12 +95,12 @@ impl Hold {
     /// Holds so many bytes from now on, or as many as before when there are not
     /// that many; says whether there are.
     pub(super) fn set(&mut self, bytes: usize) -> bool {
-        self.set_within(bytes, 1)
+        self.set_within(bytes, 2)
     }
 
-    /// The same of twice as many, where others are about to hold less.
+    /// The same of half as many more, where others are about to hold less.
     pub(super) fn set_for_now(&mut self, bytes: usize) -> bool {
-        self.set_within(bytes, 2)
+        self.set_within(bytes, 3)
     }
 
     /// What is held.
@@ -101,10 +108,10 @@ impl Hold {
         self.bytes
     }
 
-    fn set_within(&mut self, bytes: usize, times: usize) -> bool {
+    fn set_within(&mut self, bytes: usize, halves: usize) -> bool {
         if bytes < self.bytes {
             self.account.give_back(self.bytes - bytes);
-        } else if bytes > self.bytes && !self.account.take(bytes - self.bytes, times) {
+        } else if bytes > self.bytes && !self.account.take(bytes - self.bytes, halves) {
             return false;
         }
         self.bytes = bytes;
@@ -169,13 +176,15 @@ mod tests {
         let mut greedy = Hold::new(&all.account(500));
         assert!(greedy.set(100) && !greedy.set(101));
         let mut small = Vec::new();
-        for holders in [2, 3, 4] {
+        for holders in [2, 3] {
             let mut hold = Hold::new(&all.account(100));
             assert!(!hold.set(100 / holders + 1), "more than the average");
-            assert_eq!(hold.set(100 / holders), holders < 4, "twice as much is the end");
+            assert_eq!(hold.set(100 / holders), holders < 3, "half as much more is the end");
             small.push(hold);
         }
-        assert!(!greedy.set(101) && greedy.set_for_now(117) && !greedy.set_for_now(118));
+        assert!(!greedy.set_for_now(101), "nor for now");
+        small.clear();
+        assert!(!greedy.set(101) && greedy.set_for_now(150) && !greedy.set_for_now(151));
         drop((greedy, small));
         assert_eq!(left(&all), (0, 0));
     }

@@ -63,7 +63,8 @@ fn trace<'a>(service: &CheckService, head: &'a Parts) -> Option<&'a str> {
 
 /// What comes of a question within its time.
 pub(super) async fn in_time(question: impl Future<Output = Option<Bytes>>) -> Option<Bytes> {
-    tokio::time::timeout(READ_TIMEOUT, question).await.ok().flatten()
+    // As soon as it waits, it has room or is denied: it must not be put off.
+    tokio::task::unconstrained(tokio::time::timeout(READ_TIMEOUT, question)).await.ok().flatten()
 }
 
 /// Whether the headers of a call are more than so many bytes: each name and

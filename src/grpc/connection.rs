@@ -40,8 +40,11 @@ const ANSWER_BYTES: usize = 5 * 1024;
 const STUCK_BYTES: usize = 64 * 1024;
 /// The same of a block of headers: as many as there can be of the shortest.
 const BLOCK_BYTES: usize = 512 * 1024;
-/// What all of that may be, of all connections. One may have any of it.
-pub(super) const REST_BYTES: usize = 8 * 1024 * 1024;
+/// What the answers may be of all connections: one may have all of it, which is
+/// as much as there can be of one.
+pub(super) const ANSWERS_BYTES: usize = 6 * 1024 * 1024;
+/// The same of the blocks: eight at a time.
+pub(super) const BLOCKS_BYTES: usize = 8 * BLOCK_BYTES;
 
 /// What every connection serves, and what they may hold together.
 pub(super) struct Services {
@@ -51,8 +54,10 @@ pub(super) struct Services {
     pub(super) limits: Limits,
     /// For questions that have yet to come whole.
     pub(super) questions: Arc<Budget>,
-    /// For what peers do not take or end.
-    pub(super) rest: Arc<Budget>,
+    /// For answers that peers do not take.
+    pub(super) answers: Arc<Budget>,
+    /// For blocks of headers that have no end.
+    pub(super) blocks: Arc<Budget>,
     /// For calls of the others that last.
     pub(super) lasting: Arc<Budget>,
 }
@@ -202,7 +207,9 @@ async fn leaves(age: Duration, stop: CancellationToken, leave: CancellationToken
 struct Load {
     seat: Arc<Seat>,
     questions: Arc<Account>,
-    hold: Hold,
+    lasting: Arc<Account>,
+    answers: Hold,
+    block: Hold,
     /// Answers that may not have been written.
     unsent: usize,
 }
@@ -212,29 +219,33 @@ impl Load {
         Self {
             seat: Arc::clone(seat),
             questions: Arc::clone(&served.questions),
-            hold: Hold::new(&served.services.rest.account(REST_BYTES)),
+            lasting: Arc::clone(&served.lasting),
+            answers: Hold::new(&served.services.answers.account(ANSWERS_BYTES)),
+            block: Hold::new(&served.services.blocks.account(BLOCK_BYTES)),
             unsent: 0,
         }
     }
 
     /// Whether it may hold what it does. Nearly always that is nothing.
     fn fits(&mut self, streams: usize, flow: &Flow) -> bool {
-        let mut bytes = streams.saturating_sub(self.questions.waiting()) * ANSWER_BYTES;
+        let others = self.questions.waiting() + others::lasting(&self.lasting);
+        let mut answers = streams.saturating_sub(others) * ANSWER_BYTES;
         if flow.is_stuck() {
-            bytes += self.unsent * ANSWER_BYTES + STUCK_BYTES;
+            answers += self.unsent * ANSWER_BYTES + STUCK_BYTES;
         } else {
             self.unsent = 0;
         }
-        if flow.is_in_block() {
-            bytes += BLOCK_BYTES;
-        }
-        if bytes == self.hold.bytes() {
+        let block = if flow.is_in_block() { BLOCK_BYTES } else { 0 };
+        if (answers, block) == (self.answers.bytes(), self.block.bytes()) {
             return true;
         }
-        self.seat.holds(bytes > 0);
-        self.hold.set(bytes) || {
-            self.seat.relieve();
-            self.hold.set_for_now(bytes)
-        }
+        self.seat.holds(answers + block > 0);
+        let fits = |hold: &mut Hold, bytes| {
+            hold.set(bytes) || {
+                self.seat.relieve();
+                hold.set_for_now(bytes)
+            }
+        };
+        fits(&mut self.answers, answers) && fits(&mut self.block, block)
     }
 }

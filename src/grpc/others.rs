@@ -16,7 +16,7 @@ use tonic::{Status, body};
 use tower::ServiceExt as _;
 
 use super::{
-    budget::Hold,
+    budget::{Account, Hold},
     call::{self, Answer, Reading},
     connection::Served,
 };
@@ -34,6 +34,11 @@ pub(super) const ALL_BYTES: usize = 32 * CALL_BYTES;
 const ASKING: Duration = Duration::from_secs(30);
 /// The question that is answered at once, and that a gateway's probes ask.
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
+
+/// How many calls hold this.
+pub(super) fn lasting(account: &Account) -> usize {
+    account.bytes() / CALL_BYTES
+}
 
 /// Answers a call. What cannot be read is an error here: nobody's consent.
 pub(super) async fn answer(served: &Served, request: Request<Incoming>) -> Response<Answer> {

@@ -48,8 +48,8 @@ impl Limits {
         // Room for every call of a connection to wait, and for some that are long.
         Self {
             message_bytes,
-            unfinished_bytes: max(4 << 20, message_bytes.saturating_mul(2)),
-            all_unfinished_bytes: max(8 << 20, message_bytes.saturating_mul(4)),
+            unfinished_bytes: max(3 << 20, message_bytes.saturating_mul(2)),
+            all_unfinished_bytes: max(4 << 20, message_bytes.saturating_mul(4)),
             streams: 1024,
             header_list_bytes: 16 * 1024,
             connection_age: Duration::from_secs(300),
@@ -114,7 +114,8 @@ impl Server {
             others: Routes::new(health).add_service(v1).add_service(v1alpha).prepare(),
             limits: self.limits,
             questions: Budget::new(self.limits.all_unfinished_bytes),
-            rest: Budget::new(connection::REST_BYTES),
+            answers: Budget::new(connection::ANSWERS_BYTES),
+            blocks: Budget::new(connection::BLOCKS_BYTES),
             lasting: Budget::new(others::ALL_BYTES),
         });
         let mut incoming = listener.incoming(Arc::clone(&self.places), tls);

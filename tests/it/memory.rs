@@ -166,20 +166,22 @@ const AGAIN: u8 = 0xbe;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_wait_keep_no_headers() {
     let service = Confined::start(&[]);
-    // 450 headers of a byte each; they are within what a call may have.
-    let mut bytes = Vec::new();
-    for nth in 0..1024 {
-        let mut block = block();
-        if nth == 0 {
-            block.extend(DEAR);
+    // Of a byte each; they are within what a call may have.
+    for headers in [450, 200, 60] {
+        let mut bytes = Vec::new();
+        for nth in 0..1024 {
+            let mut block = block();
+            if nth == 0 {
+                block.extend(DEAR);
+            }
+            block.extend(vec![AGAIN; headers]);
+            bytes.extend(call(nth, END_HEADERS, &block));
         }
-        block.extend([AGAIN; 450]);
-        bytes.extend(call(nth, END_HEADERS, &block));
+        let waiting = gateways(service.check, 32, &[], &bytes).await;
+        gateways_are_served(service.check).await;
+        service.rests().await;
+        drop(waiting);
     }
-    let waiting = gateways(service.check, 32, &[], &bytes).await;
-    gateways_are_served(service.check).await;
-    service.rests().await;
-    drop(waiting);
     service.is_within_its_limit();
 }
 
@@ -222,9 +224,9 @@ async fn answers_that_nobody_takes_have_an_end() {
     let service = Confined::start(&[]);
     let bytes = questions();
     // One kind has no window; the other has one, and does not read.
-    let closed = gateways(service.check, 100, &no_window(), &bytes).await;
+    let closed = gateways(service.check, 30, &no_window(), &bytes).await;
     gateways_are_served(service.check).await;
-    let unread = gateways(service.check, 200, &[], &bytes).await;
+    let unread = gateways(service.check, 30, &[], &bytes).await;
     gateways_are_served(service.check).await;
     service.rests().await;
     drop((closed, unread));
@@ -317,7 +319,7 @@ fn over_tls() -> (Confined, rustls::ClientConfig) {
     let file = |name: &str, text: &str| {
         let path = room.path().join(name);
         std::fs::write(&path, text).unwrap();
-        format!("\"{}\"", path.display())
+        format!("{:?}", path.display().to_string())
     };
     let (chain, key) = (file("tls.crt", &own.certificate), file("tls.key", &own.key));
     let http = format!("{{ cert_file = {chain}, key_file = {key} }}");
@@ -459,7 +461,7 @@ async fn row(
     }
     println!("{name}: {took:.1?} MiB");
     // As it is built for tests it takes more, and no two runs take the same.
-    let room = if release().exists() { 1.2 } else { 2.0 };
+    let room = if release().exists() { 1.2 } else { 3.0 };
     assert!(took.iter().zip(&said).all(|(took, said)| *took < said * room), "{name} {took:?}");
     service.is_within_its_limit();
 }
