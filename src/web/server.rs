@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,6 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use axum::{Router, body::Body, response::Response};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::Request;
 use hyper::{
     body::{Body as _, Incoming},
@@ -169,12 +170,7 @@ impl HttpServer {
             let (wire, leave) = tls.accept(Seated::new(stream, place.seat()));
             connections.spawn(async move {
                 let seat = Arc::clone(place.seat());
-                tokio::select! {
-                    biased;
-                    // It is another's: there is nothing to finish here.
-                    () = seat.lost() => {}
-                    () = connection(wire, peer, answers, Arc::clone(&seat), [stop, leave]) => {}
-                }
+                connection(wire, peer, answers, seat, [stop, leave]).await;
                 drop(place);
             });
         }
@@ -204,6 +200,20 @@ fn is_short(request: &Request<Incoming>) -> bool {
     request.body().size_hint().upper().is_some_and(|bytes| bytes <= SHORT_BODY_BYTES)
 }
 
+/// What happens to a connection, beside its requests.
+enum Event {
+    /// Its place is another's: there is nothing to finish.
+    Lost,
+    /// It finishes what is in flight.
+    Leave,
+    /// It is time to look at it.
+    Look,
+}
+
+/// Those that are to come. Each is polled when it has something to say, and not
+/// whenever something is read.
+type Events = FuturesUnordered<Pin<Box<dyn Future<Output = Event> + Send>>>;
+
 /// Serves a connection. At its age, when the service stops, and when no whole
 /// head has come for a while, it finishes what is in flight and says that it is
 /// the last; a client that never reads its answers keeps its place no longer
@@ -216,14 +226,36 @@ async fn connection(
     [stop, leave]: [CancellationToken; 2],
 ) {
     let shaken = poll_fn(|task| stream.poll_ready(task));
-    let Ok(Ok(())) = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken).await else { return };
+    tokio::select! {
+        biased;
+        () = seat.lost() => return,
+        shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken) => {
+            let Ok(Ok(())) = shaken else { return };
+        }
+    }
+    let mut events = Events::new();
+    let (place, own) = (Arc::clone(&seat), Arc::clone(&seat));
+    events.push(Box::pin(async move {
+        place.lost().await;
+        Event::Lost
+    }));
+    events.push(Box::pin(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = leave.cancelled() => {}
+        }
+        Event::Leave
+    }));
+    events.push(Box::pin(look()));
     let requests = Arc::new(Requests::default());
     let counted = Arc::clone(&requests);
     let service = hyper::service::service_fn(move |request| {
         counted.begun.fetch_add(1, Ordering::Relaxed);
-        seat.asks();
         let at_once = answers.at_once(&request, Peer(peer));
         let may_come = at_once.is_some() || is_short(&request) || seat.is_long().is_ok();
+        if at_once.is_none() {
+            seat.asks();
+        }
         let router = (at_once.is_none() && may_come).then(|| answers.router());
         let (counted, seat) = (Arc::clone(&counted), Arc::clone(&seat));
         async move {
@@ -242,16 +274,17 @@ async fn connection(
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let mut watch = tokio::time::interval(HEAD_TIMEOUT);
-    watch.tick().await;
     let (born, mut before) = (Instant::now(), None);
     loop {
         tokio::select! {
+            biased;
             // A client that goes away is no news.
             _ = connection.as_mut() => return,
-            _ = watch.tick() => {}
-            () = stop.cancelled() => break,
-            () = leave.cancelled() => break,
+            event = events.next() => match event {
+                Some(Event::Look) => events.push(Box::pin(look())),
+                Some(Event::Leave) => break,
+                Some(Event::Lost) | None => return,
+            },
         }
         let idle = requests.when_idle();
         if (idle.is_some() && idle == before) || born.elapsed() >= MAX_CONNECTION_AGE {
@@ -261,9 +294,21 @@ async fn connection(
     }
     connection.as_mut().graceful_shutdown();
     let closing = Instant::now();
-    while tokio::time::timeout(LAST_MOMENT, connection.as_mut()).await.is_err() {
-        if requests.when_idle().is_some() || closing.elapsed() >= LAST_ANSWER {
-            return;
+    let finish = async {
+        while tokio::time::timeout(LAST_MOMENT, connection.as_mut()).await.is_err() {
+            if requests.when_idle().is_some() || closing.elapsed() >= LAST_ANSWER {
+                return;
+            }
         }
+    };
+    tokio::select! {
+        () = finish => {}
+        () = own.lost() => {}
     }
+}
+
+/// Ends when it is time to look at a connection again.
+async fn look() -> Event {
+    tokio::time::sleep(HEAD_TIMEOUT).await;
+    Event::Look
 }
