@@ -129,7 +129,7 @@ fn no_right_configuration_is_told_of_anything() {
     for (version, mode) in versions.into_iter().chain([(NEWEST, Mode::RouteHttp)]) {
         let stack = Stack::waiting_at("/api/healthcheck", version, mode, &[]);
         let good = token(&json!({}));
-        let path = format!("/api/agents/1/react?access-token={good}");
+        let path = format!("{}?access-token={good}", stack.new_agent("echo"));
         // No WebSocket, but a token in the query; and whatever a client may send.
         for headers in [
             &[][..],
@@ -140,7 +140,8 @@ fn no_right_configuration_is_told_of_anything() {
         ] {
             assert_eq!(stack.send("GET", &path, headers).status, 401, "{mode:?} {headers:?}");
         }
-        assert_eq!(stack.send("GET", &path, &WEBSOCKET).status, 101, "{mode:?}");
+        let answer = stack.send("GET", &path, &WEBSOCKET);
+        assert_eq!(answer.status, 101, "{mode:?}: {answer:?}");
         let log = log(&stack);
         assert!(!log.contains("WARN"), "{mode:?}: {log}");
     }
