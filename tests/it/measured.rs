@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::{
     grpc::question,
     replica::{OPEN, PASSWORD, Replica, answer, everybody},
+    replicas::until,
     support::{portcullis_of, root},
 };
 
@@ -137,6 +138,13 @@ async fn no_name_is_told_by_the_time_of_its_hash_also_after_a_reload() {
     let before = takes_the_same(&replica).await;
     replica.write_users(&with(64 * 1024));
     replica.says("the configuration was reloaded");
+    // Until the new hash is noted, nobody is signed in by it.
+    let body = json!({ "username": "costly", "password": PASSWORD });
+    until("a sign-in by the new hash", async || {
+        let asked = replica.post("/v3/login", &body).send().await.unwrap();
+        asked.status().as_u16() == 200
+    })
+    .await;
     let after = takes_the_same(&replica).await;
     assert!(
         after > before + before / 4,

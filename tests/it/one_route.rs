@@ -66,7 +66,7 @@ fn ext_authz(mode: Mode) -> String {
         let retries = number("numRetries", "2");
         format!(
             "retry_policy: {{ num_retries: {retries}, retry_on: \"{triggers}\", \
-             retry_back_off: {{ base_interval: 0.005s, max_interval: 0.02s }} }}"
+             retry_back_off: {{ base_interval: 0.005s, max_interval: 0.12s }} }}"
         )
     });
     let service = if mode == Mode::RouteGrpc {

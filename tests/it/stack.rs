@@ -218,6 +218,7 @@ pub(crate) fn envoy(mode: Mode) -> String {
         config = replace(&config, "failure_mode_allow: false", "failure_mode_allow: true");
         // A machine that is busy is no error.
         config = replace(&config, "timeout: 0.25s", "timeout: 20s");
+        config = replace(&config, "max_interval: 0.12s", "max_interval: 10s");
         let metadata: String = (0..3)
             .map(|n| format!("{{ key: x-long-{n}, value: {:?} }}, ", "x".repeat(15_000)))
             .collect();
