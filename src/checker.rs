@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     authz::{CheckInput, Decision, Engine, Reason},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     decision_log::{DecisionLog, Entry},
     hints::Hints,
     metrics::{Checks, RuleCounters},
@@ -81,6 +81,12 @@ impl Checker {
     #[must_use]
     pub fn engine(&self) -> Arc<Engine> {
         Arc::clone(&self.snapshot.load().engine)
+    }
+
+    /// The time by which it decides.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Puts another configuration in the place of the one that decides.

@@ -75,6 +75,7 @@ impl DecisionLog {
             host = text(|input| host(input.host)),
             path = text(|input| path(input.path)),
             client = (!context.client.is_empty()).then(|| shorten(context.client)),
+            iss = claims.and_then(|claims| claims.issued_by.as_deref()),
             user_id = claims.map(|claims| claims.user_id.as_str()),
             role = decision.principal.as_ref().map(|principal| principal.role),
             micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

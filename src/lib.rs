@@ -23,13 +23,14 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`authz`] | paths, rules, credentials, identity headers, the decision |
-//! | [`token`] | keys, claims, verification, minting, the list of the revoked |
+//! | [`token`] | keys, claims, verification for every issuer, minting, the list of the revoked |
 //! | [`clock`] | time as a value |
 //! | [`checker`] | a decision in its setting: snapshot, clock, log |
 //! | [`grpc`] | protobuf to [`authz`] and back; the listener |
 //! | [`guard`] | the same checks as a tower layer, for upstreams |
 //! | [`store`] | what replicas share: one-time values, counters, revocations |
 //! | [`revocations`] | keeps the list of the revoked as whole as the store is |
+//! | [`issuers`] | other issuers over the network: discovery, and their keys, kept up to date |
 //! | [`login`] | accounts, passwords, limits on guessing, one-time codes |
 //! | [`sso`] | OpenID Connect: the two halves of a single sign-on, and who that is here |
 //! | [`web`] | the HTTP listeners: sign-in, sessions and their pages; probes and metrics |
@@ -41,7 +42,7 @@
 //! | [`tls`], [`transport`], [`lifecycle`], [`error_body`] | certificates of the listeners, names of who asks, signals, errors to clients |
 //!
 //! Dependencies run one way: `token`, `clock` <- `authz` <- `metrics` <- `checker` <-
-//! `grpc`, `guard`, and beside them `store` <- `login` <- `sso`, and
+//! `grpc`, `guard`, and beside them `store` <- `login`, `issuers` <- `sso`, and
 //! `revocations` <- `web`; below both listeners `places` <- `tls`;
 //! then `app` and the command line, which alone read [`config::Config`].
 
@@ -55,6 +56,7 @@ pub mod error_body;
 pub mod grpc;
 pub mod guard;
 mod hints;
+pub mod issuers;
 pub mod lifecycle;
 pub mod login;
 pub mod metrics;

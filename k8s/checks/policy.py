@@ -24,7 +24,8 @@ DECIDING = [
 SIGN_IN = [
     *("/sso/login", "/sso/callback", "/sso/key/generate", "/session", "/session/logout"),
     *("/v2/login", "/v3/login", "/v3/login/exchange", "/ui", "/ui/login/", "/ui/assets/x.js"),
-    *("/.well-known/portcullis", "/.well-known/litellm-ui-config", "/litellm/.well-known/litellm-ui-config"),
+    *("/.well-known/portcullis", "/.well-known/jwks.json"),
+    *("/.well-known/litellm-ui-config", "/litellm/.well-known/litellm-ui-config"),
 ]
 
 

@@ -20,7 +20,7 @@ use self::{
     reload::{Fixed, Reloader, Reloads},
 };
 pub use self::{
-    parts::{engine, store},
+    parts::{engine, engine_with, store},
     reload::Loader,
 };
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     clock::Clock,
     config::{Config, SeenFile},
     grpc::{Limits as GrpcLimits, Listener, Server},
+    issuers::KeyWatch,
     login::{AccountsWatch, Hasher},
     metrics::Metrics,
     places::House,
@@ -111,9 +112,13 @@ impl App {
                  revoked are let through"
             );
         }
+        let store = Arc::new(store);
+        let (time, counts) = (Arc::clone(&clock), Arc::clone(&metrics));
+        let watch = Arc::new(KeyWatch::new(Arc::clone(&store), time, counts));
         let lasting = Lasting {
             clock,
-            store: Arc::new(store),
+            store,
+            watch,
             list,
             metrics,
             accounts: Arc::default(),
@@ -205,7 +210,7 @@ impl App {
     /// Starts all parts; each ends by `close`.
     fn start(self, close: &CancellationToken) -> JoinSet<Result<(), String>> {
         let Self { server, check, http, internal, in_force, reloads, fixed, files, .. } = self;
-        let Lasting { clock, store, list, accounts, .. } = &in_force.lasting;
+        let Lasting { clock, store, list, accounts, watch: keys, .. } = &in_force.lasting;
         let mut parts: JoinSet<Result<(), String>> = JoinSet::new();
         tracing::info!(listener = "check", address = %check, "listening");
         let (token, tls) = (close.clone(), Arc::clone(&in_force.check_tls));
@@ -239,6 +244,7 @@ impl App {
         run(Box::pin(tell_concerns(Arc::clone(store), close.clone())));
         run(Box::pin(follower.run(close.clone())));
         run(Box::pin(watch.run(close.clone())));
+        run(Box::pin(Arc::clone(keys).run(close.clone())));
         if let Some(reloads) = reloads {
             let reloader = Reloader::new(reloads, Arc::clone(&in_force), fixed, files);
             run(Box::pin(reloader.run(close.clone())));

@@ -1,7 +1,10 @@
 //! From a configuration to the parts of a running service: what is made once,
 //! and what each configuration makes anew.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -12,14 +15,15 @@ use crate::{
     authz::{CredentialSettings, Engine, Origin},
     checker::Checker,
     clock::Clock,
-    config::{Config, LifecycleConfig, StoreConfig},
+    config::{Config, IssuerConfig, KeysFrom, LifecycleConfig, StoreConfig},
     decision_log::DecisionLog,
+    issuers::{Followed, KeySource, KeyWatch},
     login::{Accounts, Codes, Hasher, Limits, Login},
     metrics::Metrics,
     sso::{ReturnRules, Sso},
     store::{Store, StoreError},
     tls::{Tls, TlsSwitch},
-    token::{RevocationList, Verifier},
+    token::{Issuer, IssuerKeys, RevocationList, Verifier, VerifierSettings},
     traces::Traces,
     web::{Hints, Internal, SigningIn, Site, SiteSettings, SiteShared, TrustedProxies, router},
 };
@@ -29,10 +33,29 @@ const DAY: i64 = 24 * 60 * 60;
 /// How near the end of a certificate is told of, in seconds.
 const SOON: i64 = 7 * DAY;
 
-/// The engine that a configuration describes, over this list of revocations.
+/// The engine that a configuration describes, over this list of revocations. The
+/// keys of issuers that are to be fetched are yet to come.
 #[must_use]
 pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
-    let Config { check, http, login, tokens, keys, identity, policy, .. } = config;
+    engine_with(config, revoked, &|_| Arc::new(IssuerKeys::awaited(|| {})))
+}
+
+/// The same, with keys that somebody fetches.
+#[must_use]
+pub fn engine_with(
+    config: Config,
+    revoked: Arc<RevocationList>,
+    fetched: &dyn Fn(&KeySource) -> Arc<IssuerKeys>,
+) -> Engine {
+    let Config { check, http, login, tokens, keys, issuers, identity, policy, .. } = config;
+    let issuers = issuers.into_iter().map(|IssuerConfig { settings, keys }| {
+        let keys = match keys {
+            KeysFrom::Here(keys) => keys,
+            KeysFrom::Network(source) => fetched(&source),
+        };
+        Issuer { settings, keys }
+    });
+    let upstream_issuer = http.public_url.as_str().trim_end_matches('/').to_owned();
     let own_pages = Origin::parse(http.public_url.as_str());
     let control_plane = login.control_plane.and_then(|url| Origin::parse(url.as_str()));
     let is_https = http.public_url.scheme() == "https";
@@ -46,7 +69,9 @@ pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
     Engine {
         policy,
         verifier: Verifier::new(keys, tokens.settings, identity.roles, revoked)
-            .refusing(tokens.revoked),
+            .refusing(tokens.revoked)
+            .trusting(issuers.collect())
+            .known_upstream_as(upstream_issuer),
         credentials: CredentialSettings {
             query_parameter: tokens.query_parameter,
             query_on: tokens.query_on,
@@ -62,6 +87,17 @@ pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
     }
 }
 
+/// For how long a user's cut-off counts: as long as a token of any issuer could be
+/// accepted that was issued in its second.
+fn cut_offs_count_for(config: &Config) -> Duration {
+    let own = &config.tokens.settings;
+    let of = |issuer: &IssuerConfig| {
+        let max_lifetime = issuer.settings.max_lifetime;
+        VerifierSettings { max_lifetime, ..own.clone() }.cut_offs_count_for()
+    };
+    config.issuers.iter().map(of).fold(own.cut_offs_count_for(), Duration::max)
+}
+
 /// The store that a configuration names.
 ///
 /// # Errors
@@ -69,7 +105,7 @@ pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
 /// [`StoreError::Failed`] for an address that is none.
 pub fn store(config: &Config, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
     let StoreConfig { target, prefix, timeout, .. } = &config.store;
-    let kept = config.tokens.settings.cut_offs_count_for();
+    let kept = cut_offs_count_for(config);
     match target {
         None => Ok(Store::memory(clock, kept)),
         Some(target) => Store::redis(target, prefix, *timeout, kept),
@@ -85,11 +121,14 @@ pub(super) struct Lasting {
     pub(super) metrics: Arc<Metrics>,
     pub(super) accounts: Arc<ArcSwap<Accounts>>,
     pub(super) hasher: Hasher,
+    pub(super) watch: Arc<KeyWatch>,
 }
 
 /// All that one configuration makes: ready to be put in force at once.
 pub(super) struct Generation {
     engine: Arc<Engine>,
+    /// The issuers whose keys it needs.
+    followed: Vec<Arc<Followed>>,
     log: DecisionLog,
     router: Router,
     accounts: Arc<Accounts>,
@@ -143,15 +182,23 @@ impl Generation {
             metrics: Arc::clone(metrics),
         };
         let log = DecisionLog::new(config.telemetry.allowed_decisions);
-        let cut_offs_count_for = config.tokens.settings.cut_offs_count_for();
+        let cut_offs_count_for = cut_offs_count_for(&config);
         let (peers, lifecycle) = (config.internal.peers.clone(), config.lifecycle);
         let proxies = config.http.trusted_proxies.clone();
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
-        let engine = Arc::new(engine(config, Arc::clone(list)));
+        let followed = Mutex::new(Vec::new());
+        let engine = engine_with(config, Arc::clone(list), &|source| {
+            let one = lasting.watch.of(source);
+            let keys = Arc::clone(&one.keys);
+            followed.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+            keys
+        });
+        let (engine, followed) = (Arc::new(engine), followed.into_inner().unwrap_or_default());
         let signing_in = SigningIn { login, codes, sso, returns };
         let site = Site::new(settings, Arc::clone(&engine), &shared, signing_in);
         Ok(Self {
             engine,
+            followed,
             log,
             router: router(Arc::new(site)),
             accounts,
@@ -204,6 +251,7 @@ impl InForce {
             lasting,
         };
         in_force.lasting.accounts.store(first.accounts);
+        in_force.lasting.watch.follow(first.followed);
         in_force.set_tls(first.check_tls.as_ref(), first.http_tls.as_ref());
         in_force
     }
@@ -211,12 +259,13 @@ impl InForce {
     /// A later one. Whatever is in flight ends by the one that it began with;
     /// nothing that begins sees a mixture within an answer.
     pub(super) fn put(&self, next: Generation) {
-        let Lasting { store, accounts, .. } = &self.lasting;
+        let Lasting { store, accounts, watch, .. } = &self.lasting;
         // Before a token that lives longer is let in.
         store.keep_cut_offs(next.cut_offs_count_for);
         self.internal.peers.store(Arc::new(next.peers));
         self.proxies.store(Arc::new(next.proxies));
         accounts.store(next.accounts);
+        watch.follow(next.followed);
         self.checker.replace(next.engine, next.log);
         self.router.store(Arc::new(next.router));
         self.lifecycle.store(Arc::new(next.lifecycle));

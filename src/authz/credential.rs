@@ -1,6 +1,6 @@
 //! Where a request carries its token.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     cookie,
@@ -25,7 +25,7 @@ pub enum QueryOn {
 }
 
 /// How the credential goes on to the upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forward {
     /// As it came.
     AsIs,
@@ -33,6 +33,8 @@ pub enum Forward {
     AuthorizationHeader,
     /// Not at all.
     None,
+    /// Not at all; in its place a token of this service for this audience.
+    Minted(Arc<str>),
 }
 
 /// Where a token is looked for, and what becomes of it.
@@ -60,9 +62,15 @@ impl CredentialSettings {
     /// [`Reason::NoCredential`], [`Reason::AmbiguousCredential`],
     /// [`Reason::CredentialTooLarge`], [`Reason::CrossSiteCookie`], or
     /// [`Refusal::Malformed`] for one that is no text.
-    pub(super) fn find<'a>(&self, input: &CheckInput<'a>) -> Result<Cow<'a, str>, Reason> {
+    ///
+    /// `forward` is what becomes of it.
+    pub(super) fn find<'a>(
+        &self,
+        input: &CheckInput<'a>,
+        forward: &Forward,
+    ) -> Result<Cow<'a, str>, Reason> {
         let header = bearer(input)?;
-        let query = self.in_query(input)?;
+        let query = self.in_query(input, forward)?;
         let explicit = match (header, query) {
             (Some(header), Some(query)) if header != query => {
                 return Err(Reason::AmbiguousCredential);
@@ -100,7 +108,11 @@ impl CredentialSettings {
                 .any(|pair| self.is_parameter(pair.split_once('=').map_or(pair, |(name, _)| name)))
     }
 
-    fn in_query<'a>(&self, input: &CheckInput<'a>) -> Result<Option<Cow<'a, [u8]>>, Reason> {
+    fn in_query<'a>(
+        &self,
+        input: &CheckInput<'a>,
+        forward: &Forward,
+    ) -> Result<Option<Cow<'a, [u8]>>, Reason> {
         let (_, Some(query)) = input.path_and_query() else { return Ok(None) };
         let mut found = None;
         for (name, value) in query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
@@ -109,7 +121,7 @@ impl CredentialSettings {
                 continue;
             }
             // Where the parameter is to be taken out, it has one spelling.
-            if name != self.query_parameter && self.forward != Forward::AsIs {
+            if name != self.query_parameter && *forward != Forward::AsIs {
                 return Err(Reason::AmbiguousCredential);
             }
             let expected = match self.query_on {

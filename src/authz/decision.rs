@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use super::{identity::IdentityHeaders, reason::Reason, rule::Rule};
 use crate::{
     error_body::{ErrorBody, ErrorKind},
-    token::Claims,
+    token::{Claims, Refusal},
 };
 
 /// The answer to a [`CheckInput`](super::CheckInput).
@@ -139,7 +139,7 @@ impl Denial {
     fn challenge(&self) -> Option<&'static str> {
         match self.reason {
             Reason::NoCredential => Some(r#"Bearer realm="portcullis""#),
-            Reason::Token(_) => Some(
+            Reason::Token(refusal) if refusal != Refusal::IssuerUnavailable => Some(
                 r#"Bearer realm="portcullis", error="invalid_token", error_description="The access token is malformed, expired, revoked or not valid here""#,
             ),
             _ => None,
@@ -169,6 +169,9 @@ impl Denial {
                 (ErrorKind::InvalidRequestError, "The credential is too long", None)
             }
             Reason::NoCredential => (ErrorKind::AuthError, "Authentication is required", None),
+            Reason::NotReady | Reason::Token(Refusal::IssuerUnavailable) => {
+                (ErrorKind::UnavailableError, "Authorization is not available yet", None)
+            }
             Reason::Token(_) => (ErrorKind::AuthError, "Invalid or expired token", None),
             Reason::NoRule
             | Reason::RuleDenies
@@ -176,9 +179,6 @@ impl Denial {
             | Reason::CrossSiteCookie
             | Reason::Role
             | Reason::NoHttpAttributes => (ErrorKind::AuthError, "Access denied", None),
-            Reason::NotReady => {
-                (ErrorKind::UnavailableError, "Authorization is not available yet", None)
-            }
             Reason::Internal => (ErrorKind::InternalError, "Authorization failed", None),
         };
         ErrorBody { message, kind, param, code: self.status() }.to_json()

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    token::{Claims, Verifier},
+    token::{Claims, Verified, Verifier},
 };
 
 /// All that a decision depends on, but for the request and the time.
@@ -38,10 +38,10 @@ pub struct Engine {
     pub sign_in: Option<SignIn>,
 }
 
-/// A good token: its claims, and itself.
+/// A good token: what it says, and itself.
 pub struct Identified<'a> {
-    /// Its claims.
-    pub claims: Arc<Claims>,
+    /// What it says.
+    pub verified: Arc<Verified>,
     /// The token, for forwarding or revoking it.
     pub token: std::borrow::Cow<'a, str>,
 }
@@ -49,7 +49,15 @@ pub struct Identified<'a> {
 /// Without the token.
 impl std::fmt::Debug for Identified<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identified").field("claims", &self.claims).finish_non_exhaustive()
+        f.debug_struct("Identified").field("claims", self.claims()).finish_non_exhaustive()
+    }
+}
+
+impl Identified<'_> {
+    /// Its claims.
+    #[must_use]
+    pub fn claims(&self) -> &Arc<Claims> {
+        &self.verified.claims
     }
 }
 
@@ -106,8 +114,13 @@ impl Engine {
         now: Timestamp,
     ) -> Decision<'a> {
         let needs_identity = matches!(found, Found::Rule(rule) if rule.access != Access::Deny);
-        let identity =
-            (needs_identity || self.policy.has_shadows()).then(|| self.identify(input, now));
+        let forward = match found {
+            Found::Rule(rule) | Found::Preflight(rule) => rule.forward.as_ref(),
+            Found::Nothing | Found::NoMethod => None,
+        };
+        let forward = forward.unwrap_or(&self.credentials.forward);
+        let identity = (needs_identity || self.policy.has_shadows())
+            .then(|| self.identify(input, forward, now));
 
         let (rule, denied) = match found {
             Found::Nothing => (None, Some(Reason::NoRule)),
@@ -126,11 +139,14 @@ impl Engine {
         let identity = identity.and_then(Result::ok).filter(|_| needs_identity && !is_preflight);
         let verdict = match denied {
             Some(reason) => Verdict::Deny(self.denial(reason, input)),
-            None => Verdict::Allow(self.grant(input, identity.as_ref())),
+            None => match self.grant(input, identity.as_ref(), forward, now) {
+                Ok(grant) => Verdict::Allow(grant),
+                Err(reason) => Verdict::Deny(self.denial(reason, input)),
+            },
         };
-        let principal = identity.map(|Identified { claims, .. }| Principal {
-            role: self.verifier.roles().name(claims.role),
-            claims,
+        let principal = identity.map(|identified| {
+            let claims = Arc::clone(identified.claims());
+            Principal { role: self.verifier.roles().name(claims.role), claims }
         });
         Decision { rule, principal, shadow, verdict }
     }
@@ -148,25 +164,27 @@ impl Engine {
         if !self.verifier.revocations().is_loaded() {
             return Err(Denial { reason: Reason::NotReady, location: None });
         }
-        self.identify(input, now).map_err(|reason| Denial { reason, location: None })
+        self.identify(input, &self.credentials.forward, now)
+            .map_err(|reason| Denial { reason, location: None })
     }
 
     /// Who the request is from.
     fn identify<'a>(
         &self,
         input: &CheckInput<'a>,
+        forward: &Forward,
         now: Timestamp,
     ) -> Result<Identified<'a>, Reason> {
-        let token = self.credentials.find(input)?;
-        let claims = self.verifier.verify(&token, now).map_err(Reason::Token)?;
-        Ok(Identified { claims, token })
+        let token = self.credentials.find(input, forward)?;
+        let verified = self.verifier.verify(&token, now).map_err(Reason::Token)?;
+        Ok(Identified { verified, token })
     }
 
     /// Whether the token of a request was signed by one of the keys in lower
     /// case: what to tell an operator of a bad signature.
     #[must_use]
     pub fn is_signed_in_lower_case(&self, input: &CheckInput<'_>) -> bool {
-        let token = self.credentials.find(input);
+        let token = self.credentials.find(input, &self.credentials.forward);
         token.is_ok_and(|token| self.verifier.is_signed_in_lower_case(&token))
     }
 
@@ -178,18 +196,32 @@ impl Engine {
     }
 
     /// What becomes of the request.
-    fn grant<'a>(&'a self, input: &CheckInput<'a>, identity: Option<&Identified<'_>>) -> Grant<'a> {
-        let mut set = identity.map_or_else(Vec::new, |Identified { claims, .. }| {
+    fn grant<'a>(
+        &'a self,
+        input: &CheckInput<'a>,
+        identity: Option<&Identified<'_>>,
+        forward: &Forward,
+        now: Timestamp,
+    ) -> Result<Grant<'a>, Reason> {
+        let mut set = identity.map_or_else(Vec::new, |identified| {
+            let claims = identified.claims();
             self.identity.of(claims, self.verifier.roles().name(claims.role))
         });
         let mut also = Vec::new();
         let mut remove_query = Vec::new();
-        if self.credentials.forward != Forward::AsIs {
+        if *forward != Forward::AsIs {
             also.push("authorization");
-            let bearer =
-                identity.filter(|_| self.credentials.forward == Forward::AuthorizationHeader);
-            if let Some(Identified { token, .. }) = bearer {
-                set.push(("authorization", format!("Bearer {token}")));
+            match (forward, identity) {
+                (Forward::AuthorizationHeader, Some(Identified { token, .. })) => {
+                    set.push(("authorization", format!("Bearer {token}")));
+                }
+                (Forward::Minted(audience), Some(Identified { verified, .. })) => {
+                    // Never without: the upstream takes the token's word alone.
+                    let minted = self.verifier.minted(verified, audience, now);
+                    let bearer = minted.map_err(|_| Reason::Internal)?;
+                    set.push(("authorization", bearer.as_ref().to_owned()));
+                }
+                _ => {}
             }
             match self.cookies_without_ours(input) {
                 None => {}
@@ -199,7 +231,7 @@ impl Engine {
             remove_query = self.parameters_to_remove(input);
         }
         let remove = self.identity.to_remove(&input.headers, &also, &set);
-        Grant { set, remove, identity: Some(&self.identity.headers), remove_query }
+        Ok(Grant { set, remove, identity: Some(&self.identity.headers), remove_query })
     }
 
     /// The cookies but for the token's; `None` when that is not among them.
@@ -238,7 +270,7 @@ fn refusal(access: Access, identity: Option<&Result<Identified<'_>, Reason>>) ->
         (_, None) => Some(Reason::NoCredential),
         (_, Some(Err(reason))) => Some(*reason),
         (access, Some(Ok(identified))) => {
-            (!access.admits(identified.claims.role)).then_some(Reason::Role)
+            (!access.admits(identified.claims().role)).then_some(Reason::Role)
         }
     }
 }

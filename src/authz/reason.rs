@@ -43,7 +43,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::BadHost,
         Self::BadPath,
         Self::BadMethod,
@@ -57,6 +57,8 @@ impl Reason {
         Self::CrossSiteCookie,
         Self::Token(Refusal::Malformed),
         Self::Token(Refusal::BadAlgorithm),
+        Self::Token(Refusal::UnknownIssuer),
+        Self::Token(Refusal::IssuerUnavailable),
         Self::Token(Refusal::UnknownKey),
         Self::Token(Refusal::BadSignature),
         Self::Token(Refusal::MissingClaim),
@@ -90,6 +92,8 @@ impl Reason {
             Self::CrossSiteCookie => "cross_site_cookie",
             Self::Token(Refusal::Malformed) => "malformed_token",
             Self::Token(Refusal::BadAlgorithm) => "bad_algorithm",
+            Self::Token(Refusal::UnknownIssuer) => "unknown_issuer",
+            Self::Token(Refusal::IssuerUnavailable) => "issuer_unavailable",
             Self::Token(Refusal::UnknownKey) => "unknown_key",
             Self::Token(Refusal::BadSignature) => "bad_signature",
             Self::Token(Refusal::MissingClaim) => "missing_claim",
@@ -117,6 +121,7 @@ impl Reason {
             | Self::BadHeader(_)
             | Self::AmbiguousCredential
             | Self::CredentialTooLarge => 400,
+            Self::NotReady | Self::Token(Refusal::IssuerUnavailable) => 503,
             Self::NoCredential | Self::Token(_) => 401,
             Self::NoRule
             | Self::RuleDenies
@@ -124,7 +129,6 @@ impl Reason {
             | Self::CrossSiteCookie
             | Self::Role
             | Self::NoHttpAttributes => 403,
-            Self::NotReady => 503,
             Self::Internal => 500,
         }
     }

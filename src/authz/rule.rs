@@ -1,6 +1,9 @@
 //! A rule: which requests it is for, and who may make them.
 
-use super::pattern::{HostPattern, PathPattern};
+use super::{
+    credential::Forward,
+    pattern::{HostPattern, PathPattern},
+};
 use crate::token::{Role, RoleSet};
 
 /// Who may make a request.
@@ -43,6 +46,8 @@ pub struct Rule {
     pub access: Access,
     /// Whether CORS preflights of a method that it covers pass.
     pub preflight: bool,
+    /// How the credential goes on, where that is not the same as everywhere.
+    pub forward: Option<Forward>,
     /// Never decides: what it would have decided is told.
     pub shadow: bool,
     /// Its place among the rules that decide; the policy sets it.

@@ -39,17 +39,31 @@ fn about_token(refusal: Refusal) -> &'static str {
         Refusal::Malformed => {
             "send a whole JWT in compact form; `portcullis token inspect` tells more"
         }
-        Refusal::BadAlgorithm => "sign tokens with HS256",
-        Refusal::UnknownKey => "add the key of this `kid` to tokens.keys",
-        Refusal::BadSignature => "sign tokens with a key of tokens.keys",
+        Refusal::BadAlgorithm => {
+            "sign tokens with an algorithm of the issuer's algorithms, which its key is for; own tokens, with that of a key of tokens.keys"
+        }
+        Refusal::UnknownIssuer => {
+            "add the token's `iss` to [[issuers]], to the letter, or set tokens.issuer"
+        }
+        Refusal::IssuerUnavailable => {
+            "see why the issuer's keys cannot be fetched: `portcullis check-config --online` tells"
+        }
+        Refusal::UnknownKey => {
+            "add the key of this `kid` to tokens.keys; an issuer's keys are being fetched again, so try once more"
+        }
+        Refusal::BadSignature => "sign tokens with a key of the issuer, or of tokens.keys",
         Refusal::MissingClaim => {
-            "put exp, sub, userId and role into the token, or say in tokens.claims what yours are named"
+            "put exp, sub, userId and role into the token, or say in tokens.claims, or the issuer's claims, what yours are named"
         }
         Refusal::BadClaim => "see the claims' types, and that the role is one of identity.roles",
         Refusal::Expired | Refusal::Revoked => "sign in again",
         Refusal::NotYetValid => "set the clocks right, or raise tokens.leeway",
-        Refusal::LivesTooLong => "issue shorter tokens, or raise tokens.max_lifetime",
+        Refusal::LivesTooLong => {
+            "issue shorter tokens, or raise tokens.max_lifetime, or the issuer's"
+        }
         Refusal::BadIssuer => "send a token whose `iss` is tokens.issuer",
-        Refusal::BadAudience => "send a token whose `aud` names tokens.audience, or set that",
+        Refusal::BadAudience => {
+            "send a token whose `aud` names tokens.audience or one of its issuer's audience, or set that"
+        }
     }
 }

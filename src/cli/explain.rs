@@ -1,16 +1,19 @@
 //! `explain`.
 
-use std::{fmt::Write as _, process::ExitCode, sync::Arc};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use portcullis::{
-    app,
-    authz::{CheckInput, Decision, Engine, Header, Headers, NormalPath, Reason, Verdict},
+    authz::{CheckInput, Decision, Engine, Forward, Header, Headers, NormalPath, Reason, Verdict},
     clock::{Clock as _, SystemClock},
-    token::RevocationList,
+    config::Config,
 };
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, NO, YES, advice::advice, print};
+use super::{ConfigArgs, NO, YES, advice::advice, keys, print};
 
 /// Tells what the service would decide about a request, and why
 #[derive(Debug, clap::Args)]
@@ -40,8 +43,8 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
-        let config = self.config.load()?;
-        let engine = app::engine(config, Arc::new(RevocationList::empty()));
+        let config = self.config.clone().load()?;
+        let engine = self.engine(config);
         let headers =
             self.headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() });
         let input = CheckInput {
@@ -53,11 +56,27 @@ impl Explain {
         };
         let decision = engine.decide(&input, SystemClock.now());
         if self.json {
-            print(in_json(&decision));
+            print(in_json(&decision, &engine));
         } else {
             print(in_words(&decision, &engine, &input).trim_end());
         }
         Ok(ExitCode::from(if decision.is_allowed() { YES } else { NO }))
+    }
+}
+
+impl Explain {
+    /// The engine, with the keys of whichever issuer the request's token names.
+    fn engine(&self, config: Config) -> Engine {
+        let parameter = format!("{}=", config.tokens.query_parameter);
+        let in_query = self.path.split(['?', '&']).find_map(|pair| pair.strip_prefix(&*parameter));
+        let words = self.headers.iter().flat_map(|(_, value)| value.split([' ', '=', ';', ',']));
+        // Whatever it is, only an issuer of the configuration is asked.
+        let token = words.chain(in_query).find(|word| word.starts_with("eyJ"));
+        let (engine, trouble) = keys::engine_for(config, token);
+        if let Some(trouble) = trouble {
+            let _ = writeln!(io::stderr(), "warning: {trouble}");
+        }
+        engine
     }
 }
 
@@ -68,8 +87,13 @@ fn header(text: &str) -> Result<(String, String), String> {
 }
 
 /// A header that is set; a credential is not shown.
-fn shown<'a>(name: &str, value: &'a str) -> &'a str {
-    if matches!(name, "authorization" | "cookie") { "(as sent)" } else { value }
+fn shown<'a>(name: &str, value: &'a str, decision: &Decision<'_>, engine: &Engine) -> &'a str {
+    let own = decision.rule.and_then(|rule| rule.forward.as_ref());
+    match (name, own.unwrap_or(&engine.credentials.forward)) {
+        ("authorization", Forward::Minted(_)) => "(a token of a minute, made for the upstream)",
+        ("authorization" | "cookie", _) => "(as sent)",
+        _ => value,
+    }
 }
 
 fn in_words(decision: &Decision<'_>, engine: &Engine, input: &CheckInput<'_>) -> String {
@@ -82,11 +106,14 @@ fn in_words(decision: &Decision<'_>, engine: &Engine, input: &CheckInput<'_>) ->
     if let Some(principal) = &decision.principal {
         let claims = &principal.claims;
         line("user", &format!("{} (id {}, {})", claims.name, claims.user_id, principal.role));
+        if let Some(issuer) = &claims.issued_by {
+            line("issuer", issuer);
+        }
     }
     match &decision.verdict {
         Verdict::Allow(grant) => {
             for (name, value) in &grant.set {
-                line("set", &format!("{name}: {}", shown(name, value)));
+                line("set", &format!("{name}: {}", shown(name, value, decision, engine)));
             }
             for name in &grant.remove {
                 line("remove", name);
@@ -115,7 +142,7 @@ fn in_words(decision: &Decision<'_>, engine: &Engine, input: &CheckInput<'_>) ->
     text
 }
 
-fn in_json(decision: &Decision<'_>) -> Value {
+fn in_json(decision: &Decision<'_>, engine: &Engine) -> Value {
     let principal = decision.principal.as_ref();
     let mut value = json!({
         "decision": decision.name(),
@@ -127,13 +154,14 @@ fn in_json(decision: &Decision<'_>) -> Value {
             "name": principal.claims.name,
             "email": principal.claims.email,
             "role": principal.role,
+            "issuer": principal.claims.issued_by.as_deref().unwrap_or("own"),
         })),
     });
     let more = match &decision.verdict {
         Verdict::Allow(grant) => json!({
             "status": 200,
             "headers_set": grant.set.iter()
-                .map(|(name, value)| ((*name).to_owned(), shown(name, value).into()))
+                .map(|(name, value)| ((*name).to_owned(), shown(name, value, decision, engine).into()))
                 .collect::<serde_json::Map<_, _>>(),
             "headers_removed": grant.remove,
             "query_parameters_removed": grant.remove_query,

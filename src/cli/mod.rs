@@ -5,6 +5,9 @@ mod check_config;
 mod explain;
 mod hash_password;
 mod healthcheck;
+mod issued;
+mod key_pair;
+mod keys;
 mod serve;
 mod token;
 
@@ -40,12 +43,13 @@ enum Command {
     Explain(explain::Explain),
     #[command(subcommand)]
     Token(token::Token),
+    KeyPair(key_pair::KeyPair),
     HashPassword(hash_password::HashPassword),
     Healthcheck(healthcheck::Healthcheck),
 }
 
 /// Which configuration to use.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 struct ConfigArgs {
     /// A TOML file; a later one wins. Without one, the file that
     /// `PORTCULLIS_CONFIG` names. Variables such as `PORTCULLIS__CHECK__LISTEN`
@@ -77,6 +81,7 @@ pub(crate) fn run() -> ExitCode {
         Command::CheckConfig(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Token(token) => token.run(),
+        Command::KeyPair(pair) => pair.run(),
         Command::HashPassword(hash) => hash.run(),
         Command::Healthcheck(check) => check.run(),
     };

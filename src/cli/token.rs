@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read as _},
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -10,13 +11,15 @@ use std::{
 use clap::Subcommand;
 use portcullis::{
     app,
+    authz::Reason,
     clock::{Clock as _, SystemClock, Timestamp},
     config::Config,
     token::{MAX_LEEWAY, Minter, NewToken, RevocationList, TokenRef, UserId, Verifier, peek},
 };
 use secrecy::ExposeSecret as _;
+use serde_json::Value;
 
-use super::{ConfigArgs, NO, WRONG, YES, fail, print};
+use super::{ConfigArgs, NO, WRONG, YES, fail, issued, keys, print};
 
 /// The most that is read from stdin: more than any token that is accepted.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
@@ -42,8 +45,11 @@ impl Token {
 /// Prints a signed token, and nothing else
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
-  TOKEN=$(portcullis token mint --name ann --user-id 7 --role REGULAR)")]
+Examples:
+  TOKEN=$(portcullis token mint --name ann --user-id 7 --role REGULAR)
+  # as another issuer would make it, to try what becomes of its tokens
+  portcullis token mint --config portcullis.toml --issuer acme --issuer-file private.jwk.json \\
+    --name ann --user-id 7 --role staff")]
 pub(super) struct Mint {
     #[command(flatten)]
     config: ConfigArgs,
@@ -53,7 +59,7 @@ pub(super) struct Mint {
     /// The user's id (the claim `userId`)
     #[arg(long)]
     user_id: String,
-    /// One of identity.roles
+    /// One of identity.roles; of another issuer, what it calls one
     #[arg(long)]
     role: String,
     /// The user's email
@@ -62,10 +68,29 @@ pub(super) struct Mint {
     /// How long the token lives, such as 30m or 1h
     #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
     ttl: Duration,
+    /// The private JSON Web Key of another issuer: makes a token as that would
+    #[arg(long, value_name = "FILE")]
+    issuer_file: Option<PathBuf>,
+    /// Which of the issuers that is; not needed when there is one
+    #[arg(long, value_name = "NAME", requires = "issuer_file")]
+    issuer: Option<String>,
+    /// A claim of such a token, as JSON or text; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = claim, requires = "issuer_file")]
+    claim: Vec<(String, Value)>,
+}
+
+/// A claim; what is no JSON is text.
+fn claim(text: &str) -> Result<(String, Value), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write it as name=value")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), value))
 }
 
 impl Mint {
     fn run(self) -> Result<ExitCode, ExitCode> {
+        if let Some(file) = &self.issuer_file {
+            return self.as_another(file);
+        }
         let verifier = verifier(self.config.load()?);
         let role = verifier.roles().get(&self.role).ok_or_else(|| {
             let known = verifier.roles().names().join(", ");
@@ -93,6 +118,40 @@ impl Mint {
     }
 }
 
+impl Mint {
+    /// A token of another issuer.
+    fn as_another(&self, file: &Path) -> Result<ExitCode, ExitCode> {
+        let config = self.config.clone().load()?;
+        let wanted = self.issuer.as_deref();
+        let mut fitting = config
+            .issuers
+            .iter()
+            .map(|issuer| &issuer.settings)
+            .filter(|settings| wanted.is_none_or(|wanted| *settings.name == *wanted));
+        let (Some(issuer), None) = (fitting.next(), fitting.next()) else {
+            let names: Vec<&str> =
+                config.issuers.iter().map(|issuer| &*issuer.settings.name).collect();
+            let mend = format!("give --issuer, one of: {}", names.join(", "));
+            return Err(fail(WRONG, "it is not clear which of [[issuers]] makes the token", mend));
+        };
+        let wanted = issued::Wanted {
+            id: &self.user_id,
+            name: &self.name,
+            email: self.email.as_deref(),
+            role: &self.role,
+            claims: &self.claim,
+            now: SystemClock.now().as_secs(),
+            lifetime: i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX),
+        };
+        let token = issued::token(issuer, file, &wanted).map_err(|cause| {
+            let cause = format!("--issuer-file: {}: {cause}", file.display());
+            fail(WRONG, cause, "name a private JSON Web Key of one of the issuer's algorithms")
+        })?;
+        print(token);
+        Ok(ExitCode::from(YES))
+    }
+}
+
 /// Prints a token's claims, and whether the service would accept it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -108,21 +167,30 @@ pub(super) struct Inspect {
 
 impl Inspect {
     fn run(self) -> Result<ExitCode, ExitCode> {
-        let verifier = verifier(self.config.load()?);
+        let config = self.config.load()?;
         let token = self.token.map_or_else(from_stdin, Ok)?;
         let token = token.trim();
+        let (engine, trouble) = keys::engine_for(config, Some(token));
+        let verifier = engine.verifier;
         if let Ok((header, claims)) = peek(token) {
             print(format_args!("header  {header}\nclaims  {claims}"));
         }
+        if let Some(issuer) = verifier.issuer_named_by(token) {
+            print(format_args!("issuer  {}", issuer.settings.name));
+        }
+        if let Some(trouble) = trouble {
+            print(format_args!("keys    {trouble}"));
+        }
         match verifier.verify(token, SystemClock.now()) {
-            Ok(claims) => {
-                let left = claims.expires_at.since(SystemClock.now()).as_secs();
+            Ok(good) => {
+                let left = good.claims.expires_at.since(SystemClock.now()).as_secs();
                 let left = humantime::format_duration(Duration::from_secs(left));
                 print(format_args!("accepted, for another {left}"));
                 Ok(ExitCode::from(YES))
             }
             Err(refusal) => {
-                print(format_args!("refused: {refusal}"));
+                let reason = Reason::Token(refusal).as_str();
+                print(format_args!("refused: {refusal} ({reason})"));
                 if verifier.is_signed_in_lower_case(token) {
                     print(
                         "mend: it was signed with the lower-case form of a key, so give portcullis \
@@ -151,6 +219,9 @@ pub(super) struct Revoke {
     /// The token's `jti`
     #[arg(long, requires = "until", conflicts_with = "user_id")]
     jti: Option<String>,
+    /// The name of the issuer that the `jti` is of; without it, this service
+    #[arg(long, requires = "jti", value_name = "NAME")]
+    issuer: Option<String>,
     /// When the token expires by itself: seconds since 1970, or RFC 3339
     #[arg(long, requires = "jti", value_parser = time)]
     until: Option<Timestamp>,
@@ -172,8 +243,15 @@ impl Revoke {
         let store = app::store(&config, Arc::new(SystemClock))
             .map_err(|error| fail(WRONG, error, "write the store's address as a Redis URL"))?;
         let (token, user_id) = match (self.token, self.jti.zip(self.until), self.user_id) {
-            (Some(token), ..) => (Some(of_token(&verifier(config), token.trim())?), None),
-            (None, Some((jti, until)), _) => (Some((TokenRef::by_id(&jti), until)), None),
+            (Some(token), ..) => (Some(of_token(config, token.trim())?), None),
+            (None, Some((jti, until)), _) => {
+                let of = self.issuer.as_deref();
+                if let Some(name) = of.filter(|name| !has_issuer(&config, name)) {
+                    let cause = format!("--issuer: there is no issuer {name:?}");
+                    return Err(fail(WRONG, cause, "name one of [[issuers]], or leave it out"));
+                }
+                (Some((TokenRef::by_id_of(of, &jti), until)), None)
+            }
             (None, None, user_id) => (None, user_id),
         };
         // It may be accepted for a leeway yet, whatever that is set to.
@@ -197,9 +275,17 @@ impl Revoke {
     }
 }
 
-/// What names a token of ours, and its end.
-fn of_token(verifier: &Verifier, token: &str) -> Result<(TokenRef, Timestamp), ExitCode> {
-    verifier.name_of(token).map_err(|refusal| {
+fn has_issuer(config: &Config, name: &str) -> bool {
+    config.issuers.iter().any(|issuer| *issuer.settings.name == *name)
+}
+
+/// What names a token of ours, or of an issuer, and its end.
+fn of_token(config: Config, token: &str) -> Result<(TokenRef, Timestamp), ExitCode> {
+    let (engine, trouble) = keys::engine_for(config, Some(token));
+    if let Some(trouble) = trouble {
+        return Err(fail(NO, trouble, "try again when it can be reached"));
+    }
+    engine.verifier.name_of(token, SystemClock.now()).map_err(|refusal| {
         fail(
             WRONG,
             format!("the token is none of this service: {refusal}"),

@@ -9,6 +9,7 @@ use super::{
     reader::Section,
     tls::{self, Clients},
 };
+pub(super) use crate::issuers::is_loopback;
 use crate::tls::Tls;
 
 pub(super) const URL: &str = "an http(s) URL without credentials, query and fragment";
@@ -95,14 +96,4 @@ pub(super) fn web_url(text: &str) -> Option<Url> {
         && url.query().is_none()
         && url.fragment().is_none();
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
-}
-
-/// Whether an address is this machine's alone, so that nobody listens in.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }

@@ -5,8 +5,11 @@
 //! rest of the crate works with; nobody else reads a file's key or a variable.
 
 mod check;
+mod forward;
 mod http;
 mod identity;
+mod issuers;
+mod keys;
 mod layers;
 mod login;
 mod problem;
@@ -29,6 +32,7 @@ pub use self::{
     check::{CheckConfig, Listen},
     http::{HttpConfig, InternalConfig},
     identity::IdentityConfig,
+    issuers::{IssuerConfig, KeysFrom},
     layers::Sources,
     login::LoginConfig,
     problem::Problem,
@@ -61,8 +65,10 @@ pub struct Config {
     pub workers: Vec<Worker>,
     /// `[tokens]`, but for the keys.
     pub tokens: TokensConfig,
-    /// The keys.
+    /// The service's own keys; none where it has no tokens of its own.
     pub keys: KeyRing,
+    /// `[[issuers]]`.
+    pub issuers: Vec<IssuerConfig>,
     /// `[identity]`.
     pub identity: IdentityConfig,
     /// `[[rules]]`, compiled.
@@ -146,7 +152,12 @@ impl Config {
         let store = StoreConfig::read(root.table("store"));
         let identity = IdentityConfig::read(root.table("identity"), check.remove_headers.clone());
         let roles = identity.as_ref().map(|identity| &identity.roles);
-        let mut tokens = TokensConfig::read(root.table("tokens"), sources, roles);
+        let public_url = http.as_ref().map(|http| &http.public_url);
+        let has_issuers = root.has("issuers");
+        let mut tokens =
+            TokensConfig::read(root.table("tokens"), sources, roles, public_url, !has_issuers);
+        let own_issuer = tokens.settings.issuer.as_deref();
+        let issuers = issuers::read(&mut root, roles, own_issuer);
         let login = LoginConfig::read(root.table("login"), roles);
         let workers = login::workers(&mut root);
         let ui = UiConfig::read(root.table("ui"));
@@ -160,13 +171,8 @@ impl Config {
                 "use https",
             );
         }
-        let sso = sso::read(
-            root.table("sso"),
-            http.as_ref().map(|http| &http.public_url),
-            login.as_ref(),
-            roles,
-            tokens.settings.leeway,
-        );
+        let sso =
+            sso::read(root.table("sso"), public_url, login.as_ref(), roles, tokens.settings.leeway);
         if ui.auto_redirect_to_sso && sso.is_none() {
             root.table("ui").warn(
                 "auto_redirect_to_sso",
@@ -187,7 +193,11 @@ impl Config {
             login::check_origins(&root.table("login"), login, &http.public_url, &tokens.cookie);
         }
         let has_own_rules = root.is_set("rules");
-        let policy = rules::read(&mut root, roles);
+        let policy = rules::read(&mut root, roles, public_url);
+        if let (Some(login), Some(keys)) = (&login, &tokens.keys) {
+            let signs_in = sso.is_some() || login.users_file.is_some();
+            keys::check_use(&root, keys, signs_in, &tokens, policy.as_ref(), &issuers);
+        }
         let lifecycle = LifecycleConfig::read(root.table("lifecycle"));
         let telemetry = TelemetryConfig::read(root.table("telemetry"), sources);
         root.finish();
@@ -210,6 +220,7 @@ impl Config {
                     workers,
                     tokens,
                     keys,
+                    issuers,
                     identity,
                     policy,
                     has_own_rules,

@@ -1,20 +1,27 @@
 //! `[[rules]]`: which requests need what.
 
-use super::{reader::Section, surprises};
+use url::Url;
+
+use super::{forward, reader::Section, surprises};
 use crate::{
     authz::{Access, HostPattern, PathPattern, Policy, Rule, is_method},
     token::{Role, RoleSet, Roles},
 };
 
 /// Reads and compiles the rules. `None` when there was a problem.
-pub(super) fn read(root: &mut Section<'_>, roles: Option<&Roles>) -> Option<Policy> {
+pub(super) fn read(
+    root: &mut Section<'_>,
+    roles: Option<&Roles>,
+    public_url: Option<&Url>,
+) -> Option<Policy> {
     let tables = root.tables("rules");
     let count = tables.len();
     if count == 0 {
         root.problem("rules", "there is no rule, so every request is denied", "write a [[rules]]");
         return None;
     }
-    let read: Vec<Rule> = tables.into_iter().filter_map(|table| rule(table, roles)).collect();
+    let read: Vec<Rule> =
+        tables.into_iter().filter_map(|table| rule(table, roles, public_url)).collect();
     let complete = read.len() == count;
     match Policy::compile(read) {
         Ok(policy) => {
@@ -34,7 +41,7 @@ pub(super) fn read(root: &mut Section<'_>, roles: Option<&Roles>) -> Option<Poli
     }
 }
 
-fn rule(mut section: Section<'_>, roles: Option<&Roles>) -> Option<Rule> {
+fn rule(mut section: Section<'_>, roles: Option<&Roles>, public_url: Option<&Url>) -> Option<Rule> {
     let name = section.parsed("name", "a name of at most 64 characters in ASCII", |name| {
         let fits =
             (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
@@ -48,6 +55,10 @@ fn rule(mut section: Section<'_>, roles: Option<&Roles>) -> Option<Rule> {
     let methods = methods(&mut section);
     let access = access(&mut section, roles);
     let preflight = section.get("preflight", "true or false").unwrap_or(false);
+    let forward = forward::read(&mut section, public_url);
+    if section.has("forward") && forward.is_none() {
+        return None;
+    }
     let shadow = section
         .parsed("mode", "\"enforce\" or \"shadow\"", |mode| match mode {
             "enforce" => Some(false),
@@ -70,6 +81,7 @@ fn rule(mut section: Section<'_>, roles: Option<&Roles>) -> Option<Rule> {
         methods: methods?,
         access: access?,
         preflight,
+        forward,
         shadow,
         number: 0,
     })

@@ -1,21 +1,15 @@
 //! `[tokens]`: the keys, what a token must fulfil, and where it is carried.
 
-use std::{collections::BTreeMap, os::unix::ffi::OsStringExt as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use secrecy::SecretSlice;
+use url::Url;
 
-use super::{layers::Sources, reader::Section, shape};
+use super::{forward, keys, layers::Sources, reader::Section, shape};
 use crate::{
     authz::{Forward, Origin, QueryOn},
     clock::Timestamp,
-    token::{
-        Key, KeyError, KeyRing, MAX_LEEWAY, RevocationList, Roles, TokenRef, UserId,
-        VerifierSettings, is_a_known_default,
-    },
+    token::{KeyRing, MAX_LEEWAY, RevocationList, Roles, TokenRef, UserId, VerifierSettings},
 };
-
-const MAKE_A_KEY: &str =
-    "make one with `openssl rand -hex 32`, and give it as tokens.keys or as AUTH_JWT_SECRET";
 
 /// `[tokens]`.
 #[derive(Debug)]
@@ -52,8 +46,15 @@ pub struct CookieConfig {
 }
 
 impl TokensConfig {
-    pub(super) fn read(mut section: Section<'_>, sources: &Sources, roles: Option<&Roles>) -> Self {
-        let keys = keys(&mut section, sources);
+    /// Without `needs_keys`, there need not be any.
+    pub(super) fn read(
+        mut section: Section<'_>,
+        sources: &Sources,
+        roles: Option<&Roles>,
+        public_url: Option<&Url>,
+        needs_keys: bool,
+    ) -> Self {
+        let keys = keys::read(&mut section, sources, needs_keys);
         let settings = VerifierSettings {
             issuer: section.text("issuer", "the `iss` of your tokens"),
             audience: section.text("audience", "the `aud` of your tokens"),
@@ -109,16 +110,7 @@ impl TokensConfig {
                 })
                 .unwrap_or(QueryOn::Never),
             cookie: cookie(section.table("cookie")),
-            forward: section
-                .parsed("forward", "\"as-is\", \"authorization-header\" or \"none\"", |forward| {
-                    Some(match forward {
-                        "as-is" => Forward::AsIs,
-                        "authorization-header" => Forward::AuthorizationHeader,
-                        "none" => Forward::None,
-                        _ => return None,
-                    })
-                })
-                .unwrap_or(Forward::None),
+            forward: forward::read(&mut section, public_url).unwrap_or(Forward::None),
         };
         section.finish();
         config
@@ -193,69 +185,4 @@ fn is_public_suffix(domain: &str) -> bool {
         && domain.parse::<std::net::IpAddr>().is_err()
         && psl::suffix(domain.as_bytes())
             .is_some_and(|suffix| suffix.as_bytes() == domain.as_bytes())
-}
-
-fn keys(section: &mut Section<'_>, sources: &Sources) -> Option<KeyRing> {
-    let tables = section.tables("keys");
-    let given = !tables.is_empty();
-    let mut keys: Vec<Key> = tables.into_iter().filter_map(configured_key).collect();
-    if !given && section.is_set("keys") {
-        section.problem(
-            "keys",
-            "the list is empty",
-            "name a key, or leave the list out for AUTH_JWT_SECRET",
-        );
-        return None;
-    }
-    if !given {
-        keys.extend(key_without_configuration(section, sources));
-        if keys.is_empty() {
-            return None;
-        }
-    }
-    KeyRing::new(keys)
-        .map_err(|error| match error {
-            // Each key that failed has been reported.
-            KeyError::None => {}
-            error => section.problem("keys", error.to_string(), "give each key its own kid"),
-        })
-        .ok()
-}
-
-fn configured_key(mut section: Section<'_>) -> Option<Key> {
-    let kid = section.text("kid", "a name, such as \"2026-11\"");
-    let secret = section.secret("secret", "secret_file");
-    if secret.is_none() && !section.has("secret") && !section.has("secret_file") {
-        section.problem("", "the key has no secret", "give it a secret or a secret_file");
-    }
-    let key = secret.and_then(|secret| {
-        warn_of_default(&section, "", &secret);
-        Key::new(kid, &secret)
-            .map_err(|error| section.problem("", error.to_string(), MAKE_A_KEY))
-            .ok()
-    });
-    section.finish();
-    key
-}
-
-fn warn_of_default(section: &Section<'_>, key: &str, secret: &SecretSlice<u8>) {
-    if is_a_known_default(secret) {
-        section.warn(
-            key,
-            "the key is the default of Texera's auth.conf, so that everybody can sign tokens with it",
-            "set another one there (`openssl rand -hex 32`), and give it here",
-        );
-    }
-}
-
-fn key_without_configuration(section: &Section<'_>, sources: &Sources) -> Option<Key> {
-    let Some(secret) = sources.secret() else {
-        section.problem("keys", "there is no key to verify tokens with", MAKE_A_KEY);
-        return None;
-    };
-    let secret = SecretSlice::from(secret.into_vec());
-    warn_of_default(section, "keys", &secret);
-    Key::new(None, &secret)
-        .map_err(|error| section.problem("keys", format!("AUTH_JWT_SECRET: {error}"), MAKE_A_KEY))
-        .ok()
 }

@@ -72,12 +72,13 @@ pub(super) const SHADOW: &str = "shadow";
 /// nothing takes an empty text for a user.
 pub(super) fn metadata_texts<'a>(
     decision: &'a Decision<'_>,
-) -> [(&'static str, Option<&'a str>); 8] {
+) -> [(&'static str, Option<&'a str>); 9] {
     let claims = decision.principal.as_ref().map(|principal| &principal.claims);
     let role = decision.principal.as_ref().map(|principal| principal.role);
     let claims = claims.filter(|_| decision.is_allowed());
     [
         ("decision", Some(decision.name())),
+        ("iss", claims.and_then(|claims| claims.issued_by.as_deref())),
         ("reason", decision.reason().map(Reason::as_str)),
         ("role", role.filter(|_| decision.is_allowed())),
         ("rule", decision.rule_name()),

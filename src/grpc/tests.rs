@@ -124,6 +124,7 @@ proptest! {
             methods: vec![],
             access: Access::Public,
             preflight: false,
+            forward: None,
             shadow: false,
             number: 0,
         });
@@ -141,6 +142,10 @@ proptest! {
                 audience: None,
                 token_id,
                 is_sso: false,
+                issued_by: None,
+                scope: None,
+                actor: None,
+                session_id: None,
             };
             Arc::new(claims)
         });

@@ -58,6 +58,18 @@ struct ListenerLabel {
     listener: &'static str,
 }
 
+/// The name of an issuer, as the configuration has it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuerLabel {
+    issuer: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuerLabels {
+    issuer: String,
+    result: &'static str,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VersionLabel {
     version: &'static str,
@@ -104,6 +116,9 @@ pub struct Metrics {
     revocations_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     revoked_tokens: Gauge,
     certificates: Family<ListenerLabel, Gauge>,
+    issuer_keys: Family<IssuerLabel, Gauge>,
+    issuer_keys_age: Family<IssuerLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    issuer_fetches: Family<IssuerLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -118,6 +133,9 @@ impl Default for Metrics {
             revocations_age: Gauge::default(),
             revoked_tokens: Gauge::default(),
             certificates: Family::default(),
+            issuer_keys: Family::default(),
+            issuer_keys_age: Family::default(),
+            issuer_fetches: Family::default(),
         };
         metrics.register();
         metrics
@@ -147,6 +165,14 @@ impl Metrics {
         let ends = self.certificates.clone();
         let help = "When the certificate of a listener expires";
         registry.register("certificate_expiry_timestamp_seconds", help, ends);
+        let keys = self.issuer_keys.clone();
+        registry.register("issuer_keys", "The keys of an issuer that verify its tokens", keys);
+        let age = self.issuer_keys_age.clone();
+        let help = "Since the keys of an issuer were last fetched";
+        registry.register("issuer_keys_age_seconds", help, age);
+        let fetches = self.issuer_fetches.clone();
+        let help = "Times that the keys of an issuer were asked for, and what came of it";
+        registry.register("issuer_fetches", help, fetches);
         let build = Family::<VersionLabel, Gauge>::default();
         build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         registry.register("build_info", "The version that runs", build);
@@ -183,6 +209,27 @@ impl Metrics {
             Some(at) => drop(self.certificates.get_or_create(&label).set(at)),
             None => drop(self.certificates.remove(&label)),
         }
+    }
+
+    /// Tells of the keys of all issuers: how many each has, and how long ago it
+    /// was last asked for them, if it ever was.
+    pub fn set_issuers<'a>(&self, all: impl Iterator<Item = (&'a str, usize, Option<Duration>)>) {
+        self.issuer_keys.clear();
+        self.issuer_keys_age.clear();
+        for (issuer, keys, age) in all {
+            let label = IssuerLabel { issuer: issuer.to_owned() };
+            self.issuer_keys.get_or_create(&label).set(i64::try_from(keys).unwrap_or(i64::MAX));
+            if let Some(age) = age {
+                self.issuer_keys_age.get_or_create(&label).set(age.as_secs_f64());
+            }
+        }
+    }
+
+    /// Counts a time that the keys of an issuer were asked for: `ok`, `unchanged`
+    /// or `failed`.
+    pub fn count_issuer_fetch(&self, issuer: &str, result: &'static str) {
+        let labels = IssuerLabels { issuer: issuer.to_owned(), result };
+        self.issuer_fetches.get_or_create(&labels).inc();
     }
 
     /// Everything, as Prometheus reads it.

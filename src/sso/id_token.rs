@@ -4,21 +4,20 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{
-    Algorithm, DecodingKey, crypto,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
-};
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
-use crate::{clock::Timestamp, token::json::Members};
+use crate::{
+    clock::Timestamp,
+    token::{Algorithm, KeySet, Refusal, json::Members, signed_payload},
+};
 
-/// The most members of the header, and of the claims.
+/// What an ID token may be signed with.
+pub(super) const ALGORITHMS: [Algorithm; 3] =
+    [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
+/// The most claims.
 const MAX_MEMBERS: usize = 256;
-/// The most keys of a provider.
-const MAX_KEYS: usize = 64;
 /// The longest `sub`, in bytes (OpenID Connect Core, section 2).
 const MAX_SUBJECT_BYTES: usize = 255;
 
@@ -64,21 +63,10 @@ pub(super) struct Expected<'a> {
     pub(super) leeway: Duration,
 }
 
-/// The keys of a provider that can sign, of a JSON Web Key Set (RFC 7517).
-/// `None` when it is none; a key that is not understood is left out.
-pub(super) fn keys(set: &Value) -> Option<Vec<Jwk>> {
-    let keys = set.get("keys")?.as_array()?;
-    let signs =
-        |key: &Jwk| matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature));
-    let keys =
-        keys.iter().take(MAX_KEYS).filter_map(|key| serde_json::from_value(key.clone()).ok());
-    Some(keys.filter(signs).collect())
-}
-
 /// The claims of an ID token.
 pub(super) fn verify(
     token: &str,
-    keys: &[Jwk],
+    keys: &KeySet,
     expected: &Expected<'_>,
 ) -> Result<Claims, IdTokenError> {
     let claims = signed_claims(token, keys)?;
@@ -118,61 +106,14 @@ pub(super) fn verify(
     }
 }
 
-fn signed_claims(token: &str, keys: &[Jwk]) -> Result<Claims, IdTokenError> {
-    let (message, signature) = token.rsplit_once('.').ok_or(IdTokenError::Malformed)?;
-    let (header, payload) = message.split_once('.').ok_or(IdTokenError::Malformed)?;
-    let header = object(header)?;
-    let algorithm = match header.get("alg").and_then(Value::as_str) {
-        Some("RS256") => Algorithm::RS256,
-        Some("ES256") => Algorithm::ES256,
-        Some("EdDSA") => Algorithm::EdDSA,
-        _ => return Err(IdTokenError::Algorithm),
-    };
-    // RFC 7515, section 4.1.11: an extension that is not understood.
-    if header.contains_key("crit") {
-        return Err(IdTokenError::Malformed);
-    }
-    let kid = match header.get("kid") {
-        None => None,
-        Some(Value::String(kid)) => Some(kid),
-        Some(_) => return Err(IdTokenError::Malformed),
-    };
-    let fits =
-        |key: &&Jwk| (kid.is_none() || key.common.key_id.as_ref() == kid) && is_of(key, algorithm);
-    let mut candidates = keys.iter().filter(fits).peekable();
-    if candidates.peek().is_none() {
-        return Err(IdTokenError::UnknownKey);
-    }
-    let made = |key: &Jwk| {
-        let key = DecodingKey::from_jwk(key);
-        key.is_ok_and(|key| {
-            crypto::verify(signature, message.as_bytes(), &key, algorithm).unwrap_or(false)
-        })
-    };
-    if !candidates.any(made) {
-        return Err(IdTokenError::Signature);
-    }
-    object(payload)
-}
-
-/// Whether a key is for this algorithm, by its type and by its own word.
-fn is_of(key: &Jwk, algorithm: Algorithm) -> bool {
-    let (fits, name) = match (&key.algorithm, algorithm) {
-        (AlgorithmParameters::RSA(_), Algorithm::RS256) => (true, KeyAlgorithm::RS256),
-        (AlgorithmParameters::EllipticCurve(key), Algorithm::ES256) => {
-            (key.curve == EllipticCurve::P256, KeyAlgorithm::ES256)
-        }
-        (AlgorithmParameters::OctetKeyPair(key), Algorithm::EdDSA) => {
-            (key.curve == EllipticCurve::Ed25519, KeyAlgorithm::EdDSA)
-        }
-        _ => return false,
-    };
-    fits && key.common.key_algorithm.is_none_or(|own| own == name)
-}
-
-fn object(segment: &str) -> Result<Claims, IdTokenError> {
-    let bytes = URL_SAFE_NO_PAD.decode(segment).map_err(|_| IdTokenError::Malformed)?;
-    match Members::parse(&bytes, MAX_MEMBERS).map(Members::into_value) {
+fn signed_claims(token: &str, keys: &KeySet) -> Result<Claims, IdTokenError> {
+    let payload = signed_payload(token, keys, &ALGORITHMS).map_err(|refusal| match refusal {
+        Refusal::BadAlgorithm => IdTokenError::Algorithm,
+        Refusal::UnknownKey => IdTokenError::UnknownKey,
+        Refusal::BadSignature => IdTokenError::Signature,
+        _ => IdTokenError::Malformed,
+    })?;
+    match Members::parse(&payload, MAX_MEMBERS).map(Members::into_value) {
         Ok(Value::Object(members)) => Ok(members),
         _ => Err(IdTokenError::Malformed),
     }

@@ -11,7 +11,6 @@
 //! Nothing about a sign-in is kept in the process: the replica that receives
 //! the callback need not be the one that began.
 
-mod fetch;
 mod flow;
 mod id_token;
 mod person;

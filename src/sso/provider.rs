@@ -4,7 +4,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{Method, Request, header};
-use jsonwebtoken::jwk::Jwk;
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, ExtraTokenFields,
     PkceCodeVerifier, RedirectUrl, RequestTokenError, StandardRevocableToken,
@@ -23,8 +22,11 @@ use url::Url;
 
 use super::{
     ClientAuth, IdTokenError, SsoError, SsoSettings,
-    fetch::{Fetch, FetchError},
     id_token::{self, Claims, Expected},
+};
+use crate::{
+    issuers::{Fetch, FetchError, discover},
+    token::KeySet,
 };
 
 /// How long metadata and keys are good for.
@@ -36,9 +38,6 @@ const KEEP_FAILURE: Duration = Duration::from_secs(1);
 const REFETCH: Duration = Duration::from_secs(60);
 /// The longest error code of a provider that is logged, in bytes.
 const MAX_CODE_BYTES: usize = 64;
-
-/// The most that is logged of a text that a provider has made.
-const MAX_QUOTED_CHARACTERS: usize = 200;
 
 /// Why the provider was of no help.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -64,19 +63,18 @@ pub enum ProviderError {
     Refused(String),
 }
 
-/// The beginning of a text that a provider has made.
-fn brief(text: &impl ToString) -> String {
-    text.to_string().chars().take(MAX_QUOTED_CHARACTERS).collect()
-}
-
 fn garbled(what: &'static str, cause: impl Into<String>) -> ProviderError {
     ProviderError::Garbled { what, cause: cause.into() }
 }
 
 fn unreachable(what: &'static str) -> impl FnOnce(FetchError) -> ProviderError {
     move |error| match error {
-        FetchError::TooLong => garbled(what, error.to_string()),
-        _ => ProviderError::Unreachable { what, cause: error.to_string() },
+        FetchError::TooLong | FetchError::Status(_) | FetchError::Garbled(_) => {
+            garbled(what, error.to_string())
+        }
+        FetchError::TimedOut | FetchError::Failed(_) => {
+            ProviderError::Unreachable { what, cause: error.to_string() }
+        }
     }
 }
 
@@ -95,14 +93,12 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
+    fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     fn check(self, issuer: &str) -> Result<Self, ProviderError> {
         let problem = |cause: String| Err(garbled("its metadata", cause));
-        if self.issuer != issuer {
-            return problem(format!(
-                "it calls itself {:?}: write that as sso.issuer",
-                brief(&self.issuer)
-            ));
-        }
         let needs_tls = issuer.starts_with("https:");
         let endpoints = [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri];
         let optional = [&self.userinfo_endpoint, &self.end_session_endpoint];
@@ -204,7 +200,7 @@ pub(super) struct Provider {
     settings: Arc<SsoSettings>,
     fetch: Fetch,
     metadata: Mutex<Cached<Metadata>>,
-    keys: Mutex<Cached<Vec<Jwk>>>,
+    keys: Mutex<Cached<KeySet>>,
 }
 
 impl fmt::Debug for Provider {
@@ -215,7 +211,7 @@ impl fmt::Debug for Provider {
 
 impl Provider {
     pub(super) fn new(settings: Arc<SsoSettings>) -> Result<Self, ProviderError> {
-        let fetch = Fetch::new(settings.issuer.starts_with("https:"));
+        let fetch = Fetch::new(settings.issuer.starts_with("https:"), None);
         let fetch = fetch.map_err(unreachable("a client for it"))?;
         Ok(Self { settings, fetch, metadata: Mutex::default(), keys: Mutex::default() })
     }
@@ -226,17 +222,17 @@ impl Provider {
             return at_hand;
         }
         let issuer = &self.settings.issuer;
-        let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-        let fetched = self.document("its metadata", &url).await.and_then(|document| {
-            let metadata: Result<Metadata, _> = serde_json::from_value(document);
-            metadata.map_err(|error| garbled("its metadata", brief(&error)))?.check(issuer)
-        });
+        let fetched = discover(&self.fetch, issuer, Metadata::issuer, "sso.issuer").await;
+        let fetched = fetched
+            .map_err(unreachable("its metadata"))
+            .and_then(|metadata| metadata.check(issuer));
         cached.keep(fetched)
     }
 
     /// The keys. Whoever misses one among them has them fetched again, unless
     /// that was done just before.
-    async fn keys(&self, misses_one: bool) -> Result<Arc<Vec<Jwk>>, ProviderError> {
+    async fn keys(&self, misses_one: bool) -> Result<Arc<KeySet>, ProviderError> {
+        const WHAT: &str = "its keys";
         let url = self.metadata().await?.jwks_uri.clone();
         let mut cached = self.keys.lock().await;
         let was_refetched = cached.refetched.is_some_and(|at| at.elapsed() < REFETCH);
@@ -247,19 +243,15 @@ impl Provider {
         if !refetch && let Some(at_hand) = cached.at_hand() {
             return at_hand;
         }
-        let fetched = self.document("its keys", url.as_str()).await.and_then(|document| {
-            id_token::keys(&document).ok_or_else(|| garbled("its keys", "they are no key set"))
+        let fetched = self.fetch.document(&url, None).await.map_err(unreachable(WHAT));
+        let fetched = fetched.and_then(|(set, _)| {
+            let read = KeySet::read(&set.unwrap_or_default(), &id_token::ALGORITHMS);
+            read.map(|(set, _)| set).map_err(|error| garbled(WHAT, error.to_string()))
         });
         if refetch && fetched.is_ok() {
             cached.refetched = Some(Instant::now());
         }
         cached.keep(fetched)
-    }
-
-    /// A JSON document that everybody may read.
-    async fn document(&self, what: &'static str, url: &str) -> Result<Value, ProviderError> {
-        let request = Request::builder().uri(url).header(header::ACCEPT, "application/json");
-        self.json(what, request.body(Vec::new())).await
     }
 
     async fn json(
@@ -333,11 +325,11 @@ impl Provider {
         id_token: &str,
         expected: &Expected<'_>,
     ) -> Result<Claims, SsoError> {
-        let verified = id_token::verify(id_token, &self.keys(false).await?, expected);
+        let verified = id_token::verify(id_token, &*self.keys(false).await?, expected);
         if verified != Err(IdTokenError::UnknownKey) {
             return Ok(verified?);
         }
-        Ok(id_token::verify(id_token, &self.keys(true).await?, expected)?)
+        Ok(id_token::verify(id_token, &*self.keys(true).await?, expected)?)
     }
 
     /// The claims of the userinfo endpoint (OpenID Connect Core, section

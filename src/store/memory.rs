@@ -98,6 +98,12 @@ impl Memory {
         kept.put(key, value, now.plus(ttl), now)
     }
 
+    pub(super) fn look(&self, key: &Key) -> Option<Vec<u8>> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.values.get_mut(key.kind())?.get_mut(key, now).map(|(value, _)| value.clone())
+    }
+
     pub(super) fn take(&self, key: &Key) -> Option<Vec<u8>> {
         let now = self.clock.now();
         self.state().values.get_mut(key.kind())?.take(key, now)

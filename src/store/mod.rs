@@ -4,6 +4,7 @@
 //! tests. Whatever must happen once happens in one command or script of the
 //! store; an error is an error, and never an empty answer.
 
+mod kept;
 mod link;
 mod memory;
 mod redis;

@@ -66,6 +66,20 @@ impl Redis {
         }
     }
 
+    pub(super) async fn replace(
+        &self,
+        key: &Key,
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let mut command = cmd("SET");
+        self.ask(command.arg(self.key(key)).arg(value).arg("PX").arg(millis(ttl))).await
+    }
+
+    pub(super) async fn look(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        self.ask(cmd("GET").arg(self.key(key))).await
+    }
+
     pub(super) async fn take(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
         self.ask(cmd("GETDEL").arg(self.key(key))).await
     }

@@ -1,8 +1,8 @@
 //! What a token says of its bearer, in types that hold it to its word.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     json::Members,
@@ -64,6 +64,44 @@ pub struct Claims {
     pub token_id: Option<String>,
     /// Whether the token says that it comes of a single sign-on.
     pub is_sso: bool,
+    /// The configured issuer's name; none for a token of this service.
+    pub issued_by: Option<Arc<str>>,
+    /// `scope`, divided by blanks (RFC 8693, section 4.2).
+    pub scope: Option<String>,
+    /// `act`: who acts for the user (RFC 8693, section 4.1).
+    pub actor: Option<Map<String, Value>>,
+    /// `sid`: the session.
+    pub session_id: Option<String>,
+}
+
+/// What every token says in the same way.
+pub(super) struct Common {
+    pub(super) expires_at: Timestamp,
+    pub(super) issued_at: Option<Timestamp>,
+    pub(super) not_before: Option<Timestamp>,
+    pub(super) issuer: Option<String>,
+    pub(super) audience: Option<Vec<String>>,
+    pub(super) token_id: Option<String>,
+    pub(super) actor: Option<Map<String, Value>>,
+    pub(super) session_id: Option<String>,
+}
+
+impl Common {
+    pub(super) fn read(payload: &mut Members<'_>) -> Result<Self, Refusal> {
+        Ok(Self {
+            expires_at: time(payload.get("exp").ok_or(Refusal::MissingClaim)?)?,
+            issued_at: payload.get("iat").map(time).transpose()?,
+            not_before: payload.get("nbf").map(time).transpose()?,
+            issuer: payload.take("iss").map(text).transpose()?,
+            audience: payload.take("aud").map(audience).transpose()?,
+            token_id: payload.take("jti").map(text).transpose()?,
+            actor: match payload.take("act") {
+                Some(Value::Object(actor)) => Some(actor),
+                _ => None,
+            },
+            session_id: payload.take("sid").and_then(|sid| text(sid).ok()),
+        })
+    }
 }
 
 impl Claims {
@@ -78,11 +116,11 @@ impl Claims {
         shape: &TokenShape,
         roles: &Roles,
     ) -> Result<Self, Refusal> {
-        // One claim may be two of these.
+        // Read before the rest is taken out: one claim may be two of these.
         let get = |name: &str, payload: &Members<'_>| payload.get(name).cloned();
         let required = |name: &str| get(name, &payload).ok_or(Refusal::MissingClaim);
         let names = &shape.claims;
-        let expires_at = time(&required("exp")?)?;
+        time(&required("exp")?)?;
         let user_id = user_id(required(&names.id)?)?;
         let name = if names.name == names.id {
             user_id.as_str().to_owned()
@@ -94,20 +132,34 @@ impl Claims {
         let email = get(&names.email, &payload).map(email).transpose()?.flatten();
         let method = shape.method().and_then(|name| payload.get(name));
         let is_sso = method.is_some_and(|method| method == "sso");
-        let payload = &mut payload;
-        Ok(Self {
-            expires_at,
+        let scope = payload.get("scope").or_else(|| payload.get("scp")).and_then(scope);
+        let role = role.ok_or(Refusal::BadClaim)?;
+        let common = Common::read(&mut payload)?;
+        Ok(Self::of(common, user_id, name, role).with(email, scope, is_sso))
+    }
+
+    pub(super) fn of(common: Common, user_id: UserId, name: String, role: Role) -> Self {
+        Self {
             name,
             user_id,
-            role: role.ok_or(Refusal::BadClaim)?,
-            email,
-            issued_at: payload.take("iat").as_ref().map(time).transpose()?,
-            not_before: payload.take("nbf").as_ref().map(time).transpose()?,
-            issuer: payload.take("iss").map(text).transpose()?,
-            audience: payload.take("aud").map(audience).transpose()?,
-            token_id: payload.take("jti").map(text).transpose()?,
-            is_sso,
-        })
+            role,
+            email: None,
+            expires_at: common.expires_at,
+            issued_at: common.issued_at,
+            not_before: common.not_before,
+            issuer: common.issuer,
+            audience: common.audience,
+            token_id: common.token_id,
+            is_sso: false,
+            issued_by: None,
+            scope: None,
+            actor: common.actor,
+            session_id: common.session_id,
+        }
+    }
+
+    pub(super) fn with(self, email: Option<String>, scope: Option<String>, is_sso: bool) -> Self {
+        Self { email, is_sso, scope, ..self }
     }
 }
 
@@ -122,14 +174,27 @@ fn time(value: &Value) -> Result<Timestamp, Refusal> {
     }
 }
 
-fn text(value: Value) -> Result<String, Refusal> {
+/// Scopes as one text, of a text or a list of texts.
+pub(super) fn scope(value: &Value) -> Option<String> {
+    match value {
+        Value::String(scope) => Some(scope.clone()),
+        Value::Array(list) => {
+            let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+            texts.map(|texts| texts.join(" "))
+        }
+        _ => None,
+    }
+    .filter(|scope| !scope.is_empty())
+}
+
+pub(super) fn text(value: Value) -> Result<String, Refusal> {
     match value {
         Value::String(text) if !text.is_empty() => Ok(text),
         _ => Err(Refusal::BadClaim),
     }
 }
 
-fn user_id(value: Value) -> Result<UserId, Refusal> {
+pub(super) fn user_id(value: Value) -> Result<UserId, Refusal> {
     let id = match value {
         Value::String(id) => UserId::new(id),
         Value::Number(id) if id.is_i64() || id.is_u64() => UserId::new(id.to_string()),
@@ -138,7 +203,7 @@ fn user_id(value: Value) -> Result<UserId, Refusal> {
     id.ok_or(Refusal::BadClaim)
 }
 
-fn email(value: Value) -> Result<Option<String>, Refusal> {
+pub(super) fn email(value: Value) -> Result<Option<String>, Refusal> {
     match value {
         Value::Null => Ok(None),
         Value::String(email) => Ok(Some(email).filter(|email| !email.is_empty())),

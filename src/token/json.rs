@@ -1,12 +1,15 @@
-//! JSON objects in which no member stands twice.
+//! JSON objects in which no member stands twice, at any level.
 //!
 //! Which of two members wins differs from parser to parser, so a token that
 //! repeats one can be read in two ways and is refused (RFC 7519, section 4).
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// How deep a value may be.
+const MAX_DEPTH: usize = 32;
 
 /// The members of an object, in their order; none is repeated.
 #[derive(Debug)]
@@ -59,9 +62,84 @@ impl<'de> Visitor<'de> for ObjectVisitor {
             if members.iter().any(|(seen, _)| *seen == name) {
                 return Err(A::Error::custom("repeated member"));
             }
-            members.push((name, map.next_value()?));
+            members.push((name, map.next_value_seed(Strict { depth: 1 })?));
         }
         Ok(Members(members))
+    }
+}
+
+/// A value in which no object repeats a member.
+struct Strict {
+    depth: usize,
+}
+
+impl Strict {
+    fn below<E: serde::de::Error>(&self) -> Result<Self, E> {
+        let depth = self.depth + 1;
+        if depth > MAX_DEPTH { Err(E::custom("too deep")) } else { Ok(Self { depth }) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self.below()?)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(name) = members.next_key_seed(Name)? {
+            let value = members.next_value_seed(self.below()?)?;
+            if object.insert(name.into_owned(), value).is_some() {
+                return Err(A::Error::custom("repeated member"));
+            }
+        }
+        Ok(Value::Object(object))
     }
 }
 
@@ -101,6 +179,17 @@ mod tests {
         assert!(Members::parse(br#"{"role":"A","role":"A"}"#, 8).is_err());
         assert!(Members::parse(br#"{"role":"A","r\u006fle":"B"}"#, 8).is_err());
         assert!(Members::parse(br#"{"role":"A","Role":"B"}"#, 8).is_ok());
+        assert!(Members::parse(br#"{"a":{"role":"A","role":"B"}}"#, 8).is_err());
+        assert!(Members::parse(br#"{"a":[{"b":{"c":1,"\u0063":1}}]}"#, 8).is_err());
+        assert!(Members::parse(br#"{"a":{"role":"A"},"b":{"role":"A"}}"#, 8).is_ok());
+    }
+
+    #[test]
+    fn the_depth_is_bounded() {
+        let nested = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Members::parse(nested(MAX_DEPTH - 1).as_bytes(), 8).is_ok());
+        assert!(Members::parse(nested(MAX_DEPTH + 1).as_bytes(), 8).is_err());
+        assert!(Members::parse(nested(4000).as_bytes(), 8).is_err());
     }
 
     #[test]

@@ -1,11 +1,23 @@
-//! The keys that tokens are signed with and verified by.
+//! The service's own keys, by which it signs tokens and verifies them.
 
 use std::fmt;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{
+    hmac,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
 use secrecy::{ExposeSecret, SecretSlice};
+use serde_json::{Value, json};
 use thiserror::Error;
+
+use super::{
+    algorithm::Algorithm,
+    jws::Header,
+    key_set::{SetKey, Verifying},
+    refusal::Refusal,
+};
 
 /// The shortest key: as long as HS256's hash (RFC 7518, section 3.2).
 pub const MIN_KEY_BYTES: usize = 32;
@@ -19,9 +31,9 @@ pub enum KeyError {
     /// One that stands in a text that everybody can read.
     #[error("the key is printed in a public example, so that everybody can sign tokens with it")]
     Published,
-    /// A ring without a key verifies nothing.
-    #[error("there is no key")]
-    None,
+    /// Not a private key of P-256 or Ed25519.
+    #[error("it is no private key of P-256 or Ed25519 in PKCS#8")]
+    NoPair,
     /// Two keys that a `kid` could not tell apart.
     #[error("the key id {0:?} is used twice")]
     RepeatedId(String),
@@ -45,19 +57,23 @@ pub fn is_a_known_default(secret: &SecretSlice<u8>) -> bool {
     DEFAULTS.contains(&secret.expose_secret())
 }
 
-/// A shared secret for HS256. It cannot be printed.
+/// A shared secret for HS256, or a key pair for ES256 or `EdDSA`. It cannot be
+/// printed.
 pub struct Key {
     id: Option<String>,
+    algorithm: Algorithm,
     /// Prepared, so that a verification hashes the message alone.
-    verifying: hmac::Key,
-    /// The same in lower case, where that is another one: some issuers sign so.
-    /// It accepts nothing, and tells why a token is refused.
+    verifying: Verifying,
+    /// The same secret in lower case, where that is another one: some issuers
+    /// sign so. It accepts nothing, and tells why a token is refused.
     lower_case: Option<hmac::Key>,
     signing: EncodingKey,
+    /// The public half, as a JSON Web Key, and the bytes of its point.
+    public: Option<(Value, Box<[u8]>)>,
 }
 
 impl Key {
-    /// A key of these very bytes, named by an optional `kid`.
+    /// A shared secret of these very bytes, named by an optional `kid`.
     ///
     /// # Errors
     ///
@@ -77,10 +93,42 @@ impl Key {
         });
         Ok(Self {
             id,
+            algorithm: Algorithm::Hs256,
             lower_case,
-            verifying: hmac::Key::new(hmac::HMAC_SHA256, bytes),
+            verifying: Verifying::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, bytes))),
             signing: EncodingKey::from_secret(bytes),
+            public: None,
         })
+    }
+
+    /// The private key of P-256 or Ed25519 in this PKCS#8, named by its `kid`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NoPair`] for anything else.
+    pub fn pair(id: String, pkcs8: &SecretSlice<u8>) -> Result<Self, KeyError> {
+        let der = pkcs8.expose_secret();
+        let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let ec = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der);
+        let (algorithm, signing, point, mut jwk) = if let Ok(pair) = ec {
+            let point = pair.public_key().as_ref().to_vec();
+            let (x, y) = point.get(1..).unwrap_or_default().split_at(32.min(point.len() - 1));
+            let jwk = json!({ "kty": "EC", "crv": "P-256", "x": b64(x), "y": b64(y) });
+            (Algorithm::Es256, EncodingKey::from_ec_der(der), point, jwk)
+        } else {
+            let pair =
+                Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| KeyError::NoPair)?;
+            let point = pair.public_key().as_ref().to_vec();
+            let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(&point) });
+            (Algorithm::EdDsa, EncodingKey::from_ed_der(der), point, jwk)
+        };
+        let verifying = Verifying::point(algorithm, &point).ok_or(KeyError::NoPair)?;
+        if let Value::Object(jwk) = &mut jwk {
+            let more = [("kid", id.as_str()), ("alg", algorithm.name()), ("use", "sig")];
+            jwk.extend(more.map(|(name, value)| (name.to_owned(), value.into())));
+        }
+        let public = Some((jwk, point.into()));
+        Ok(Self { id: Some(id), algorithm, verifying, lower_case: None, signing, public })
     }
 
     /// The `kid` that names this key in a token's header.
@@ -89,14 +137,25 @@ impl Key {
         self.id.as_deref()
     }
 
+    /// How it signs.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The public half (RFC 7517), of a key that has one.
+    #[must_use]
+    pub fn public(&self) -> Option<&Value> {
+        self.public.as_ref().map(|(jwk, _)| jwk)
+    }
+
     pub(super) fn signing(&self) -> &EncodingKey {
         &self.signing
     }
 
-    /// Whether this key made the signature of the message (HS256; RFC 7518,
-    /// section 3.2). The comparison takes the same time wherever they differ.
+    /// Whether this key made the signature of the message.
     pub(super) fn verifies(&self, message: &str, signature: &[u8]) -> bool {
-        hmac::verify(&self.verifying, message.as_bytes(), signature).is_ok()
+        self.verifying.verifies(message, signature)
     }
 
     /// Whether the same secret in lower case made the signature.
@@ -112,8 +171,9 @@ impl fmt::Debug for Key {
     }
 }
 
-/// At least one key: the first signs, all verify.
-#[derive(Debug)]
+/// The service's own keys: the first signs, all verify. Without one, it has no
+/// tokens of its own.
+#[derive(Debug, Default)]
 pub struct KeyRing(Vec<Key>);
 
 impl KeyRing {
@@ -121,12 +181,8 @@ impl KeyRing {
     ///
     /// # Errors
     ///
-    /// [`KeyError::None`] without a key, [`KeyError::RepeatedId`] when two
-    /// share a `kid`.
+    /// [`KeyError::RepeatedId`] when two share a `kid`.
     pub fn new(keys: Vec<Key>) -> Result<Self, KeyError> {
-        if keys.is_empty() {
-            return Err(KeyError::None);
-        }
         for (at, key) in keys.iter().enumerate() {
             let repeated = keys.iter().take(at).any(|earlier| earlier.id == key.id);
             if let (Some(id), true) = (&key.id, repeated) {
@@ -136,14 +192,65 @@ impl KeyRing {
         Ok(Self(keys))
     }
 
-    /// The keys that a token with this `kid` may be signed with: the one of
-    /// that name, or all when it names none.
-    pub(super) fn candidates(&self, kid: Option<&str>) -> impl Iterator<Item = &Key> {
-        self.0.iter().filter(move |key| kid.is_none() || key.id() == kid)
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
+    /// The keys that a token of this header may be signed with: the one of its
+    /// `kid`, or all of its algorithm when it names none. For a token of this
+    /// service, `alg` is that of its key.
+    pub(super) fn candidates(
+        &self,
+        header: &Header,
+    ) -> Result<impl Iterator<Item = &Key>, Refusal> {
+        let Header { algorithm, kid, .. } = header;
+        let is_named = |key: &&Key| kid.is_none() || key.id() == kid.as_deref();
+        let fits = move |key: &&Key| is_named(key) && key.algorithm == *algorithm;
+        if !self.0.iter().any(|key| key.algorithm == *algorithm) {
+            return Err(Refusal::BadAlgorithm);
+        }
+        if !self.0.iter().any(|key| fits(&key)) {
+            let exists = self.0.iter().any(|key| is_named(&key));
+            return Err(if exists { Refusal::BadAlgorithm } else { Refusal::UnknownKey });
+        }
+        Ok(self.0.iter().filter(fits))
+    }
+
+    /// The key that signs the service's own tokens.
     pub(super) fn first(&self) -> Option<&Key> {
         self.0.first()
+    }
+
+    /// The key that signs what anybody can verify.
+    pub(super) fn first_pair(&self) -> Option<&Key> {
+        self.0.iter().find(|key| key.public.is_some())
+    }
+
+    /// Whether there is a key by which everybody can verify.
+    #[must_use]
+    pub fn has_pair(&self) -> bool {
+        self.first_pair().is_some()
+    }
+
+    /// The public keys, as a JSON Web Key Set.
+    #[must_use]
+    pub fn public(&self) -> Value {
+        json!({ "keys": self.0.iter().filter_map(Key::public).collect::<Vec<_>>() })
+    }
+
+    /// The shared secrets, for verifying alone.
+    pub(super) fn into_secrets(self) -> Vec<SetKey> {
+        let secrets = self.0.into_iter().filter(|key| key.public.is_none());
+        secrets
+            .map(|key| SetKey {
+                kid: key.id.map(String::into_boxed_str),
+                algorithm: key.algorithm,
+                verifying: key.verifying,
+                material: Box::default(),
+            })
+            .collect()
     }
 }
 
@@ -173,8 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_needs_keys_with_ids_of_their_own() {
-        assert_eq!(KeyRing::new(vec![]).err(), Some(KeyError::None));
+    fn the_keys_of_a_ring_have_ids_of_their_own() {
         let twice = vec![key("a", 1, 32).unwrap(), key("a", 2, 32).unwrap()];
         assert_eq!(KeyRing::new(twice).err(), Some(KeyError::RepeatedId("a".into())));
     }

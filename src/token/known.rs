@@ -3,52 +3,97 @@
 //!
 //! A token is remembered when it is met for the second time: those that come
 //! once would only push others out. What is remembered is only what does not
-//! change: that a key of this
-//! verifier has signed the token, what it says, and what names it. Times,
-//! parties and revocation are looked at every time. It lives within one
+//! change: that a key has signed the token, what it says, and what names it.
+//! Times, parties and revocation are looked at every time, and whether the key
+//! is still one of its issuer's. It lives within one
 //! [`Verifier`](super::Verifier), so that other keys remember nothing of these.
 
 use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::{claims::Claims, revocation::TokenRef};
+use super::{claims::Claims, key_set::KeySet, minted::MintedTokens, revocation::TokenRef};
 
 /// How many tokens are remembered; each has one place.
 const PLACES: usize = 8192;
-/// The longest token that is, in bytes: all of them are at most 8 MiB.
-const MAX_TOKEN_BYTES: usize = 1024;
+/// The longest token that is, in bytes: as long as a credential may be.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// The most that all of them have, in bytes.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// How many places are emptied at most to make room for one.
+const MAX_EMPTIED: usize = 64;
 
 /// A token that a key has signed.
-pub(super) struct Known {
+pub struct Verified {
     token: Box<str>,
     /// What it says.
-    pub(super) claims: Arc<Claims>,
+    pub claims: Arc<Claims>,
+    /// Where its issuer is among those of the verifier, and the keys that it was
+    /// verified by; none for a token of this service.
+    pub(super) source: Option<(usize, Arc<KeySet>)>,
     name: OnceLock<TokenRef>,
+    /// What was made of it for upstreams.
+    pub(super) minted: MintedTokens,
 }
 
-impl Known {
-    fn new(token: &str, claims: &Arc<Claims>) -> Self {
-        Self { token: token.into(), claims: Arc::clone(claims), name: OnceLock::new() }
+/// Without the token.
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("claims", &self.claims).finish_non_exhaustive()
+    }
+}
+
+impl Verified {
+    pub(super) fn new(token: &str, claims: Claims, source: Option<(usize, Arc<KeySet>)>) -> Self {
+        Self {
+            token: token.into(),
+            claims: Arc::new(claims),
+            source,
+            name: OnceLock::new(),
+            minted: MintedTokens::default(),
+        }
+    }
+
+    /// Whether it is this token to the last byte.
+    fn is(&self, token: &str) -> bool {
+        let (Some((message, signature)), Some((own_message, own_signature))) =
+            (token.rsplit_once('.'), self.token.rsplit_once('.'))
+        else {
+            return false;
+        };
+        // The signature first, and in constant time: who does not have it
+        // learns nothing of a token that somebody else has sent.
+        verify_slices_are_equal(own_signature.as_bytes(), signature.as_bytes()).is_ok()
+            && own_message == message
+    }
+
+    fn is_of_the_same_keys(&self, other: &Self) -> bool {
+        match (&self.source, &other.source) {
+            (None, None) => true,
+            (Some((_, one)), Some((_, other))) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
     }
 
     /// What names it.
-    pub(super) fn name(&self) -> TokenRef {
+    #[must_use]
+    pub fn name(&self) -> TokenRef {
         *self.name.get_or_init(|| name(&self.token, &self.claims))
     }
 }
 
-/// What names a token of these claims.
-pub(super) fn name(token: &str, claims: &Claims) -> TokenRef {
+/// What names a token of these claims: its `jti`, which is its issuer's own
+/// matter, or without one its signing input.
+fn name(token: &str, claims: &Claims) -> TokenRef {
     match &claims.token_id {
-        Some(jti) => TokenRef::by_id(jti),
+        Some(jti) => TokenRef::by_id_of(claims.issued_by.as_deref(), jti),
         None => TokenRef::by_signing_input(token.rsplit_once('.').map_or("", |(input, _)| input)),
     }
 }
@@ -57,16 +102,23 @@ pub(super) fn name(token: &str, claims: &Claims) -> TokenRef {
 /// there last: as good as random, and of no use without the rest.
 #[derive(Default)]
 struct Place {
-    known: ArcSwapOption<Known>,
+    known: ArcSwapOption<Verified>,
     met: AtomicU64,
 }
 
 /// The tokens that were seen last.
-pub(super) struct KnownTokens(Box<[Place]>);
+pub(super) struct KnownTokens {
+    places: Box<[Place]>,
+    /// The length of all tokens.
+    bytes: AtomicUsize,
+    /// The place that is emptied next, when they are too long.
+    hand: AtomicUsize,
+}
 
 impl Default for KnownTokens {
     fn default() -> Self {
-        Self((0..PLACES).map(|_| Place::default()).collect())
+        let places = (0..PLACES).map(|_| Place::default()).collect();
+        Self { places, bytes: AtomicUsize::new(0), hand: AtomicUsize::new(0) }
     }
 }
 
@@ -78,25 +130,64 @@ impl fmt::Debug for KnownTokens {
 
 impl KnownTokens {
     /// The token, when it is known to the last byte.
-    pub(super) fn find(&self, token: &str) -> Option<Arc<Known>> {
+    pub(super) fn find(&self, token: &str) -> Option<Arc<Verified>> {
         let (place, _) = self.place(token)?;
         let known = place.known.load_full()?;
-        let (message, signature) = token.rsplit_once('.')?;
-        let (own_message, own_signature) = known.token.rsplit_once('.')?;
-        // The signature first, and in constant time: who does not have it
-        // learns nothing of a token that somebody else has sent.
-        verify_slices_are_equal(own_signature.as_bytes(), signature.as_bytes()).ok()?;
-        (own_message == message).then_some(known)
+        known.is(token).then_some(known)
     }
 
     /// Notes a token that was verified; one that was met here last is kept, in
     /// the place of whichever was there.
-    pub(super) fn meet(&self, token: &str, claims: &Arc<Claims>) {
-        if token.len() <= MAX_TOKEN_BYTES
-            && let Some((place, end)) = self.place(token)
+    pub(super) fn meet(&self, verified: &Arc<Verified>) {
+        if let Some((place, end)) = self.place(&verified.token)
             && place.met.swap(end, Ordering::Relaxed) == end
         {
-            place.known.store(Some(Arc::new(Known::new(token, claims))));
+            self.put(place, Some(verified));
+        }
+    }
+
+    /// Keeps a token at once, and gives back the one to work with: somebody else
+    /// may have kept the same one in the meantime.
+    pub(super) fn keep(&self, verified: &Arc<Verified>) -> Arc<Verified> {
+        let Some((place, _)) = self.place(&verified.token) else { return Arc::clone(verified) };
+        let is_same = |known: &Arc<Verified>| {
+            known.is(&verified.token) && known.is_of_the_same_keys(verified)
+        };
+        loop {
+            let known = place.known.load_full();
+            if let Some(known) = known.clone().filter(is_same) {
+                return known;
+            }
+            let before = place.known.compare_and_swap(&known, Some(Arc::clone(verified)));
+            let before: Option<Arc<Verified>> = before.clone();
+            if before.as_ref().map(Arc::as_ptr) == known.as_ref().map(Arc::as_ptr) {
+                self.weigh(known.as_ref(), Some(verified));
+                return Arc::clone(verified);
+            }
+        }
+    }
+
+    fn put(&self, place: &Place, verified: Option<&Arc<Verified>>) {
+        let before = place.known.swap(verified.map(Arc::clone));
+        self.weigh(before.as_ref(), verified);
+    }
+
+    /// Counts what has come and gone, and makes room when it is too much.
+    fn weigh(&self, gone: Option<&Arc<Verified>>, come: Option<&Arc<Verified>>) {
+        let length = |token: Option<&Arc<Verified>>| token.map_or(0, |known| known.token.len());
+        self.bytes.fetch_sub(length(gone), Ordering::Relaxed);
+        let all = self.bytes.fetch_add(length(come), Ordering::Relaxed) + length(come);
+        if all <= MAX_BYTES || come.is_none() {
+            return;
+        }
+        for _ in 0..MAX_EMPTIED {
+            let at = self.hand.fetch_add(1, Ordering::Relaxed) % PLACES;
+            if let Some(place) = self.places.get(at) {
+                self.put(place, None);
+            }
+            if self.bytes.load(Ordering::Relaxed) <= MAX_BYTES {
+                return;
+            }
         }
     }
 
@@ -104,8 +195,11 @@ impl KnownTokens {
     /// is as good as random, and nothing else is kept.
     fn place(&self, token: &str) -> Option<(&Place, u64)> {
         let end = u64::from_le_bytes(*token.as_bytes().last_chunk()?);
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
         // The last character has but four bits.
         let at = usize::try_from(end.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).ok()?;
-        Some((self.0.get(at % PLACES)?, end))
+        Some((self.places.get(at % PLACES)?, end))
     }
 }

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::{UserId, Verifier, role::Role, shape::Said};
+use super::{UserId, Verifier, algorithm::Algorithm as OwnAlgorithm, role::Role, shape::Said};
 use crate::clock::Timestamp;
 
 /// Why a token was not made.
@@ -19,6 +19,9 @@ pub enum MintError {
     /// A token needs a name.
     #[error("the name is empty")]
     EmptyName,
+    /// The service has no key to sign such a token with.
+    #[error("there is no key to sign it with")]
+    NoKey,
     /// The signature failed.
     #[error("the token could not be signed")]
     Signing,
@@ -71,8 +74,8 @@ impl<'a> Minter<'a> {
         if token.lifetime > settings.max_lifetime {
             return Err(MintError::LivesTooLong(token.lifetime, settings.max_lifetime));
         }
-        let key = self.verifier.keys().first().ok_or(MintError::Signing)?;
-        let mut header = Header::new(Algorithm::HS256);
+        let key = self.verifier.keys().first().ok_or(MintError::NoKey)?;
+        let mut header = Header::new(algorithm(key.algorithm()));
         header.kid = key.id().map(str::to_owned);
         let shape = &settings.shape;
         let mut payload = Map::new();
@@ -101,8 +104,17 @@ impl<'a> Minter<'a> {
     }
 }
 
+/// An algorithm as the library knows it, of those that own keys are for.
+pub(super) fn algorithm(algorithm: OwnAlgorithm) -> Algorithm {
+    match algorithm {
+        OwnAlgorithm::Es256 => Algorithm::ES256,
+        OwnAlgorithm::EdDsa => Algorithm::EdDSA,
+        _ => Algorithm::HS256,
+    }
+}
+
 /// 128 random bits in hexadecimal.
-fn random_id() -> Result<String, MintError> {
+pub(super) fn random_id() -> Result<String, MintError> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| MintError::Random)?;
     Ok(bytes.iter().fold(String::with_capacity(32), |mut id, byte| {

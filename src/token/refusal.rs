@@ -12,19 +12,26 @@ pub enum Refusal {
     /// header that this service does not understand.
     #[error("it is not a well-formed JWT")]
     Malformed,
-    /// The header's `alg` is not exactly HS256.
-    #[error("its header's `alg` is not HS256")]
+    /// The header's `alg` is none that its issuer may use, or not that of the
+    /// key which `kid` names.
+    #[error("its header's `alg` is not that of a key of its issuer")]
     BadAlgorithm,
-    /// The header's `kid` names no key of this service.
-    #[error("its `kid` names no configured key")]
+    /// `iss` is that of no configured issuer.
+    #[error("its `iss` is none of the configured issuers")]
+    UnknownIssuer,
+    /// The keys of the issuer could not be fetched for too long.
+    #[error("the keys of its issuer could not be fetched, or not for longer than stale_for")]
+    IssuerUnavailable,
+    /// The header's `kid` names no key of the issuer.
+    #[error("its `kid` names no key of its issuer")]
     UnknownKey,
-    /// No configured key made this signature.
-    #[error("its signature was not made with a configured key")]
+    /// No key of the issuer made this signature.
+    #[error("its signature was not made with a key of its issuer")]
     BadSignature,
     /// `exp`, the id, the name or the role is not there.
     #[error(
-        "a required claim is missing: exp, or one of those that tokens.claims names (userId, sub \
-         and role, unless it says otherwise)"
+        "a required claim is missing: exp, or one of those that tokens.claims or the issuer's \
+         claims name"
     )]
     MissingClaim,
     /// A claim has another type or value than it may have.
@@ -36,15 +43,16 @@ pub enum Refusal {
     /// `nbf` or `iat` lies ahead.
     #[error("it is not valid yet (`nbf` or `iat` lies ahead)")]
     NotYetValid,
-    /// It lives longer than `tokens.max_lifetime`, or without an `iat` than
+    /// It lives longer than the issuer's `max_lifetime`, or without an `iat` than
     /// `tokens.assume_lifetime`.
-    #[error("it lives longer than tokens.max_lifetime or tokens.assume_lifetime")]
+    #[error("it lives longer than max_lifetime or tokens.assume_lifetime")]
     LivesTooLong,
     /// `iss` is not `tokens.issuer`.
     #[error("its `iss` is not tokens.issuer")]
     BadIssuer,
-    /// `aud` does not name `tokens.audience`, or names one when none is set.
-    #[error("its `aud` does not fit tokens.audience")]
+    /// `aud` does not name an audience of this service, or names one when none
+    /// is set.
+    #[error("its `aud` does not fit tokens.audience, or the audience of its issuer")]
     BadAudience,
     /// Taken back, alone or with all of its user's earlier tokens.
     #[error("it has been revoked")]

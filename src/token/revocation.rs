@@ -11,7 +11,7 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{claims::Claims, verify::MAX_LEEWAY};
+use super::{claims::Claims, settings::MAX_LEEWAY};
 use crate::clock::Timestamp;
 
 /// What names one token: its `jti`, or without one its signing input.
@@ -25,6 +25,18 @@ impl TokenRef {
         // The prefix keeps a `jti` from ever naming a signing input: that
         // begins with the base64url of `{`, never with this.
         Self::hash(&[b"jti:", jti.as_bytes()].concat())
+    }
+
+    /// The token of this `jti` of an issuer of this name, or of this service.
+    #[must_use]
+    pub fn by_id_of(issuer: Option<&str>, jti: &str) -> Self {
+        match issuer {
+            None => Self::by_id(jti),
+            // The name of an issuer holds no slash.
+            Some(issuer) => {
+                Self::hash(&[b"iss:", issuer.as_bytes(), b"/", jti.as_bytes()].concat())
+            }
+        }
     }
 
     /// The token of this signing input (`header.payload`), for one that has

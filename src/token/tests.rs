@@ -57,7 +57,7 @@ fn verifier() -> Verifier {
 }
 
 fn verify(token: &str) -> Result<Claims, Refusal> {
-    verifier().verify(token, now()).map(|claims| (*claims).clone())
+    verifier().verify(token, now()).map(|verified| (*verified.claims).clone())
 }
 
 /// The refusal of a token with these changes to claims that are fine.
@@ -451,7 +451,7 @@ fn what_is_minted_is_accepted() {
     let (header, claims) = peek(token.expose_secret()).unwrap();
     assert_eq!(header["kid"], "new");
     assert_eq!(claims["jti"].as_str().unwrap().len(), 32);
-    let claims = verifier.verify(token.expose_secret(), now()).unwrap();
+    let claims = Arc::clone(&verifier.verify(token.expose_secret(), now()).unwrap().claims);
     assert_eq!(claims.expires_at, Timestamp::from_secs(NOW + 3600));
 
     let other = minter.mint(&new, now()).unwrap();
@@ -487,8 +487,8 @@ proptest! {
 fn a_token_that_is_known_is_held_to_all_that_can_change() {
     let verifier = verifier();
     let good = token(&with(NOW, &json!({ "jti": "known" })));
-    let claims = verifier.verify(&good, now()).unwrap();
-    assert_eq!(verifier.verify(&good, now()), Ok(claims));
+    let claims = Arc::clone(&verifier.verify(&good, now()).unwrap().claims);
+    assert_eq!(verifier.verify(&good, now()).unwrap().claims, claims);
     // Its time.
     let later = Timestamp::from_secs(NOW + 8 * 24 * 3600);
     assert_eq!(verifier.verify(&good, later).err(), Some(Refusal::Expired));
@@ -503,7 +503,7 @@ fn a_token_that_is_known_is_held_to_all_that_can_change() {
         assert!(verifier.verify(&other, now()).is_err(), "{other}");
     }
     // Its revocation, also when it was known before.
-    let (name, until) = verifier.name_of(&good).unwrap();
+    let (name, until) = verifier.name_of(&good, now()).unwrap();
     verifier.revocations().revoke_token(name, until);
     assert_eq!(verifier.verify(&good, now()).err(), Some(Refusal::Revoked));
     // Other keys know nothing of it.

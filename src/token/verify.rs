@@ -3,64 +3,24 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::{
     claims::Claims,
+    issuer::Issuer,
     json::Members,
+    jws::{Header, MAX_CLAIMS, Parts, decode},
     key::KeyRing,
-    known::{KnownTokens, name},
+    known::{KnownTokens, Verified},
     refusal::Refusal,
     revocation::{RevocationList, TokenRef},
     role::Roles,
-    shape::TokenShape,
+    settings::VerifierSettings,
 };
 use crate::clock::Timestamp;
 
-/// A header is read before anybody has vouched for it: few members will do.
-const MAX_HEADER_MEMBERS: usize = 16;
-const MAX_CLAIMS: usize = 256;
-
 /// The longest header that is kept, in bytes.
 const MAX_KEPT_HEADER: usize = 256;
-
-/// Header parameters by which a token would bring its own key.
-const KEYS_IN_HEADER: [&str; 4] = ["jwk", "jku", "x5c", "x5u"];
-
-/// What a token must fulfil beside its signature.
-#[derive(Clone, Debug)]
-pub struct VerifierSettings {
-    /// When set, `iss` must be this.
-    pub issuer: Option<String>,
-    /// When set, `aud` must name this; when not, a token with an `aud` is
-    /// meant for somebody else.
-    pub audience: Option<String>,
-    /// How far clocks may differ, for `exp`, `nbf` and `iat`.
-    pub leeway: Duration,
-    /// The longest life of a token, `exp - iat`, or `exp - now` without `iat`;
-    /// the leeway comes on top, since that is a matter of clocks, too.
-    pub max_lifetime: Duration,
-    /// How long a token without `iat` is taken to live: it counts as issued so
-    /// long before its `exp`.
-    pub assume_lifetime: Option<Duration>,
-    /// How tokens are written.
-    pub shape: TokenShape,
-}
-
-impl VerifierSettings {
-    /// For how long a user's cut-off counts: as long as a token could be
-    /// accepted that was issued in its second.
-    ///
-    /// Such a token lives for `max_lifetime`, with a leeway on it where the two
-    /// are compared with one, and is accepted for a leeway after its end; any
-    /// leeway can be set while the service runs. One without `iat` counts as
-    /// issued `max_lifetime` before its end: nobody knows it to be older.
-    #[must_use]
-    pub fn cut_offs_count_for(&self) -> Duration {
-        self.max_lifetime.saturating_add(2 * MAX_LEEWAY + Duration::from_secs(1))
-    }
-}
 
 /// Verifies tokens: keys, settings, roles and the list of revoked ones.
 #[derive(Debug)]
@@ -71,6 +31,9 @@ pub struct Verifier {
     revoked: Arc<RevocationList>,
     /// Those that the configuration names, if it names any.
     always_revoked: Option<RevocationList>,
+    issuers: Vec<Issuer>,
+    /// How this service calls itself in tokens for upstreams.
+    upstream_issuer: Option<String>,
     known: KnownTokens,
     last_header: ArcSwapOption<AcceptedHeader>,
 }
@@ -79,12 +42,8 @@ pub struct Verifier {
 #[derive(Debug)]
 struct AcceptedHeader {
     text: Box<str>,
-    kid: Option<String>,
+    header: Header,
 }
-
-/// The most that `leeway` may be: for so long after its end, a revoked token is
-/// remembered.
-pub const MAX_LEEWAY: Duration = Duration::from_secs(3600);
 
 impl Verifier {
     /// A verifier of these parts.
@@ -101,6 +60,8 @@ impl Verifier {
             roles,
             revoked,
             always_revoked: None,
+            issuers: Vec::new(),
+            upstream_issuer: None,
             known: KnownTokens::default(),
             last_header: ArcSwapOption::empty(),
         }
@@ -111,6 +72,29 @@ impl Verifier {
     #[must_use]
     pub fn refusing(self, list: RevocationList) -> Self {
         Self { always_revoked: Some(list).filter(|list| !list.is_empty()), ..self }
+    }
+
+    /// The same, which accepts the tokens of these issuers, too. Each has an
+    /// `iss` of its own.
+    #[must_use]
+    pub fn trusting(self, issuers: Vec<Issuer>) -> Self {
+        Self { issuers, ..self }
+    }
+
+    /// The same, which calls itself this in tokens for upstreams.
+    #[must_use]
+    pub fn known_upstream_as(self, issuer: impl Into<String>) -> Self {
+        Self { upstream_issuer: Some(issuer.into()), ..self }
+    }
+
+    /// The issuers beside this service.
+    #[must_use]
+    pub fn issuers(&self) -> &[Issuer] {
+        &self.issuers
+    }
+
+    pub(super) fn upstream_issuer(&self) -> Option<&str> {
+        self.upstream_issuer.as_deref()
     }
 
     /// The roles that a token may name.
@@ -125,8 +109,9 @@ impl Verifier {
         &self.revoked
     }
 
-    /// The key that signs.
-    pub(super) fn keys(&self) -> &KeyRing {
+    /// The service's own keys.
+    #[must_use]
+    pub fn keys(&self) -> &KeyRing {
         &self.keys
     }
 
@@ -134,53 +119,125 @@ impl Verifier {
         &self.settings
     }
 
-    /// The claims of a token in compact form (RFC 7515, section 3.1) that is
-    /// good at the time `now`.
+    /// A token in compact form (RFC 7515, section 3.1) that is good at the time
+    /// `now`.
     ///
     /// # Errors
     ///
-    /// The first [`Refusal`] met. No claim is looked at before a key has
-    /// vouched for it.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Claims>, Refusal> {
-        let known = self.known.find(token);
-        let claims = if let Some(known) = &known {
-            Arc::clone(&known.claims)
+    /// The first [`Refusal`] met. No claim but `iss` is looked at before a key
+    /// has vouched for it.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Verified>, Refusal> {
+        let known = self.known.find(token).filter(|known| self.is_still_signed(known, now));
+        let verified = if let Some(known) = known {
+            known
         } else {
-            let claims = Arc::new(self.read(token)?);
-            self.known.meet(token, &claims);
-            claims
+            let verified = Arc::new(self.read(token, now)?);
+            self.known.meet(&verified);
+            verified
         };
-        self.check_times(&claims, now)?;
-        self.check_parties(&claims)?;
-        let name = || known.as_ref().map_or_else(|| name(token, &claims), |known| known.name());
-        let (issued_at, always) = (self.issued_at(&claims), self.always_revoked.as_ref());
-        if self.revoked.refuses(&claims, issued_at, name)
-            || always.is_some_and(|list| list.refuses(&claims, issued_at, name))
+        let claims = &*verified.claims;
+        let issuer = verified.source.as_ref().and_then(|(at, _)| self.issuers.get(*at));
+        self.check_times(claims, issuer, now)?;
+        self.check_parties(claims, issuer)?;
+        let (issued_at, always) = (self.issued_at(claims, issuer), self.always_revoked.as_ref());
+        let name = || verified.name();
+        if self.revoked.refuses(claims, issued_at, name)
+            || always.is_some_and(|list| list.refuses(claims, issued_at, name))
         {
             return Err(Refusal::Revoked);
         }
-        Ok(claims)
+        Ok(verified)
     }
 
-    /// The claims of a token that one of the keys has signed.
-    fn read(&self, token: &str) -> Result<Claims, Refusal> {
-        let parts = Parts::split(token)?;
-        let header = self.accepted(&parts)?;
+    /// Whether the keys by which a remembered token was verified are still those
+    /// of its issuer.
+    fn is_still_signed(&self, known: &Verified, now: Timestamp) -> bool {
+        let Some((at, set)) = &known.source else { return true };
+        self.issuers.get(*at).is_some_and(|issuer| issuer.keys.are(set, now))
+    }
 
-        let mut candidates = self.keys.candidates(header.kid.as_deref()).peekable();
-        if candidates.peek().is_none() {
-            return Err(Refusal::UnknownKey);
+    /// Remembers a token at once.
+    pub(super) fn keep(&self, verified: &Arc<Verified>) -> Arc<Verified> {
+        self.known.keep(verified)
+    }
+
+    /// A token that one of the keys of its issuer has signed.
+    fn read(&self, token: &str, now: Timestamp) -> Result<Verified, Refusal> {
+        let parts = Parts::split(token)?;
+        let accepted = self.accepted(&parts)?;
+        let header = &accepted.header;
+        if self.issuers.is_empty() {
+            return self.read_own(token, &parts, header);
         }
+        // `iss` picks one issuer before any key is looked at, and says no more
+        // than which keys have to vouch for it.
+        let payload = decode(parts.payload)?;
+        let payload = Members::parse(&payload, MAX_CLAIMS).map_err(|_| Refusal::Malformed)?;
+        let Some(at) = self.issuer_of(&payload)? else {
+            return self.read_own(token, &parts, header);
+        };
+        let issuer = self.issuers.get(at).ok_or(Refusal::UnknownIssuer)?;
+        let settings = &issuer.settings;
+        if !settings.algorithms.contains(&header.algorithm) {
+            return Err(Refusal::BadAlgorithm);
+        }
+        if !header.is_of_type(&settings.types) {
+            return Err(Refusal::Malformed);
+        }
+        let set = issuer.keys.good(now)?;
+        set.vouch(&parts, header).inspect_err(|refusal| {
+            if *refusal == Refusal::UnknownKey {
+                issuer.keys.miss();
+            }
+        })?;
+        let claims = settings.read(payload, &self.roles)?;
+        Ok(Verified::new(token, claims, Some((at, set))))
+    }
+
+    /// Where the issuer is that a payload names; none for this service itself.
+    fn issuer_of(&self, payload: &Members<'_>) -> Result<Option<usize>, Refusal> {
+        let iss = match payload.get("iss") {
+            None => None,
+            Some(Value::String(iss)) => Some(iss.as_str()),
+            Some(_) => return Err(Refusal::BadClaim),
+        };
+        let is_named = |issuer: &Issuer| issuer.settings.issuer.as_deref() == iss;
+        if let Some(at) = self.issuers.iter().position(is_named) {
+            return Ok(Some(at));
+        }
+        let is_own = iss.is_none() || iss == self.settings.issuer.as_deref();
+        if is_own && !self.keys.is_empty() { Ok(None) } else { Err(Refusal::UnknownIssuer) }
+    }
+
+    /// The issuer that a token says it is of, of which nothing has been verified;
+    /// none for this service itself, or one that is not known.
+    #[must_use]
+    pub fn issuer_named_by(&self, token: &str) -> Option<&Issuer> {
+        let payload = decode(Parts::split(token).ok()?.payload).ok()?;
+        let payload = Members::parse(&payload, MAX_CLAIMS).ok()?;
+        self.issuers.get(self.issuer_of(&payload).ok()??)
+    }
+
+    fn read_own(
+        &self,
+        token: &str,
+        parts: &Parts<'_>,
+        header: &Header,
+    ) -> Result<Verified, Refusal> {
+        if header.typ.as_deref().is_some_and(|typ| typ != "JWT") {
+            return Err(Refusal::Malformed);
+        }
+        let mut candidates = self.keys.candidates(header)?;
         // Decoded to hold it to its canonical spelling, which the
         // comparison of the bytes would not.
         let signature = decode(parts.signature)?;
         if !candidates.any(|key| key.verifies(parts.signing_input, &signature)) {
             return Err(Refusal::BadSignature);
         }
-
         let payload = decode(parts.payload)?;
         let payload = Members::parse(&payload, MAX_CLAIMS).map_err(|_| Refusal::Malformed)?;
-        Claims::read(payload, &self.settings.shape, &self.roles)
+        let claims = Claims::read(payload, &self.settings.shape, &self.roles)?;
+        Ok(Verified::new(token, claims, None))
     }
 
     /// The header of a token, when it can be accepted. Nearly all tokens have
@@ -191,8 +248,8 @@ impl Verifier {
         {
             return Ok(last);
         }
-        let kid = accept_header(&decode(parts.header)?)?;
-        let header = Arc::new(AcceptedHeader { text: parts.header.into(), kid });
+        let header = Header::read(&decode(parts.header)?)?;
+        let header = Arc::new(AcceptedHeader { text: parts.header.into(), header });
         if header.text.len() <= MAX_KEPT_HEADER {
             self.last_header.store(Some(Arc::clone(&header)));
         }
@@ -205,15 +262,15 @@ impl Verifier {
     /// # Errors
     ///
     /// A [`Refusal`] when it is none of ours.
-    pub fn name_of(&self, token: &str) -> Result<(TokenRef, Timestamp), Refusal> {
-        let claims = self.read(token)?;
-        Ok((name(token, &claims), claims.expires_at))
+    pub fn name_of(&self, token: &str, now: Timestamp) -> Result<(TokenRef, Timestamp), Refusal> {
+        let verified = self.read(token, now)?;
+        Ok((verified.name(), verified.claims.expires_at))
     }
 
     /// When a token was issued, as far as can be told.
-    fn issued_at(&self, claims: &Claims) -> Option<Timestamp> {
-        let assumed = || Some(claims.expires_at.minus(self.settings.assume_lifetime?));
-        claims.issued_at.or_else(assumed)
+    fn issued_at(&self, claims: &Claims, issuer: Option<&Issuer>) -> Option<Timestamp> {
+        let assumed = self.settings.assume_lifetime.filter(|_| issuer.is_none());
+        claims.issued_at.or_else(|| Some(claims.expires_at.minus(assumed?)))
     }
 
     /// Whether a token was signed by one of the keys in lower case: by an issuer
@@ -222,15 +279,26 @@ impl Verifier {
     #[must_use]
     pub fn is_signed_in_lower_case(&self, token: &str) -> bool {
         let Ok(parts) = Parts::split(token) else { return false };
-        let (Ok(header), Ok(signature)) = (self.accepted(&parts), decode(parts.signature)) else {
+        let (Ok(accepted), Ok(signature)) = (self.accepted(&parts), decode(parts.signature)) else {
             return false;
         };
-        let mut candidates = self.keys.candidates(header.kid.as_deref());
-        candidates.any(|key| key.verifies_in_lower_case(parts.signing_input, &signature))
+        let candidates = self.keys.candidates(&accepted.header);
+        candidates.is_ok_and(|mut candidates| {
+            candidates.any(|key| key.verifies_in_lower_case(parts.signing_input, &signature))
+        })
     }
 
-    fn check_times(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
-        let VerifierSettings { leeway, max_lifetime, .. } = self.settings;
+    fn check_times(
+        &self,
+        claims: &Claims,
+        issuer: Option<&Issuer>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let VerifierSettings { leeway, max_lifetime, assume_lifetime, .. } = self.settings;
+        let (max_lifetime, assume_lifetime) = match issuer {
+            None => (max_lifetime, assume_lifetime),
+            Some(issuer) => (issuer.settings.max_lifetime, None),
+        };
         if now >= claims.expires_at.plus(leeway) {
             return Err(Refusal::Expired);
         }
@@ -243,85 +311,33 @@ impl Verifier {
         // the future, and outlive a cut-off.
         let outlives = |assumed: Duration| life > assumed.saturating_add(leeway);
         if life > max_lifetime.saturating_add(leeway)
-            || (claims.issued_at.is_none() && self.settings.assume_lifetime.is_some_and(outlives))
+            || (claims.issued_at.is_none() && assume_lifetime.is_some_and(outlives))
         {
             return Err(Refusal::LivesTooLong);
         }
         Ok(())
     }
 
-    fn check_parties(&self, claims: &Claims) -> Result<(), Refusal> {
+    fn check_parties(&self, claims: &Claims, issuer: Option<&Issuer>) -> Result<(), Refusal> {
+        // RFC 7519, section 4.1.3: who does not identify itself with a value
+        // of `aud` must refuse a token that has one.
+        if let Some(issuer) = issuer {
+            let expected = &issuer.settings.audience;
+            return match &claims.audience {
+                None if expected.is_empty() => Ok(()),
+                Some(named) if named.iter().any(|one| expected.contains(one)) => Ok(()),
+                _ => Err(Refusal::BadAudience),
+            };
+        }
         if let Some(issuer) = &self.settings.issuer
             && claims.issuer.as_ref() != Some(issuer)
         {
             return Err(Refusal::BadIssuer);
         }
-        // RFC 7519, section 4.1.3: who does not identify itself with a value
-        // of `aud` must refuse a token that has one.
         match (&self.settings.audience, &claims.audience) {
             (None, None) => Ok(()),
             (Some(expected), Some(named)) if named.contains(expected) => Ok(()),
             _ => Err(Refusal::BadAudience),
         }
     }
-}
-
-/// Checks the header's parameters, and gives back the `kid` that it names.
-fn accept_header(header: &[u8]) -> Result<Option<String>, Refusal> {
-    let header = Members::parse(header, MAX_HEADER_MEMBERS).map_err(|_| Refusal::Malformed)?;
-    if header.get("alg").and_then(Value::as_str) != Some("HS256") {
-        return Err(Refusal::BadAlgorithm);
-    }
-    if header.get("typ").is_some_and(|typ| typ.as_str() != Some("JWT")) {
-        return Err(Refusal::Malformed);
-    }
-    // RFC 7515, section 4.1.11: an extension that is not understood.
-    if header.get("crit").is_some() || KEYS_IN_HEADER.iter().any(|name| header.get(name).is_some())
-    {
-        return Err(Refusal::Malformed);
-    }
-    match header.get("kid") {
-        None => Ok(None),
-        Some(Value::String(kid)) => Ok(Some(kid.clone())),
-        Some(_) => Err(Refusal::Malformed),
-    }
-}
-
-/// The segments of a token in compact form.
-struct Parts<'a> {
-    header: &'a str,
-    payload: &'a str,
-    signature: &'a str,
-    signing_input: &'a str,
-}
-
-impl<'a> Parts<'a> {
-    fn split(token: &'a str) -> Result<Self, Refusal> {
-        let (signing_input, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(Refusal::Malformed)?;
-        if payload.contains('.') {
-            return Err(Refusal::Malformed);
-        }
-        Ok(Self { header, payload, signature, signing_input })
-    }
-}
-
-/// Canonical base64url: no padding, no stray bits in the last character.
-fn decode(segment: &str) -> Result<Vec<u8>, Refusal> {
-    URL_SAFE_NO_PAD.decode(segment).map_err(|_| Refusal::Malformed)
-}
-
-/// Header and claims of a token of which nothing has been verified, for
-/// showing to the person who holds it.
-///
-/// # Errors
-///
-/// [`Refusal::Malformed`] when it is no JWT at all.
-pub fn peek(token: &str) -> Result<(Value, Value), Refusal> {
-    let object = |segment| {
-        let bytes = decode(segment)?;
-        Members::parse(&bytes, MAX_CLAIMS).map(Members::into_value).map_err(|_| Refusal::Malformed)
-    };
-    let parts = Parts::split(token)?;
-    Ok((object(parts.header)?, object(parts.payload)?))
 }

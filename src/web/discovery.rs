@@ -1,11 +1,33 @@
-//! What a sign-in page needs to know of this instance.
+//! What a sign-in page needs to know of this instance, and what upstreams need to
+//! verify its tokens.
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::header;
 use serde_json::{Value, json};
 
 use super::state::Site;
+use crate::token::KeyRing;
+
+/// The public keys (RFC 7517). A key that is added is known to every upstream
+/// when this has passed, and can be signed with then.
+pub(super) fn key_set(keys: &KeyRing) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/jwk-set+json"),
+        (header::CACHE_CONTROL, "public, max-age=300"),
+    ];
+    (headers, keys.public().to_string()).into_response()
+}
+
+/// The same on the `http` listener.
+pub(super) async fn own_keys(State(site): State<Arc<Site>>) -> Response {
+    key_set(site.engine.verifier.keys())
+}
 
 /// The discovery document: what this service's own pages ask, and all that the
 /// dashboard of LiteLLM 1.109.1 does. What there is none of here is told so.

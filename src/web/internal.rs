@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use super::{
     address::Peer,
     decide::{Mode, decide},
+    discovery,
     error::ApiError,
     hints::Hints,
     server::Answers,
@@ -100,6 +101,7 @@ fn router(internal: Arc<Internal>) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/.well-known/jwks.json", get(key_set))
         .fallback(async || ApiError::not_found())
         .with_state(internal)
 }
@@ -119,8 +121,18 @@ async fn ready(State(internal): State<Arc<Internal>>) -> (StatusCode, &'static s
 
 async fn metrics(State(internal): State<Arc<Internal>>, headers: HeaderMap) -> Response {
     let Internal { checker, health, metrics, .. } = &*internal;
-    metrics.set_revocations(health.age(), checker.engine().verifier.revocations().len());
+    let engine = checker.engine();
+    metrics.set_revocations(health.age(), engine.verifier.revocations().len());
+    let now = checker.now();
+    metrics.set_issuers(engine.verifier.issuers().iter().map(|issuer| {
+        let age = issuer.keys.heard().map(|heard| now.since(heard));
+        (&*issuer.settings.name, issuer.keys.set().len(), age)
+    }));
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());
     ([(header::CONTENT_TYPE, format.content_type())], metrics.encode(format)).into_response()
+}
+
+async fn key_set(State(internal): State<Arc<Internal>>) -> Response {
+    discovery::key_set(internal.checker.engine().verifier.keys())
 }

@@ -86,6 +86,7 @@ fn endpoints(site: Arc<Site>) -> Router {
         .route("/sso/login", get(sso::login))
         .route("/sso/key/generate", get(sso::login))
         .route("/sso/callback", get(sso::callback))
+        .route("/.well-known/jwks.json", get(discovery::own_keys))
         .route("/.well-known/portcullis", get(discovery::document))
         .route("/.well-known/litellm-ui-config", get(discovery::document))
         .route("/litellm/.well-known/litellm-ui-config", get(discovery::document))

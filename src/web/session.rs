@@ -25,7 +25,7 @@ pub(super) async fn show(State(site): State<Arc<Site>>, request: Request) -> Res
     let engine = &site.engine;
     match engine.authenticate(&request_input(&request), site.clock.now()) {
         Ok(identified) => {
-            let claims = identified.claims;
+            let claims = identified.claims();
             Json(json!({
                 "user_id": claims.user_id.as_str(),
                 "name": claims.name,
@@ -55,9 +55,8 @@ pub(super) async fn logout(
         }
         Err(denial) => return Ok(denied(&denial)),
     };
-    let claims = &identified.claims;
-    let (token, _) =
-        engine.verifier.name_of(&identified.token).map_err(|_| ApiError::internal())?;
+    let claims = identified.claims();
+    let token = identified.verified.name();
     site.store.revoke(token, claims.expires_at).await?;
     // Here at once; the other replicas follow.
     engine.verifier.revocations().revoke_token(token, claims.expires_at);

@@ -194,7 +194,7 @@ fn inspect_tells_why_a_token_would_be_refused() {
         (jwt::token(&jwt::with(1_000_000_000, &json!({}))), "refused: it has expired"),
         (
             format!("{}A", mint("ADMIN")),
-            "refused: its signature was not made with a configured key",
+            "refused: its signature was not made with a key of its issuer (bad_signature)",
         ),
         ("junk".into(), "refused: it is not a well-formed JWT"),
         (String::new(), "refused: it is not a well-formed JWT"),

@@ -340,6 +340,10 @@ fn every_reason_that_the_engine_has_can_be_reached() {
     ));
     let waiting = app::engine(config(""), Arc::new(RevocationList::default()));
     let rules = engine(RULES);
+    // Nobody fetches the keys.
+    let trusting = engine(
+        "[[issuers]]\nname = \"acme\"\nissuer = \"https://idp.example.com\"\naudience = [\"api\"]",
+    );
     let agents = || ask("GET", "/api/agents");
     let cookie = format!("token={}", good());
     let claims = jwt::claims(NOW).to_string();
@@ -357,6 +361,19 @@ fn every_reason_that_the_engine_has_can_be_reached() {
         ("cross_site_cookie", &plain, ask("POST", "/api/agents").with("cookie", &cookie)),
         ("malformed_token", &plain, agents().bearer("x")),
         ("bad_algorithm", &plain, agents().bearer(&jwt::sign(r#"{"alg":"none"}"#, &claims))),
+        (
+            "unknown_issuer",
+            &trusting,
+            agents().claiming(&json!({ "iss": "https://idp.example.com/" })),
+        ),
+        (
+            "issuer_unavailable",
+            &trusting,
+            agents().bearer(&jwt::sign(
+                r#"{"alg":"RS256"}"#,
+                &json!({ "iss": "https://idp.example.com" }).to_string(),
+            )),
+        ),
         (
             "unknown_key",
             &keyed,

@@ -116,7 +116,7 @@ fn claims_and_roles_may_have_the_names_that_another_system_gives_them() {
         assert_eq!(claims[name], value, "{name}");
     }
     assert!(claims.get("sub").is_none() && claims.get("userId").is_none(), "{claims}");
-    assert!(litellm.verifier.verify(&token, Timestamp::from_secs(NOW)).unwrap().is_sso);
+    assert!(litellm.verifier.verify(&token, Timestamp::from_secs(NOW)).unwrap().claims.is_sso);
     let (_, plain) = minted(&litellm, "u-1", None);
     assert!(plain.get("login_method").is_none());
 }

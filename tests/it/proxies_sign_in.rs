@@ -18,8 +18,9 @@ const GATEWAYS: [(Mode, &str); 5] = [
     (Mode::Caddy, ""),
 ];
 
-const OWN: [(&str, &str); 17] = [
+const OWN: [(&str, &str); 18] = [
     ("GET", "/.well-known/portcullis"),
+    ("GET", "/.well-known/jwks.json"),
     ("GET", "/.well-known/litellm-ui-config"),
     ("GET", "/litellm/.well-known/litellm-ui-config"),
     ("GET", "/.well-known/litellm-ui-config?t=1"),
@@ -58,7 +59,9 @@ fn every_path_of_signing_in_leads_there_through_every_gateway_and_no_other_does(
             // Every answer of that listener has it, and no other.
             let policy = answer.headers.get("referrer-policy").map(String::as_str);
             assert_eq!(policy, Some("same-origin"), "{mode:?} {method} {path}: {answer:?}");
-            if path.contains("/.well-known/") {
+            if path.ends_with("/jwks.json") {
+                assert_eq!(answer.json(), json!({ "keys": [] }), "{mode:?}");
+            } else if path.contains("/.well-known/") {
                 assert_eq!(answer.json()["is_control_plane"], json!(false), "{mode:?} {path}");
             }
         }

@@ -375,5 +375,5 @@ async fn metadata_and_keys_that_do_not_fit_are_refused() {
         ];
     });
     let replica = rogue.replica().await;
-    assert_eq!(rogue.sign_in(&replica, CALLBACK).await.0, 401);
+    assert_eq!(rogue.sign_in(&replica, CALLBACK).await.0, 502);
 }

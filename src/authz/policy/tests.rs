@@ -15,6 +15,7 @@ fn rule(name: &str, path: PathPattern) -> Rule {
         methods: vec![],
         access: Access::Authenticated,
         preflight: false,
+        forward: None,
         shadow: false,
         number: 0,
     }

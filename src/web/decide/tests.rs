@@ -56,6 +56,7 @@ fn rule(name: &str, path: PathPattern, methods: &[&str], access: Access) -> Rule
         methods: methods.iter().map(|&method| method.to_owned()).collect(),
         access,
         preflight: name == "open",
+        forward: None,
         shadow: false,
         number: 0,
     }

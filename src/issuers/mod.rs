@@ -1,0 +1,52 @@
+//! Issuers over the network: what they say of themselves, and their keys, kept
+//! up to date for whoever verifies. Single sign-on and the verification of tokens
+//! share what is here.
+//!
+//! ```text
+//! token names a key that is not there ──> IssuerKeys::miss ──> Follower, at most once a minute
+//! at the start, and at `refresh` ──────────────────────────── > Follower
+//!                                                               discovery, fetch: the set
+//!                                         IssuerKeys::put  <──  and the store, for who starts later
+//! ```
+//!
+//! Nothing on the path of a check waits for any of it.
+
+mod discovery;
+mod fetch;
+mod follower;
+mod watch;
+
+use std::time::Duration;
+
+use url::Url;
+
+pub(crate) use self::discovery::discover;
+pub use self::{
+    discovery::{is_loopback, may_be_asked},
+    fetch::{Fetch, FetchError},
+    follower::{Fetched, fetch_once},
+    watch::{Followed, KeyWatch},
+};
+use crate::token::Algorithm;
+
+/// Where the keys of an issuer come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySource {
+    /// The issuer's name in logs and metrics.
+    pub name: String,
+    /// Its `iss`.
+    pub issuer: String,
+    /// Where its keys are; without it, its metadata tell.
+    pub jwks_uri: Option<Url>,
+    /// What they are used for.
+    pub algorithms: Vec<Algorithm>,
+    /// How often they are fetched.
+    pub refresh: Duration,
+    /// How long the last good ones serve while it cannot be reached.
+    pub stale_for: Duration,
+    /// The certificates of the authorities by which it is known, in PEM; the
+    /// usual ones without.
+    pub authorities: Option<Vec<u8>>,
+    /// Whether it may be asked without TLS.
+    pub insecure_http: bool,
+}

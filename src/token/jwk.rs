@@ -1,0 +1,227 @@
+//! Sets of public keys (RFC 7517), read as strictly as tokens are.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::Value;
+use thiserror::Error;
+
+use super::{
+    algorithm::Algorithm,
+    json::Members,
+    key_set::{KeySet, SetKey, Verifying},
+};
+
+/// The most keys of a set.
+const MAX_KEYS: usize = 100;
+/// The most members of a set, and of a key.
+const MAX_MEMBERS: usize = 64;
+/// The shortest modulus, in bits (RFC 7518, section 3.3).
+const MIN_RSA_BITS: usize = 2048;
+/// The longest modulus, in bits: a longer one costs more than it is worth.
+const MAX_RSA_BITS: usize = 8192;
+/// The members that only a private or a symmetric key has.
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// Why a set cannot be used at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum KeySetError {
+    /// It is no JSON object with a list of keys, or repeats a member.
+    #[error("it is no JSON Web Key Set")]
+    Malformed,
+    /// More than anybody needs.
+    #[error("it has more than {MAX_KEYS} keys")]
+    TooMany,
+    /// None that verifies a token.
+    #[error("it has no key for the algorithms that are accepted")]
+    NoneFits,
+}
+
+/// A key that is not used, though it looks as if it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its `kid`, or its place in the set.
+    pub key: String,
+    /// Why.
+    pub cause: &'static str,
+}
+
+/// Why one key is not used.
+enum Unused {
+    /// It is for something else.
+    Other,
+    /// It should not be in such a set.
+    Bad(&'static str),
+}
+
+impl KeySet {
+    /// The keys of a JSON Web Key Set that may be used with one of these
+    /// algorithms, and those that were left out.
+    ///
+    /// # Errors
+    ///
+    /// [`KeySetError`], also for a set without any key of use: that is a mistake,
+    /// and no reason to let go of keys that were good.
+    pub fn read(
+        bytes: &[u8],
+        algorithms: &[Algorithm],
+    ) -> Result<(Self, Vec<LeftOut>), KeySetError> {
+        let mut set = Members::parse(bytes, MAX_MEMBERS).map_err(|_| KeySetError::Malformed)?;
+        let Some(Value::Array(listed)) = set.take("keys") else {
+            return Err(KeySetError::Malformed);
+        };
+        if listed.len() > MAX_KEYS {
+            return Err(KeySetError::TooMany);
+        }
+        let mut keys: Vec<SetKey> = Vec::with_capacity(listed.len());
+        let mut left_out = Vec::new();
+        for (at, jwk) in listed.iter().enumerate() {
+            let name = || match jwk.get("kid").and_then(Value::as_str) {
+                Some(kid) => kid.chars().take(64).collect(),
+                None => format!("number {}", at + 1),
+            };
+            match usable(jwk, algorithms) {
+                Ok(usable) => keys.extend(usable),
+                Err(Unused::Other) => {}
+                Err(Unused::Bad(cause)) => left_out.push(LeftOut { key: name(), cause }),
+            }
+        }
+        without_ambiguous(&mut keys, &mut left_out);
+        if keys.is_empty() {
+            return Err(KeySetError::NoneFits);
+        }
+        Ok((Self(keys), left_out))
+    }
+}
+
+/// Leaves out keys that one name stands for, and what is there twice.
+fn without_ambiguous(keys: &mut Vec<SetKey>, left_out: &mut Vec<LeftOut>) {
+    let is_other = |one: &SetKey, other: &SetKey| {
+        one.kid.is_some() && one.kid == other.kid && one.material != other.material
+    };
+    let mut ambiguous: Vec<Box<str>> = Vec::new();
+    for key in &*keys {
+        if let Some(kid) = &key.kid
+            && keys.iter().any(|other| is_other(key, other))
+            && !ambiguous.contains(kid)
+        {
+            ambiguous.push(kid.clone());
+        }
+    }
+    keys.retain(|key| key.kid.as_ref().is_none_or(|kid| !ambiguous.contains(kid)));
+    let mut kept: Vec<SetKey> = Vec::with_capacity(keys.len());
+    for key in keys.drain(..) {
+        let is_there = |other: &SetKey| other.is_same_key(&key) && other.algorithm == key.algorithm;
+        if !kept.iter().any(is_there) {
+            kept.push(key);
+        }
+    }
+    *keys = kept;
+    let cause = "another key has the same kid";
+    left_out.extend(ambiguous.into_iter().map(|kid| LeftOut { key: kid.into(), cause }));
+}
+
+/// A key, once for each algorithm that it may be used with.
+fn usable(jwk: &Value, algorithms: &[Algorithm]) -> Result<Vec<SetKey>, Unused> {
+    let jwk = jwk.as_object().ok_or(Unused::Bad("it is no JSON object"))?;
+    let text = |name: &'static str| match jwk.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err(Unused::Bad("a member is not text")),
+    };
+    let kty = text("kty")?.ok_or(Unused::Bad("it has no kty"))?;
+    if kty == "oct" {
+        return Err(Unused::Bad("it is a symmetric key, which everybody can read there"));
+    }
+    if PRIVATE.iter().any(|name| jwk.contains_key(*name)) {
+        return Err(Unused::Bad("it holds a private key, which everybody can read there"));
+    }
+    if text("use")?.is_some_and(|purpose| purpose != "sig") {
+        return Err(Unused::Other);
+    }
+    match jwk.get("key_ops") {
+        None => {}
+        Some(Value::Array(operations)) if operations.iter().any(|one| one == "verify") => {}
+        Some(Value::Array(_)) => return Err(Unused::Other),
+        Some(_) => return Err(Unused::Bad("its key_ops is no list")),
+    }
+    let own = match text("alg")? {
+        None => None,
+        Some(name) => Some(Algorithm::parse(name).ok_or(Unused::Other)?),
+    };
+    let bytes = |name| {
+        let text = text(name)?.ok_or(Unused::Bad("a member of the key is missing"))?;
+        URL_SAFE_NO_PAD.decode(text).map_err(|_| Unused::Bad("a member is not base64url"))
+    };
+    let (fitting, material, make) = material(kty, text("crv")?, bytes)?;
+    if own.is_some_and(|own| !fitting.contains(&own)) {
+        return Err(Unused::Bad("its alg is not for keys of its kind"));
+    }
+    let kid = text("kid")?.map(Box::from);
+    let mut keys = Vec::new();
+    for algorithm in fitting.iter().copied() {
+        if !algorithms.contains(&algorithm) || own.is_some_and(|own| own != algorithm) {
+            continue;
+        }
+        let verifying = make(algorithm).ok_or(Unused::Bad("it is no key"))?;
+        let material = Box::from(&*material);
+        keys.push(SetKey { kid: kid.clone(), algorithm, verifying, material });
+    }
+    if keys.is_empty() { Err(Unused::Other) } else { Ok(keys) }
+}
+
+type Make = Box<dyn Fn(Algorithm) -> Option<Verifying>>;
+
+/// The algorithms that a key's kind is for, its bytes, and what makes it.
+fn material(
+    kty: &str,
+    crv: Option<&str>,
+    bytes: impl Fn(&'static str) -> Result<Vec<u8>, Unused>,
+) -> Result<(&'static [Algorithm], Vec<u8>, Make), Unused> {
+    match (kty, crv) {
+        ("RSA", _) => {
+            let (n, e) = (without_zeros(bytes("n")?), without_zeros(bytes("e")?));
+            let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
+            if bits < MIN_RSA_BITS {
+                return Err(Unused::Bad("it is an RSA key of fewer than 2,048 bits"));
+            }
+            if bits > MAX_RSA_BITS || e.len() > 8 {
+                return Err(Unused::Bad("it is an RSA key of more than 8,192 bits"));
+            }
+            let material = [&n[..], b"/", &e].concat();
+            let make = move |algorithm| Verifying::rsa(algorithm, &n, &e);
+            let rsa = &Algorithm::PUBLIC;
+            Ok((rsa.get(..6).unwrap_or_default(), material, Box::new(make)))
+        }
+        ("EC", Some(curve @ ("P-256" | "P-384"))) => {
+            let (size, algorithm): (_, &'static [Algorithm]) = match curve {
+                "P-256" => (32, &[Algorithm::Es256]),
+                _ => (48, &[Algorithm::Es384]),
+            };
+            let (x, y) = (bytes("x")?, bytes("y")?);
+            if x.len() != size || y.len() != size {
+                return Err(Unused::Bad("its point is not of the length of its curve"));
+            }
+            let point = [&[4][..], &x, &y].concat();
+            let material = point.clone();
+            let make = move |algorithm| Verifying::point(algorithm, &point);
+            Ok((algorithm, material, Box::new(make)))
+        }
+        ("OKP", Some("Ed25519")) => {
+            let point = bytes("x")?;
+            if point.len() != 32 {
+                return Err(Unused::Bad("its point is not of the length of its curve"));
+            }
+            let material = point.clone();
+            let make = move |algorithm| Verifying::point(algorithm, &point);
+            Ok((&[Algorithm::EdDsa], material, Box::new(make)))
+        }
+        // Of a kind that is not used here.
+        _ => Err(Unused::Other),
+    }
+}
+
+/// RFC 7518, section 6.3.1.1, has no leading zeros; some write one for the sign.
+fn without_zeros(mut bytes: Vec<u8>) -> Vec<u8> {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    bytes.drain(..zeros);
+    bytes
+}
