@@ -20,7 +20,7 @@ use self::{
     reload::{Fixed, Reloader, Reloads},
 };
 pub use self::{
-    parts::{engine, engine_with, store},
+    parts::{engine, engine_watched, engine_with, store},
     reload::Loader,
 };
 use crate::{

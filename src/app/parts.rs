@@ -98,6 +98,24 @@ fn cut_offs_count_for(config: &Config) -> Duration {
     config.issuers.iter().map(of).fold(own.cut_offs_count_for(), Duration::max)
 }
 
+/// The same, with keys that this watch fetches as soon as it follows these
+/// issuers.
+#[must_use]
+pub fn engine_watched(
+    config: Config,
+    revoked: Arc<RevocationList>,
+    watch: &KeyWatch,
+) -> (Engine, Vec<Arc<Followed>>) {
+    let followed = Mutex::new(Vec::new());
+    let engine = engine_with(config, revoked, &|source| {
+        let one = watch.of(source);
+        let keys = Arc::clone(&one.keys);
+        followed.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+        keys
+    });
+    (engine, followed.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// The store that a configuration names.
 ///
 /// # Errors
@@ -186,14 +204,8 @@ impl Generation {
         let (peers, lifecycle) = (config.internal.peers.clone(), config.lifecycle);
         let proxies = config.http.trusted_proxies.clone();
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
-        let followed = Mutex::new(Vec::new());
-        let engine = engine_with(config, Arc::clone(list), &|source| {
-            let one = lasting.watch.of(source);
-            let keys = Arc::clone(&one.keys);
-            followed.lock().unwrap_or_else(PoisonError::into_inner).push(one);
-            keys
-        });
-        let (engine, followed) = (Arc::new(engine), followed.into_inner().unwrap_or_default());
+        let (engine, followed) = engine_watched(config, Arc::clone(list), &lasting.watch);
+        let engine = Arc::new(engine);
         let signing_in = SigningIn { login, codes, sso, returns };
         let site = Site::new(settings, Arc::clone(&engine), &shared, signing_in);
         Ok(Self {

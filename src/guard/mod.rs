@@ -25,19 +25,24 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as Task, Poll},
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use tokio::runtime::Handle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::{Layer, Service};
 
 pub use self::admission::{Admission, Expired, User};
 use crate::{
     app,
-    authz::{Grant, Verdict},
+    authz::{Engine, Grant, Verdict},
     checker::{Checker, Context},
     clock::{Clock, SystemClock},
     config::Config,
     decision_log::DecisionLog,
+    issuers::KeyWatch,
+    store::Store,
     token::RevocationList,
     transport::Transport,
     web,
@@ -48,12 +53,18 @@ use crate::{
 pub struct GuardLayer {
     checker: Arc<Checker>,
     clock: Arc<dyn Clock>,
-    leeway: std::time::Duration,
+    leeway: Duration,
+    /// Ends with the last one of this guard.
+    _following: Option<Arc<DropGuard>>,
 }
 
 impl GuardLayer {
     /// A guard by the rules and keys of a configuration: the one that the
-    /// portcullis at the gateway has. Revocations are the gateway's business.
+    /// portcullis at the gateway has, or one that knows that portcullis as one of
+    /// its `[[issuers]]`. Revocations are the gateway's business.
+    ///
+    /// Keys that are to be fetched are so by the tokio runtime that this is called
+    /// in; called outside of one, the tokens of their issuers stay refused.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self::with_clock(config, Arc::new(SystemClock))
@@ -63,11 +74,32 @@ impl GuardLayer {
     #[must_use]
     pub fn with_clock(config: Config, clock: Arc<dyn Clock>) -> Self {
         let leeway = config.tokens.settings.leeway;
-        let engine = Arc::new(app::engine(config, Arc::new(RevocationList::empty())));
+        let (engine, following) = following(config, &clock);
+        let engine = Arc::new(engine);
         // The gateway has logged what it allowed.
         let checker = Checker::new(engine, Arc::clone(&clock), DecisionLog::new(0.0));
-        Self { checker: Arc::new(checker), clock, leeway }
+        Self { checker: Arc::new(checker), clock, leeway, _following: following }
     }
+}
+
+/// The engine, and what fetches the keys of its issuers, if it has such.
+fn following(config: Config, clock: &Arc<dyn Clock>) -> (Engine, Option<Arc<DropGuard>>) {
+    // No other replica shares what is fetched.
+    let store = Arc::new(Store::memory(Arc::clone(clock), Duration::ZERO));
+    let watch = Arc::new(KeyWatch::new(store, Arc::clone(clock), Arc::default()));
+    let (engine, followed) = app::engine_watched(config, Arc::new(RevocationList::empty()), &watch);
+    if followed.is_empty() {
+        return (engine, None);
+    }
+    let Ok(runtime) = Handle::try_current() else {
+        let mend = "make the guard within a tokio runtime, or give the keys as jwks_file";
+        tracing::error!(mend, "the keys of issuers cannot be fetched; their tokens are refused");
+        return (engine, None);
+    };
+    watch.follow(followed);
+    let stop = CancellationToken::new();
+    runtime.spawn(watch.run(stop.clone()));
+    (engine, Some(Arc::new(stop.drop_guard())))
 }
 
 impl<S> Layer<S> for GuardLayer {
@@ -101,7 +133,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let GuardLayer { checker, clock, leeway } = &self.layer;
+        let GuardLayer { checker, clock, leeway, .. } = &self.layer;
         let input = web::request_input(&request);
         let request_id = input.headers.text("x-request-id").unwrap_or_default();
         let context = Context { request_id, client: "", transport: Transport::Guard, trace: None };

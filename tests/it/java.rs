@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Whether there is a Java to run it with; where none can be had, that is said.
-fn has_java() -> bool {
+pub(crate) fn has_java() -> bool {
     let library = root().join("target/java");
     if library.exists() {
         return true;

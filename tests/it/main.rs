@@ -53,6 +53,7 @@ mod litellm;
 mod litellm_behind;
 mod measured;
 mod memory;
+mod minted;
 mod models;
 mod mount;
 mod oidc;

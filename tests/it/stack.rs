@@ -69,6 +69,12 @@ pub(crate) const STANDS_IN: &str = "STANDS_IN";
 /// A variable that names the port of whoever stands in for the agents.
 pub(crate) const UPSTREAM: &str = "UPSTREAM";
 
+/// A variable by which a gateway hands on what becomes of the credential.
+pub(crate) const REPLACES_CREDENTIAL: (&str, &str) = ("REPLACES_CREDENTIAL", "1");
+
+/// What begins a variable that is the agents' alone.
+pub(crate) const AGENTS_ALONE: &str = "agents:";
+
 /// The built-in rules, and a public path at which the agents show what
 /// arrived.
 const RULES: &str = r#"[
@@ -123,7 +129,19 @@ pub(crate) struct Stack {
 }
 
 /// The gateway's command, with its configuration in the room.
-fn gateway(version: &str, mode: Mode, ports: [(u16, u16); 6], room: &Path) -> Command {
+fn gateway(
+    version: &str,
+    mode: Mode,
+    ports: [(u16, u16); 6],
+    room: &Path,
+    replaces_credential: bool,
+) -> Command {
+    // What stands there for a `forward` other than "as-is".
+    let whole = |text: String| {
+        let lines = ["auth_request_set $", "proxy_set_header ", "copy_headers Authorization"];
+        let uncomment = |text: String, line: &&str| text.replace(&format!("# {line}"), line);
+        if replaces_credential { lines.iter().fold(text, uncomment) } else { text }
+    };
     let file = |name: &str, text: &str| {
         let file = room.join(name);
         std::fs::write(&file, text).unwrap();
@@ -136,7 +154,7 @@ fn gateway(version: &str, mode: Mode, ports: [(u16, u16); 6], room: &Path) -> Co
                 _ => one_route::nginx(mode).into(),
             };
             for (name, text) in files {
-                file(name, &with_ports(&text, "127.0.0.1:", &ports));
+                file(name, &with_ports(&whole(text), "127.0.0.1:", &ports));
             }
             let mut command = Command::new("nginx");
             command.arg("-p").arg(room).arg("-c").arg(room.join("nginx.conf"));
@@ -144,7 +162,8 @@ fn gateway(version: &str, mode: Mode, ports: [(u16, u16); 6], room: &Path) -> Co
             command
         }
         Mode::Caddy => {
-            let config = with_ports(&read("examples/Caddyfile"), "127.0.0.1:", &ports);
+            let config = whole(read("examples/Caddyfile"));
+            let config = with_ports(&config, "127.0.0.1:", &ports);
             let config = with_ports(&config, "http://:", &ports);
             let config = file("Caddyfile", &config);
             let mut command = Command::new("caddy");
@@ -266,7 +285,11 @@ impl Stack {
         let [portcullis_port, agents_port, admin] = [(); 3].map(|()| free_port());
 
         let portcullis = start_portcullis(portcullis_port, environment);
-        let agents = start_agents(agents_port, environment);
+        let of_agents: Vec<(&str, &str)> = environment
+            .iter()
+            .map(|(name, value)| (name.strip_prefix(AGENTS_ALONE).unwrap_or(name), *value))
+            .collect();
+        let agents = start_agents(agents_port, &of_agents);
 
         let listener = |name| address_of_listener(&portcullis, name).port();
         // Somebody else may answer in their place.
@@ -285,7 +308,13 @@ impl Stack {
             (9901, admin),
         ];
         let room = tempfile::tempdir().unwrap();
-        let gateway = Running::start(&mut gateway(version, mode, ports, room.path()));
+        let gateway = Running::start(&mut gateway(
+            version,
+            mode,
+            ports,
+            room.path(),
+            environment.contains(&REPLACES_CREDENTIAL),
+        ));
         listens(port);
         let portcullis = Some(portcullis);
         let stack = Self { port, portcullis_port, portcullis, gateway, agents, _room: room };
