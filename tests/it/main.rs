@@ -24,6 +24,7 @@ mod browser;
 mod cgi;
 mod cli;
 mod config;
+mod config_issuers;
 mod config_sso;
 mod config_warnings;
 mod confined;
