@@ -132,6 +132,10 @@ fn revoked(mut section: Section<'_>) -> RevocationList {
         .parsed_list("ids", "the `jti` of a token", |id| (!id.is_empty()).then(|| id.to_owned()));
     for id in ids {
         list.revoke_token(TokenRef::by_id(&id), forever);
+        // Or that of an issuer, behind its name.
+        if let Some((issuer, id)) = id.split_once('/') {
+            list.revoke_token(TokenRef::by_id_of(Some(issuer), id), forever);
+        }
     }
     let users: BTreeMap<String, String> = section.get("users", USERS).unwrap_or_default();
     for (user, time) in users {

@@ -70,6 +70,12 @@ pub struct Issuer {
 impl IssuerSettings {
     /// What a payload that the issuer has signed says of its bearer.
     pub(super) fn read(&self, mut payload: Members<'_>, roles: &Roles) -> Result<Claims, Refusal> {
+        // What is told of an event, such as a sign-out, gives nobody access, though
+        // the same issuer has signed it (RFC 8417; OpenID Connect Back-Channel
+        // Logout, section 2.4).
+        if payload.get("events").is_some() {
+            return Err(Refusal::BadClaim);
+        }
         let ways = &self.claims;
         let id = claims::user_id(ways.id.find(&payload).cloned().ok_or(Refusal::MissingClaim)?)?;
         let name = match ways.name.find(&payload) {

@@ -39,6 +39,8 @@ fn every_configuration_is_one() {
         ] {
             std::fs::write(room.path().join(name), text).unwrap();
         }
+        let pair = output(portcullis().arg("key-pair"), "");
+        std::fs::write(room.path().join("es256.pem"), pair.stdout).unwrap();
         let checked =
             output(portcullis().args(["check-config", "--config", file.to_str().unwrap()]), "");
         assert!(checked.status.success(), "{block}\n{}", String::from_utf8_lossy(&checked.stderr));
@@ -52,6 +54,15 @@ fn every_piece_of_envoys_configuration_is_in_the_whole_one() {
     assert!(!blocks.is_empty());
     for block in blocks {
         assert!(whole.contains(&block), "{block}");
+    }
+}
+
+#[test]
+fn every_upstream_is_the_one_that_is_run() {
+    for (language, file) in [("ts", "verify.ts"), ("python", "verify.py"), ("java", "Verify.java")]
+    {
+        let whole = read(&format!("examples/upstreams/{file}"));
+        assert_eq!(blocks(language), [whole.trim_end()], "{language}");
     }
 }
 
