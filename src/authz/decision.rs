@@ -29,7 +29,7 @@ impl<'a> Decision<'a> {
             rule: None,
             principal: None,
             shadow: Vec::new(),
-            verdict: Verdict::Deny(Denial { reason, location: None }),
+            verdict: Verdict::Deny(Denial::of(reason)),
         }
     }
 
@@ -110,9 +110,18 @@ pub struct Denial {
     pub reason: Reason,
     /// The sign-in page, for a browser that has yet to sign in.
     pub location: Option<String>,
+    /// The scopes that are asked for, divided by blanks, for a token that lacks
+    /// one.
+    pub scope: Option<String>,
 }
 
 impl Denial {
+    /// A denial for this reason, and no more.
+    #[must_use]
+    pub fn of(reason: Reason) -> Self {
+        Self { reason, location: None, scope: None }
+    }
+
     /// The status of the answer.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -129,18 +138,23 @@ impl Denial {
         if let Some(location) = &self.location {
             headers.push(("location", Cow::Borrowed(location)));
         } else if let Some(challenge) = self.challenge() {
-            headers.push(("www-authenticate", Cow::Borrowed(challenge)));
+            headers.push(("www-authenticate", challenge));
         }
         headers
     }
 
     /// The challenge of a 401 (RFC 6750, section 3), which never says more
     /// than `invalid_token`.
-    fn challenge(&self) -> Option<&'static str> {
+    fn challenge(&self) -> Option<Cow<'static, str>> {
         match self.reason {
-            Reason::NoCredential => Some(r#"Bearer realm="portcullis""#),
+            Reason::NoCredential => Some(r#"Bearer realm="portcullis""#.into()),
+            Reason::InsufficientScope => {
+                let scope = self.scope.as_deref().unwrap_or_default();
+                Some(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"").into())
+            }
             Reason::Token(refusal) if refusal != Refusal::IssuerUnavailable => Some(
-                r#"Bearer realm="portcullis", error="invalid_token", error_description="The access token is malformed, expired, revoked or not valid here""#,
+                r#"Bearer realm="portcullis", error="invalid_token", error_description="The access token is malformed, expired, revoked or not valid here""#
+                    .into(),
             ),
             _ => None,
         }
@@ -178,6 +192,8 @@ impl Denial {
             | Reason::Method
             | Reason::CrossSiteCookie
             | Reason::Role
+            | Reason::Issuer
+            | Reason::InsufficientScope
             | Reason::NoHttpAttributes => (ErrorKind::AuthError, "Access denied", None),
             Reason::Internal => (ErrorKind::InternalError, "Authorization failed", None),
         };

@@ -10,7 +10,7 @@ use super::{
     host::NormalHost,
     path::{NormalPath, PathAllow},
     policy::Found,
-    rule::Access,
+    rule::{Access, Rule},
     sign_in::SignIn,
     upgrade::Upgrades,
 };
@@ -126,22 +126,22 @@ impl Engine {
             Found::Nothing => (None, Some(Reason::NoRule)),
             Found::NoMethod => (None, Some(Reason::Method)),
             Found::Preflight(rule) => (Some(rule), None),
-            Found::Rule(rule) => (Some(rule), refusal(rule.access, identity.as_ref())),
+            Found::Rule(rule) => (Some(rule), refusal(rule, identity.as_ref())),
         };
         let shadow = self
             .policy
             .shadows(host, path.segments(), input.method)
-            .filter(|rule| refusal(rule.access, identity.as_ref()).is_some())
+            .filter(|rule| refusal(rule, identity.as_ref()).is_some())
             .map(|rule| rule.name.as_str())
             .collect();
 
         let is_preflight = matches!(found, Found::Preflight(_));
         let identity = identity.and_then(Result::ok).filter(|_| needs_identity && !is_preflight);
         let verdict = match denied {
-            Some(reason) => Verdict::Deny(self.denial(reason, input)),
+            Some(reason) => Verdict::Deny(self.denial(reason, rule, input)),
             None => match self.grant(input, identity.as_ref(), forward, now) {
                 Ok(grant) => Verdict::Allow(grant),
-                Err(reason) => Verdict::Deny(self.denial(reason, input)),
+                Err(reason) => Verdict::Deny(self.denial(reason, rule, input)),
             },
         };
         let principal = identity.map(|identified| {
@@ -162,10 +162,9 @@ impl Engine {
         now: Timestamp,
     ) -> Result<Identified<'a>, Denial> {
         if !self.verifier.revocations().is_loaded() {
-            return Err(Denial { reason: Reason::NotReady, location: None });
+            return Err(Denial::of(Reason::NotReady));
         }
-        self.identify(input, &self.credentials.forward, now)
-            .map_err(|reason| Denial { reason, location: None })
+        self.identify(input, &self.credentials.forward, now).map_err(Denial::of)
     }
 
     /// Who the request is from.
@@ -188,11 +187,13 @@ impl Engine {
         token.is_ok_and(|token| self.verifier.is_signed_in_lower_case(&token))
     }
 
-    fn denial(&self, reason: Reason, input: &CheckInput<'_>) -> Denial {
+    fn denial(&self, reason: Reason, rule: Option<&Rule>, input: &CheckInput<'_>) -> Denial {
         let sign_in =
             self.sign_in.as_ref().filter(|_| reason.status() == 401 && input.is_navigation());
         let location = sign_in.map(|page| page.location(input, &self.credentials.query_parameter));
-        Denial { reason, location }
+        let scope = rule.filter(|_| reason == Reason::InsufficientScope);
+        let scope = scope.map(|rule| rule.needs.scopes.join(" "));
+        Denial { reason, location, scope }
     }
 
     /// What becomes of the request.
@@ -263,14 +264,19 @@ impl Engine {
 }
 
 /// What stands between the request and such a rule.
-fn refusal(access: Access, identity: Option<&Result<Identified<'_>, Reason>>) -> Option<Reason> {
-    match (access, identity) {
-        (Access::Public, _) => None,
-        (Access::Deny, _) => Some(Reason::RuleDenies),
-        (_, None) => Some(Reason::NoCredential),
-        (_, Some(Err(reason))) => Some(*reason),
-        (access, Some(Ok(identified))) => {
-            (!access.admits(identified.claims().role)).then_some(Reason::Role)
-        }
-    }
+fn refusal(rule: &Rule, identity: Option<&Result<Identified<'_>, Reason>>) -> Option<Reason> {
+    let identified = match (rule.access, identity) {
+        (Access::Public, _) => return None,
+        (Access::Deny, _) => return Some(Reason::RuleDenies),
+        (_, None) => return Some(Reason::NoCredential),
+        (_, Some(Err(reason))) => return Some(*reason),
+        (_, Some(Ok(identified))) => identified,
+    };
+    let claims = identified.claims();
+    let asked = [
+        (rule.needs.admits_issuer(claims), Reason::Issuer),
+        (rule.access.admits(claims.role), Reason::Role),
+        (rule.needs.admits_scope(claims), Reason::InsufficientScope),
+    ];
+    asked.into_iter().find_map(|(admits, reason)| (!admits).then_some(reason))
 }

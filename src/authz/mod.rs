@@ -35,6 +35,6 @@ pub use path::{BadPath, MAX_PATH_BYTES, NormalPath, PathAllow};
 pub use pattern::{HostPattern, PathPattern, PatternError, Segment};
 pub use policy::{Found, Policy, PolicyError};
 pub use reason::Reason;
-pub use rule::{Access, Rule};
+pub use rule::{Access, IssuedBy, Needs, Rule};
 pub use sign_in::SignIn;
 pub use upgrade::Upgrades;

@@ -33,6 +33,10 @@ pub enum Reason {
     Token(Refusal),
     /// The token's role is not among the rule's.
     Role,
+    /// The token is of none of the rule's issuers.
+    Issuer,
+    /// The token lacks a scope that the rule asks for.
+    InsufficientScope,
     /// The question holds no request, or none that can be read.
     NoHttpAttributes,
     /// The service does not know yet who has been shut out.
@@ -43,7 +47,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::BadHost,
         Self::BadPath,
         Self::BadMethod,
@@ -70,6 +74,8 @@ impl Reason {
         Self::Token(Refusal::BadAudience),
         Self::Token(Refusal::Revoked),
         Self::Role,
+        Self::Issuer,
+        Self::InsufficientScope,
         Self::NoHttpAttributes,
         Self::NotReady,
         Self::Internal,
@@ -105,6 +111,8 @@ impl Reason {
             Self::Token(Refusal::BadAudience) => "bad_audience",
             Self::Token(Refusal::Revoked) => "revoked",
             Self::Role => "role",
+            Self::Issuer => "issuer",
+            Self::InsufficientScope => "insufficient_scope",
             Self::NoHttpAttributes => "no_http_attributes",
             Self::NotReady => "not_ready",
             Self::Internal => "internal",
@@ -128,6 +136,8 @@ impl Reason {
             | Self::Method
             | Self::CrossSiteCookie
             | Self::Role
+            | Self::Issuer
+            | Self::InsufficientScope
             | Self::NoHttpAttributes => 403,
             Self::Internal => 500,
         }

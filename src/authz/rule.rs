@@ -4,7 +4,7 @@ use super::{
     credential::Forward,
     pattern::{HostPattern, PathPattern},
 };
-use crate::token::{Role, RoleSet};
+use crate::token::{Claims, Role, RoleSet};
 
 /// Who may make a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,47 @@ impl Access {
     }
 }
 
+/// What a rule asks of a good token, beside a role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The scopes that it must have, all of them (RFC 6749, section 3.3).
+    pub scopes: Vec<String>,
+    /// Whose it must be, one of these; none for anybody's.
+    pub issuers: Vec<IssuedBy>,
+}
+
+/// Whose a token is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IssuedBy {
+    /// This service's own.
+    Own,
+    /// Of the issuer of this name.
+    Issuer(String),
+}
+
+impl Needs {
+    /// Whether the token is one of these issuers'.
+    #[must_use]
+    pub fn admits_issuer(&self, claims: &Claims) -> bool {
+        let is = |issuer: &IssuedBy| match (issuer, &claims.issued_by) {
+            (IssuedBy::Own, None) => true,
+            (IssuedBy::Issuer(name), Some(issued_by)) => **name == **issued_by,
+            _ => false,
+        };
+        self.issuers.is_empty() || self.issuers.iter().any(is)
+    }
+
+    /// Whether the token has all the scopes.
+    #[must_use]
+    pub fn admits_scope(&self, claims: &Claims) -> bool {
+        let has = |scope: &String| {
+            let own = claims.scope.as_deref().unwrap_or_default();
+            own.split(' ').any(|own| own == scope)
+        };
+        self.scopes.iter().all(has)
+    }
+}
+
 /// One rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -44,6 +85,8 @@ pub struct Rule {
     pub methods: Vec<String>,
     /// Who may pass.
     pub access: Access,
+    /// What else their token must have.
+    pub needs: Needs,
     /// Whether CORS preflights of a method that it covers pass.
     pub preflight: bool,
     /// How the credential goes on, where that is not the same as everywhere.

@@ -24,6 +24,10 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         }
         Reason::Token(refusal) => about_token(refusal),
         Reason::Role => "give the user one of the rule's roles",
+        Reason::Issuer => "send a token of one of the rule's issuers",
+        Reason::InsufficientScope => {
+            "ask the issuer for a token with all the scopes that the answer names"
+        }
         Reason::NoHttpAttributes => {
             "ask with attributes.request.http, in a message within check.max_message_bytes"
         }

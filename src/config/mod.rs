@@ -193,7 +193,7 @@ impl Config {
             login::check_origins(&root.table("login"), login, &http.public_url, &tokens.cookie);
         }
         let has_own_rules = root.is_set("rules");
-        let policy = rules::read(&mut root, roles, public_url);
+        let policy = rules::read(&mut root, roles, public_url, &issuers);
         if let (Some(login), Some(keys)) = (&login, &tokens.keys) {
             let signs_in = sso.is_some() || login.users_file.is_some();
             keys::check_use(&root, keys, signs_in, &tokens, policy.as_ref(), &issuers);

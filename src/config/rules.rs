@@ -2,9 +2,9 @@
 
 use url::Url;
 
-use super::{forward, reader::Section, surprises};
+use super::{forward, issuers::IssuerConfig, reader::Section, surprises};
 use crate::{
-    authz::{Access, HostPattern, PathPattern, Policy, Rule, is_method},
+    authz::{Access, HostPattern, IssuedBy, Needs, PathPattern, Policy, Rule, is_method},
     token::{Role, RoleSet, Roles},
 };
 
@@ -13,6 +13,7 @@ pub(super) fn read(
     root: &mut Section<'_>,
     roles: Option<&Roles>,
     public_url: Option<&Url>,
+    issuers: &[IssuerConfig],
 ) -> Option<Policy> {
     let tables = root.tables("rules");
     let count = tables.len();
@@ -21,7 +22,7 @@ pub(super) fn read(
         return None;
     }
     let read: Vec<Rule> =
-        tables.into_iter().filter_map(|table| rule(table, roles, public_url)).collect();
+        tables.into_iter().filter_map(|table| rule(table, roles, public_url, issuers)).collect();
     let complete = read.len() == count;
     match Policy::compile(read) {
         Ok(policy) => {
@@ -41,7 +42,12 @@ pub(super) fn read(
     }
 }
 
-fn rule(mut section: Section<'_>, roles: Option<&Roles>, public_url: Option<&Url>) -> Option<Rule> {
+fn rule(
+    mut section: Section<'_>,
+    roles: Option<&Roles>,
+    public_url: Option<&Url>,
+    issuers: &[IssuerConfig],
+) -> Option<Rule> {
     let name = section.parsed("name", "a name of at most 64 characters in ASCII", |name| {
         let fits =
             (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
@@ -53,7 +59,13 @@ fn rule(mut section: Section<'_>, roles: Option<&Roles>, public_url: Option<&Url
     let path = path(&mut section);
     let hosts = hosts(&mut section);
     let methods = methods(&mut section);
+    let needs = needs(&mut section, issuers);
     let access = access(&mut section, roles);
+    let asks = needs.as_ref().is_some_and(|needs| *needs != Needs::default());
+    if asks && matches!(access, Some(Access::Public | Access::Deny)) {
+        let cause = "a rule that is public, or that denies, asks for no token";
+        section.problem("access", cause, "leave scopes and issuers out, or write roles");
+    }
     let preflight = section.get("preflight", "true or false").unwrap_or(false);
     let forward = forward::read(&mut section, public_url);
     if section.has("forward") && forward.is_none() {
@@ -80,6 +92,7 @@ fn rule(mut section: Section<'_>, roles: Option<&Roles>, public_url: Option<&Url
         path: path?,
         methods: methods?,
         access: access?,
+        needs: needs?,
         preflight,
         forward,
         shadow,
@@ -153,6 +166,32 @@ fn methods(section: &mut Section<'_>) -> Option<Vec<String>> {
     Some(methods)
 }
 
+/// `scopes` and `issuers`; `None` when there was a problem.
+fn needs(section: &mut Section<'_>, known: &[IssuerConfig]) -> Option<Needs> {
+    // RFC 6749, section 3.3.
+    let is_scope = |text: &str| {
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        !text.is_empty() && text.bytes().all(plain)
+    };
+    let names: Vec<&str> = known.iter().map(|issuer| &*issuer.settings.name).collect();
+    let issuer = |text: &str| match text {
+        "own" => Some(IssuedBy::Own),
+        _ => names.contains(&text).then(|| IssuedBy::Issuer(text.to_owned())),
+    };
+    let scopes = section.parsed_list("scopes", "a scope, without blanks and quotes", |text| {
+        is_scope(text).then(|| text.to_owned())
+    });
+    let expected = format!("one of: {}", [&["own"], &names[..]].concat().join(", "));
+    let issuers = section.parsed_list("issuers", &expected, issuer);
+    for (key, is_empty) in [("scopes", scopes.is_empty()), ("issuers", issuers.is_empty())] {
+        if section.has(key) && is_empty {
+            section.problem(key, "the list is empty", "name what it asks for, or leave it out");
+            return None;
+        }
+    }
+    Some(Needs { scopes, issuers })
+}
+
 fn access(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Access> {
     const MEND: &str = "write roles = [...], or access = \"public\", \"authenticated\" or \"deny\"";
     let named: Option<Vec<String>> = section.get("roles", "a list of roles");
@@ -169,9 +208,13 @@ fn access(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Access> {
         return None;
     }
     match named {
+        // Whoever has what else it asks for.
         None if !section.has("roles") && !section.has("access") => {
-            section.problem("", "the rule does not say who may pass", MEND);
-            None
+            let asks = section.has("scopes") || section.has("issuers");
+            if !asks {
+                section.problem("", "the rule does not say who may pass", MEND);
+            }
+            asks.then_some(Access::Authenticated)
         }
         None => access,
         Some(named) if named.is_empty() => {

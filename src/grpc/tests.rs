@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     authz::{
-        Access, CheckInput, Decision, Denial, Grant, HostPattern, PathPattern, Principal, Reason,
-        Rule, Verdict,
+        Access, CheckInput, Decision, Denial, Grant, HostPattern, Needs, PathPattern, Principal,
+        Reason, Rule, Verdict,
     },
     clock::Timestamp as Time,
     proto::{
@@ -124,6 +124,7 @@ proptest! {
             methods: vec![],
             access: Access::Public,
             preflight: false,
+            needs: Needs::default(),
             forward: None,
             shadow: false,
             number: 0,
@@ -150,7 +151,7 @@ proptest! {
             Arc::new(claims)
         });
         let verdict = match denied {
-            Some((reason, location)) => Verdict::Deny(Denial { reason: REASONS[reason], location }),
+            Some((reason, location)) => Verdict::Deny(Denial { reason: REASONS[reason], location, scope: None }),
             None => Verdict::Allow(Grant {
                 set: set.iter().map(|value| ("x-user-name", value.clone())).collect(),
                 remove: remove.iter().map(Cow::from).collect(),

@@ -344,6 +344,11 @@ fn every_reason_that_the_engine_has_can_be_reached() {
     let trusting = engine(
         "[[issuers]]\nname = \"acme\"\nissuer = \"https://idp.example.com\"\naudience = [\"api\"]",
     );
+    let asking = engine(
+        "[[issuers]]\nname = \"acme\"\nissuer = \"i\"\nkeys = [{ secret = \"another-secret-of-at-least-32-bytes\" }]\n\
+         [[rules]]\nname = \"theirs\"\npath = \"/theirs\"\nissuers = [\"acme\"]\n\
+         [[rules]]\nname = \"scoped\"\npath = \"/scoped\"\nscopes = [\"a\"]\n",
+    );
     let agents = || ask("GET", "/api/agents");
     let cookie = format!("token={}", good());
     let claims = jwt::claims(NOW).to_string();
@@ -398,6 +403,8 @@ fn every_reason_that_the_engine_has_can_be_reached() {
         ("bad_audience", &keyed, agents().claiming(&json!({ "iss": "i", "aud": "b" }))),
         ("revoked", &revoked, agents().role("ADMIN")),
         ("role", &plain, agents().role("INACTIVE")),
+        ("issuer", &asking, ask("GET", "/theirs").role("ADMIN")),
+        ("insufficient_scope", &asking, ask("GET", "/scoped").role("ADMIN")),
         ("not_ready", &waiting, agents()),
     ];
     for (reason, engine, ask) in &cases {

@@ -57,6 +57,7 @@ mod memory;
 mod minted;
 mod models;
 mod mount;
+mod needs;
 mod oidc;
 mod one_route;
 mod own_tokens;

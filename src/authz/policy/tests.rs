@@ -4,7 +4,7 @@ use super::*;
 use crate::authz::{
     path::{NormalPath, PathAllow},
     pattern::{PathPattern, Segment},
-    rule::Access,
+    rule::{Access, Needs},
 };
 
 fn rule(name: &str, path: PathPattern) -> Rule {
@@ -15,6 +15,7 @@ fn rule(name: &str, path: PathPattern) -> Rule {
         methods: vec![],
         access: Access::Authenticated,
         preflight: false,
+        needs: Needs::default(),
         forward: None,
         shadow: false,
         number: 0,

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     authz::{
         Access, CredentialSettings, Engine, Forward, Header, Headers, HostPattern,
-        IdentitySettings, PathAllow, PathPattern, Policy, QueryOn, Rule, Upgrades,
+        IdentitySettings, Needs, PathAllow, PathPattern, Policy, QueryOn, Rule, Upgrades,
     },
     clock::{Clock, Timestamp},
     decision_log::DecisionLog,
@@ -56,6 +56,7 @@ fn rule(name: &str, path: PathPattern, methods: &[&str], access: Access) -> Rule
         methods: methods.iter().map(|&method| method.to_owned()).collect(),
         access,
         preflight: name == "open",
+        needs: Needs::default(),
         forward: None,
         shadow: false,
         number: 0,
