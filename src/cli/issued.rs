@@ -47,6 +47,13 @@ pub(super) fn token(
     if let (Some(kid), Value::Object(header)) = (jwk.get("kid"), &mut header) {
         header.insert("kid".to_owned(), kid.clone());
     }
+    let message = message(&header, &claims(issuer, wanted));
+    let signature = key.sign(message.as_bytes(), key.algorithm(&jwk))?;
+    Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+/// What a token of this issuer says.
+pub(super) fn claims(issuer: &IssuerSettings, wanted: &Wanted<'_>) -> Value {
     let mut claims = Map::new();
     let mut put = |name: &str, value: Value| drop(claims.insert(name.to_owned(), value));
     put("iat", wanted.now.into());
@@ -65,15 +72,20 @@ pub(super) fn token(
     }
     ways.id.put(&mut claims, wanted.id.into());
     claims.extend(wanted.claims.iter().cloned());
+    Value::Object(claims)
+}
 
-    let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let message = format!(
-        "{}.{}",
-        b64(header.to_string().as_bytes()),
-        b64(Value::Object(claims).to_string().as_bytes())
-    );
-    let signature = key.sign(message.as_bytes(), key.algorithm(&jwk))?;
-    Ok(format!("{message}.{}", b64(&signature)))
+/// A token that is signed with this secret (HS256).
+pub(super) fn signed_with(secret: &[u8], header: &Value, claims: &Value) -> String {
+    let message = message(header, claims);
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))
+}
+
+/// What is signed.
+fn message(header: &Value, claims: &Value) -> String {
+    let b64 = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}", b64(header), b64(claims))
 }
 
 /// A private key of one of the kinds of RFC 7518 and RFC 8037.

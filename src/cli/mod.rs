@@ -9,6 +9,7 @@ mod issued;
 mod key_pair;
 mod keys;
 mod serve;
+mod test;
 mod token;
 
 use std::{
@@ -41,6 +42,7 @@ enum Command {
     Serve(serve::Serve),
     CheckConfig(check_config::CheckConfig),
     Explain(explain::Explain),
+    Test(test::Test),
     #[command(subcommand)]
     Token(token::Token),
     KeyPair(key_pair::KeyPair),
@@ -80,6 +82,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::CheckConfig(check) => check.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Test(test) => test.run(),
         Command::Token(token) => token.run(),
         Command::KeyPair(pair) => pair.run(),
         Command::HashPassword(hash) => hash.run(),

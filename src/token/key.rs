@@ -192,6 +192,13 @@ impl KeyRing {
         Ok(Self(keys))
     }
 
+    /// The same with one more, in the first place.
+    #[must_use]
+    pub fn with(mut self, key: Key) -> Self {
+        self.0.insert(0, key);
+        self
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

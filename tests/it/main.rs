@@ -21,6 +21,7 @@ mod ask;
 mod asked;
 mod at_home;
 mod browser;
+mod cases;
 mod cgi;
 mod cli;
 mod config;

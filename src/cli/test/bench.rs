@@ -1,0 +1,154 @@
+//! The bench on which cases are tried: the engine of a configuration, and a key
+//! of this run alone, by which it takes whoever a case says to be known.
+
+use std::sync::Arc;
+
+use portcullis::{
+    app,
+    authz::{CheckInput, Decision, Engine, Header, Headers},
+    clock::{Clock as _, SystemClock, Timestamp},
+    config::{Config, KeysFrom},
+    token::{
+        Algorithm, IssuerKeys, IssuerSettings, Key, KeySet, Minter, NewToken, RevocationList,
+        UserId, peek,
+    },
+};
+use secrecy::{ExposeSecret as _, SecretSlice};
+use serde_json::{Map, Value, json};
+
+use super::cases::{Case, Somebody, Who};
+use crate::cli::issued::{self, Wanted};
+
+/// How long a token of a case lives, in seconds.
+const LIFETIME: i64 = 60;
+
+/// The engine, and what is needed to make tokens for it.
+pub(super) struct Bench {
+    pub(super) engine: Engine,
+    issuers: Vec<IssuerSettings>,
+    secret: SecretSlice<u8>,
+    now: Timestamp,
+}
+
+impl Bench {
+    /// # Errors
+    ///
+    /// When the operating system gives no random numbers.
+    pub(super) fn new(mut config: Config) -> Result<Self, &'static str> {
+        let mut bytes = [0; 32];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "there are no random numbers")?;
+        let secret = SecretSlice::from(bytes.to_vec());
+        let key = || Key::new(Some(KID.to_owned()), &secret).map_err(|_| "no key could be made");
+        config.keys = config.keys.with(key()?);
+        for issuer in &mut config.issuers {
+            let set = KeySet::of_secrets(vec![key()?]).map_err(|_| "no key could be made")?;
+            issuer.keys = KeysFrom::Here(Arc::new(IssuerKeys::fixed(set)));
+            issuer.settings.algorithms = vec![Algorithm::Hs256];
+        }
+        let issuers = config.issuers.iter().map(|issuer| issuer.settings.clone()).collect();
+        let engine = app::engine(config, Arc::new(RevocationList::empty()));
+        Ok(Self { engine, issuers, secret, now: SystemClock.now() })
+    }
+
+    /// What comes of a case; `look` sees the decision.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the case.
+    pub(super) fn decide<T>(
+        &self,
+        case: &Case,
+        look: impl FnOnce(&Decision<'_>) -> T,
+    ) -> Result<T, String> {
+        let request = &case.request;
+        let mut headers: Vec<(String, String)> =
+            request.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let token = match (&case.token, &case.who) {
+            (Some(_), Some(_)) => return Err("it has both `as` and `token`".to_owned()),
+            (Some(token), None) => Some(token.clone()),
+            (None, Some(Who::Somebody(somebody))) => Some(self.token(somebody)?),
+            (None, Some(Who::Nobody) | None) => None,
+        };
+        headers.extend(token.map(|token| ("authorization".to_owned(), format!("Bearer {token}"))));
+        let map =
+            headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
+        let input = CheckInput {
+            method: request.method.as_deref().unwrap_or("GET"),
+            scheme: request.scheme.as_deref().unwrap_or("https"),
+            host: request.host.as_deref().unwrap_or("localhost"),
+            path: request.path.as_deref().unwrap_or_default(),
+            headers: Headers { map, list: Vec::new() },
+        };
+        Ok(look(&self.engine.decide(&input, self.now)))
+    }
+
+    fn token(&self, somebody: &Somebody) -> Result<String, String> {
+        let id = match &somebody.id {
+            None => "1".to_owned(),
+            Some(Value::String(id)) => id.clone(),
+            Some(id) => id.to_string(),
+        };
+        let mut more = somebody.claims.clone();
+        if !somebody.scopes.is_empty() && !more.contains_key("scope") {
+            more.insert("scope".to_owned(), somebody.scopes.join(" ").into());
+        }
+        match somebody.issuer.as_deref() {
+            None | Some("own") => self.own(somebody, &id, more),
+            Some(name) => self.of_issuer(name, somebody, &id, more),
+        }
+    }
+
+    /// A token of this service, as its sign-in would make it.
+    fn own(
+        &self,
+        somebody: &Somebody,
+        id: &str,
+        more: Map<String, Value>,
+    ) -> Result<String, String> {
+        let verifier = &self.engine.verifier;
+        let name = somebody.role.as_deref().ok_or("`as` has no role")?;
+        let role = verifier.roles().get(name).ok_or_else(|| format!("{name:?} is no role"))?;
+        let user_id = UserId::new(id).ok_or("the id is empty")?;
+        let token = NewToken {
+            name: somebody.name.as_deref().unwrap_or("somebody"),
+            user_id: &user_id,
+            role,
+            email: somebody.email.as_deref(),
+            lifetime: std::time::Duration::from_secs(LIFETIME.unsigned_abs()),
+            login_method: None,
+        };
+        let minted = Minter::new(verifier).mint(&token, self.now).map_err(|e| e.to_string())?;
+        let (_, claims) = peek(minted.expose_secret()).map_err(|refusal| refusal.to_string())?;
+        let Value::Object(mut claims) = claims else { return Err("it has no claims".to_owned()) };
+        claims.extend(more);
+        let header = json!({ "alg": "HS256", "typ": "JWT", "kid": KID });
+        Ok(issued::signed_with(self.secret.expose_secret(), &header, &Value::Object(claims)))
+    }
+
+    fn of_issuer(
+        &self,
+        name: &str,
+        somebody: &Somebody,
+        id: &str,
+        more: Map<String, Value>,
+    ) -> Result<String, String> {
+        let issuer = self.issuers.iter().find(|issuer| *issuer.name == *name);
+        let issuer = issuer.ok_or_else(|| format!("there is no issuer {name:?}"))?;
+        let more: Vec<(String, Value)> = more.into_iter().collect();
+        let wanted = Wanted {
+            id,
+            name: somebody.name.as_deref().unwrap_or("somebody"),
+            email: somebody.email.as_deref(),
+            role: somebody.role.as_deref().unwrap_or_default(),
+            claims: &more,
+            now: self.now.as_secs(),
+            lifetime: LIFETIME,
+        };
+        let header = json!({ "alg": "HS256", "typ": issuer.types.first(), "kid": KID });
+        let claims = issued::claims(issuer, &wanted);
+        Ok(issued::signed_with(self.secret.expose_secret(), &header, &claims))
+    }
+}
+
+/// The `kid` of the key of this run.
+const KID: &str = "portcullis test";
