@@ -12,6 +12,7 @@ final class Verify {
             .setVerificationKeyResolver(new HttpsJwksVerificationKeyResolver(
                     new HttpsJwks(GATEWAY + "/.well-known/jwks.json")))
             .setJwsAlgorithmConstraints(ConstraintType.PERMIT, "ES256", "EdDSA")
+            .setExpectedType(true, "at+jwt") // no token of its clients
             .setExpectedIssuer(GATEWAY)
             .setExpectedAudience("https://tools.internal")
             .setRequireExpirationTime()

@@ -8,6 +8,7 @@ export async function user(authorization: string) {
   const { payload } = await jwtVerify(authorization.replace(/^Bearer /, ""), keys, {
     issuer: gateway,
     audience: "https://tools.internal",
+    typ: "at+jwt", // no token of its clients
     algorithms: ["ES256", "EdDSA"],
     requiredClaims: ["exp", "sub", "role"],
   });

@@ -90,6 +90,9 @@ pub struct Grant<'a> {
     pub identity: Option<&'a IdentityHeaders>,
     /// Query parameters to take off, as the query spells them.
     pub remove_query: Vec<&'a str>,
+    /// Whether the credential goes on as it came, here where that of other
+    /// requests does not: a proxy that sets what it is told has to be told that.
+    pub keeps_credential: bool,
 }
 
 /// Names alone: a value may be the credential.

@@ -232,7 +232,14 @@ impl Engine {
             remove_query = self.parameters_to_remove(input);
         }
         let remove = self.identity.to_remove(&input.headers, &also, &set);
-        Ok(Grant { set, remove, identity: Some(&self.identity.headers), remove_query })
+        let keeps_credential = *forward == Forward::AsIs && self.replaces_credentials();
+        let identity = Some(&self.identity.headers);
+        Ok(Grant { set, remove, identity, remove_query, keeps_credential })
+    }
+
+    /// Whether there are requests whose credential does not go on as it came.
+    fn replaces_credentials(&self) -> bool {
+        self.credentials.forward != Forward::AsIs || self.policy.has_forwards()
     }
 
     /// The cookies but for the token's; `None` when that is not among them.

@@ -113,6 +113,7 @@ fn issuer(mut section: Section<'_>, roles: Option<&Roles>) -> Option<IssuerConfi
         let typ = typ.to_ascii_lowercase();
         typ.strip_prefix("application/").unwrap_or(&typ).to_owned()
     });
+    let id_tokens = section.get("id_tokens", "true or false").unwrap_or(false);
     let claims = claims(section.table("claims"));
     let has_map = section.has("role_map");
     let map = role_map(&mut section, roles);
@@ -120,6 +121,10 @@ fn issuer(mut section: Section<'_>, roles: Option<&Roles>) -> Option<IssuerConfi
     let own_prefix = format!("{}:", name.as_deref().unwrap_or_default());
     let id_prefix =
         section.text("id_prefix", "what stands before its users' ids").unwrap_or(own_prefix);
+    if id_prefix == "sso:" {
+        let cause = "the ids of single sign-on's guests begin so";
+        section.problem("id_prefix", cause, "write another one");
+    }
     if id_prefix.is_empty() {
         section.warn(
             "id_prefix",
@@ -141,6 +146,7 @@ fn issuer(mut section: Section<'_>, roles: Option<&Roles>) -> Option<IssuerConfi
             audience,
             algorithms,
             types: types.collect(),
+            id_tokens,
             claims: claims?,
             role_map: has_map.then_some(map),
             default_role,

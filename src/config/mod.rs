@@ -194,9 +194,13 @@ impl Config {
         }
         let has_own_rules = root.is_set("rules");
         let policy = rules::read(&mut root, roles, public_url, &issuers);
-        if let (Some(login), Some(keys)) = (&login, &tokens.keys) {
+        if let (Some(login), Some(keys), Some(http)) = (&login, &tokens.keys, &http) {
             let signs_in = sso.is_some() || login.users_file.is_some();
-            keys::check_use(&root, keys, signs_in, &tokens, policy.as_ref(), &issuers);
+            let (tokens, policy, issuers) = (&tokens, policy.as_ref(), &*issuers);
+            let (public_url, is_for_upstream) = (&http.public_url, sources.is_for_upstream());
+            let uses =
+                keys::Uses { keys, signs_in, tokens, policy, issuers, public_url, is_for_upstream };
+            keys::check_use(&mut root, &uses);
         }
         let lifecycle = LifecycleConfig::read(root.table("lifecycle"));
         let telemetry = TelemetryConfig::read(root.table("telemetry"), sources);

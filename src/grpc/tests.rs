@@ -157,6 +157,7 @@ proptest! {
                 remove: remove.iter().map(Cow::from).collect(),
                 identity: None,
                 remove_query: remove_query.iter().map(String::as_str).collect(),
+                keeps_credential: false,
             }),
         };
         let decision = Decision {

@@ -75,6 +75,9 @@ impl Fetch {
                 .redirect(redirects)
                 .https_only(https_only)
                 .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
+            // What is asked without TLS is on this machine, or on a way of which
+            // somebody has said that nobody is on it.
+            let builder = if https_only { builder } else { builder.no_proxy() };
             match &authorities {
                 Some(authorities) => builder.tls_certs_only(authorities.clone()),
                 None => builder,

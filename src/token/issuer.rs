@@ -45,6 +45,8 @@ pub struct IssuerSettings {
     /// The types of token that are accepted, in lower case and without
     /// `application/`.
     pub types: Vec<String>,
+    /// Whether its ID tokens are good, too.
+    pub id_tokens: bool,
     /// Where its tokens say who it is.
     pub claims: ClaimWays,
     /// What its roles are here; without it, they have the names that they have
@@ -74,6 +76,12 @@ impl IssuerSettings {
         // the same issuer has signed it (RFC 8417; OpenID Connect Back-Channel
         // Logout, section 2.4).
         if payload.get("events").is_some() {
+            return Err(Refusal::BadClaim);
+        }
+        // An ID token tells its client who it is; no access token has these
+        // (OpenID Connect Core, sections 3.1.3.6 and 3.3.2.11).
+        let is_id_token = ["at_hash", "c_hash"].iter().any(|name| payload.get(name).is_some());
+        if is_id_token && !self.id_tokens {
             return Err(Refusal::BadClaim);
         }
         let ways = &self.claims;

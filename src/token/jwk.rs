@@ -12,12 +12,14 @@ use super::{
 
 /// The most keys of a set.
 const MAX_KEYS: usize = 100;
-/// The most members of a set, and of a key.
+/// The most members of a set.
 const MAX_MEMBERS: usize = 64;
 /// The shortest modulus, in bits (RFC 7518, section 3.3).
 const MIN_RSA_BITS: usize = 2048;
 /// The longest modulus, in bits: a longer one costs more than it is worth.
 const MAX_RSA_BITS: usize = 8192;
+/// The most that is told of a `kid`, in characters.
+const MAX_SHOWN: usize = 64;
 /// The members that only a private or a symmetric key has.
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
@@ -75,7 +77,7 @@ impl KeySet {
         let mut left_out = Vec::new();
         for (at, jwk) in listed.iter().enumerate() {
             let name = || match jwk.get("kid").and_then(Value::as_str) {
-                Some(kid) => kid.chars().take(64).collect(),
+                Some(kid) => kid.chars().take(MAX_SHOWN).collect(),
                 None => format!("number {}", at + 1),
             };
             match usable(jwk, algorithms) {
@@ -116,7 +118,8 @@ fn without_ambiguous(keys: &mut Vec<SetKey>, left_out: &mut Vec<LeftOut>) {
     }
     *keys = kept;
     let cause = "another key has the same kid";
-    left_out.extend(ambiguous.into_iter().map(|kid| LeftOut { key: kid.into(), cause }));
+    let short = |kid: Box<str>| kid.chars().take(MAX_SHOWN).collect();
+    left_out.extend(ambiguous.into_iter().map(|kid| LeftOut { key: short(kid), cause }));
 }
 
 /// A key, once for each algorithm that it may be used with.

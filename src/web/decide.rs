@@ -224,12 +224,22 @@ fn allow(mode: Mode, grant: &Grant<'_>, input: &CheckInput<'_>) -> Response {
             _ => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
+    let as_sent = |name: HeaderName, between: &[u8]| {
+        let lines: Vec<&[u8]> = input.headers.values(name.as_str()).collect();
+        HeaderValue::from_bytes(&lines.join(between))
+    };
+    // The proxy hands on what the answer has, here as elsewhere.
+    if mode != Mode::Envoy && grant.keeps_credential {
+        match as_sent(header::AUTHORIZATION, b", ") {
+            Ok(value) => drop(headers.insert(header::AUTHORIZATION, value)),
+            Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
     // Where the credential is not forwarded, the proxy hands on the cookies of
     // the answer: those of others stay as they are.
     let is_changed = headers.contains_key(header::AUTHORIZATION);
     if mode != Mode::Envoy && is_changed && !headers.contains_key(header::COOKIE) {
-        let lines: Vec<&[u8]> = input.headers.values(header::COOKIE.as_str()).collect();
-        match HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        match as_sent(header::COOKIE, b"; ") {
             Ok(cookies) => drop(headers.insert(header::COOKIE, cookies)),
             Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }

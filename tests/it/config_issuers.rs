@@ -89,6 +89,7 @@ fn what_cannot_be_meant_of_an_issuer_is_a_problem_with_its_key_and_mend() {
         (issuer("").replace("acme", "own"), "issuers[0].name", "\"own\" is not a name"),
         (issuer("").replace("acme", "sso"), "issuers[0].name", "\"sso\" is not a name"),
         (issuer("").replace("acme", "a/b"), "issuers[0].name", "is not a name"),
+        (issuer("id_prefix = \"sso:\""), "issuers[0].id_prefix", "single sign-on's guests"),
         (
             issuer("").replace("issuer = \"https://idp.example.com\"\n", ""),
             "issuers[0].issuer",
@@ -253,13 +254,31 @@ fn tokens_for_upstreams_need_a_key_that_these_can_verify_by() {
         ("", "forward = { minted = { audience = \"https://tools.internal\" } }"),
         ("", "forward = \"minted\""),
     ] {
-        let toml = |keys: &str| format!("{keys}{forward}\n{rule}{of_rule}");
+        let public = "http.public_url = \"https://gw.example.com\"\n";
+        let toml = |keys: &str| format!("{keys}{public}{forward}\n{rule}{of_rule}");
         let (code, said) = check_in(room.path(), &toml(keys), true);
         assert_eq!((code, said.as_str()), (Some(0), "ok\n"));
         let (code, said) = check_in(room.path(), &toml(""), true);
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains("portcullis key-pair"), "{said}");
     }
+    // One issuer and one audience for two kinds of tokens; an issuer that is
+    // nobody else; an address that is nobody's.
+    let public = "http.public_url = \"https://gw.example.com\"\n";
+    let mints = format!("{keys}{public}tokens.forward = \"minted\"\n");
+    let own = "tokens.issuer = \"https://gw.example.com\"\n\
+               tokens.audience = \"https://gw.example.com\"";
+    let (code, said) = check_in(room.path(), &format!("{mints}{own}"), true);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("one issuer and one audience"), "{said}");
+    let own = issuer("").replace("idp.example.com", "gw.example.com");
+    let (code, said) = check_in(room.path(), &format!("{mints}{own}"), true);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("\"acme\" is this service itself"), "{said}");
+    let (code, said) = check_in(room.path(), &format!("{keys}tokens.forward = \"minted\""), true);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("set http.public_url"), "{said}");
+
     for bad in
         ["\"mint\"", "{ minted = {} }", "{ minted = { audience = \"\" } }", "{ none = 1 }", "1"]
     {
@@ -344,6 +363,8 @@ fn a_token_is_made_as_an_issuer_would_and_looked_into() {
         (&["--claim", "aud=https://other.example.com"][..], "bad_audience"),
         (&["--claim", "iss=https://other.example.com"], "unknown_issuer"),
         (&["--claim", "exp=1"], "expired"),
+        (&["--claim", "events={}"], "bad_claim"),
+        (&["--claim", "at_hash=x"], "bad_claim"),
         (&["--claim", "realm_access=1", "--claim", "realm_access={\"roles\":1}"], "bad_claim"),
     ] {
         let (_, token) = mint(more);

@@ -284,6 +284,39 @@ fn every_gateway_hands_on_the_minted_token_and_nothing_of_the_credential() {
 }
 
 #[test]
+fn a_proxy_that_hands_on_what_it_is_told_keeps_the_credential_where_a_rule_says_so() {
+    for mode in [Mode::Nginx, Mode::Caddy] {
+        let room = tempfile::tempdir().unwrap();
+        let (upstream, arrived) = keeps_heads();
+        let mut variables = variables(room.path(), "http://localhost:8000", "ES256");
+        let rules = r#"[
+            { name = "agents", path_prefix = "/api/agents", roles = ["REGULAR"], forward = "as-is" },
+            { name = "health", path = "/api/healthcheck", access = "public" },
+            { name = "rest", path_prefix = "/", access = "authenticated" },
+        ]"#;
+        variables.extend([
+            (UPSTREAM, upstream.to_string()),
+            ("PORTCULLIS__RULES", rules.to_owned()),
+            (REPLACES_CREDENTIAL.0, REPLACES_CREDENTIAL.1.to_owned()),
+        ]);
+        let variables = borrowed(&variables);
+        let stack = Stack::waiting_at("/api/healthcheck", NEWEST, mode, &variables);
+        let own = format!("Bearer {}", token(&json!({})));
+        let send = |path: &str| {
+            let headers = [("authorization", own.as_str()), ("cookie", "a=1; b=2")];
+            assert_eq!(stack.send("GET", path, &headers).status, 200);
+            arrived.lock().unwrap().clone()
+        };
+        let kept = send("/api/agents");
+        assert_eq!(authorization(&kept), own, "{mode:?}");
+        assert!(kept.contains("a=1; b=2") && kept.to_ascii_lowercase().contains("x-user-id: 7"));
+        let minted = send("/other");
+        assert_ne!(authorization(&minted), own, "{mode:?}");
+        assert!(minted.contains("a=1; b=2"), "{mode:?}: {minted}");
+    }
+}
+
+#[test]
 fn the_agents_verify_once_more_by_the_gateways_public_keys() {
     let room = tempfile::tempdir().unwrap();
     let port = free_port();

@@ -124,6 +124,7 @@ fn every_command_runs_and_shows_what_is_written() {
     for expected in [
         "ok\n",
         "reason   no_credential",
+        "ok 2 - nobody else does\n# rules reached: 1 of 2\n",
         "\"name\":\"ann\",\"role\":\"REGULAR\",\"user_id\":\"7\"}",
         "{\"message\":\"Session revoked.\"}",
         "remove   x_user_role",

@@ -55,6 +55,7 @@ impl Found<'_> {
 pub struct Policy {
     rules: Vec<Rule>,
     shadows: Vec<Rule>,
+    has_forwards: bool,
     exact: HashMap<String, Tree>,
     below: HashMap<String, Tree>,
     any: Tree,
@@ -69,8 +70,9 @@ impl Policy {
     pub fn compile(rules: Vec<Rule>) -> Result<Self, Vec<PolicyError>> {
         let mut errors = repeated_names(&rules);
         let (shadows, rules) = rules.into_iter().partition(|rule| rule.shadow);
-        let mut policy = Self { shadows, ..Self::default() };
         let mut rules: Vec<Rule> = rules;
+        let has_forwards = rules.iter().any(|rule| rule.forward.is_some());
+        let mut policy = Self { shadows, has_forwards, ..Self::default() };
         for (at, rule) in rules.iter_mut().enumerate() {
             rule.number = at;
         }
@@ -147,6 +149,12 @@ impl Policy {
     #[must_use]
     pub fn has_shadows(&self) -> bool {
         !self.shadows.is_empty()
+    }
+
+    /// Whether any rule says how the credential goes on.
+    #[must_use]
+    pub fn has_forwards(&self) -> bool {
+        self.has_forwards
     }
 
     /// The rules that decide, in the order in which they were given.
