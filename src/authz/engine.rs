@@ -91,7 +91,7 @@ impl Engine {
     }
 
     /// The rule for the path; none when its readings disagree about that.
-    fn find(
+    pub(super) fn find(
         &self,
         host: &NormalHost<'_>,
         path: &NormalPath<'_>,
@@ -281,7 +281,7 @@ fn refusal(rule: &Rule, identity: Option<&Result<Identified<'_>, Reason>>) -> Op
     };
     let claims = identified.claims();
     let asked = [
-        (rule.needs.admits_issuer(claims), Reason::Issuer),
+        (rule.needs.admits_issuer(claims.issued_by.as_deref()), Reason::Issuer),
         (rule.access.admits(claims.role), Reason::Role),
         (rule.needs.admits_scope(claims), Reason::InsufficientScope),
     ];

@@ -8,6 +8,7 @@ mod healthcheck;
 mod issued;
 mod key_pair;
 mod keys;
+mod replay;
 mod serve;
 mod test;
 mod token;
@@ -43,6 +44,7 @@ enum Command {
     CheckConfig(check_config::CheckConfig),
     Explain(explain::Explain),
     Test(test::Test),
+    Replay(replay::Replay),
     #[command(subcommand)]
     Token(token::Token),
     KeyPair(key_pair::KeyPair),
@@ -83,6 +85,7 @@ pub(crate) fn run() -> ExitCode {
         Command::CheckConfig(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Test(test) => test.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Token(token) => token.run(),
         Command::KeyPair(pair) => pair.run(),
         Command::HashPassword(hash) => hash.run(),

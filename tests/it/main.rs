@@ -73,6 +73,7 @@ mod proxies_sign_in;
 mod readme;
 mod redis;
 mod reload;
+mod replay;
 mod replica;
 mod replicas;
 mod revoked;

@@ -1,0 +1,151 @@
+//! `replay`: what a decision log would have been under other rules.
+
+mod line;
+mod summary;
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::ValueEnum;
+use portcullis::{
+    app,
+    authz::Engine,
+    config::{Config, Sources},
+    token::RevocationList,
+};
+
+use self::{
+    line::{Line, Told},
+    summary::Summary,
+};
+use super::{NO, WRONG, YES, fail, print, unusable};
+
+/// The longest line that is read, in bytes: more than any of the log.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
+
+/// Tells what a decision log would have been under other rules
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  portcullis replay --config next.toml --fail-on allow-to-deny decisions.log
+  kubectl logs deploy/portcullis | portcullis replay --config next.toml
+
+A line holds no header, no query and no token, so what depends on those is counted
+as unknown, and never guessed. The exit code is 0, 1 when there is a change of the
+kind that --fail-on names, and 2 when something could not be read.")]
+pub(super) struct Replay {
+    /// A TOML file of the rules to try; a later one wins
+    #[arg(long, required = true, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// A TOML file of the rules to compare with; without one, with what the log says
+    #[arg(long, value_name = "FILE")]
+    base: Vec<PathBuf>,
+    /// Which changes are a failure
+    #[arg(long, value_enum)]
+    fail_on: Option<FailOn>,
+    /// How the outcome is told
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Decision logs, as JSON lines; without one, stdin is read
+    log: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FailOn {
+    /// Who was allowed would be denied
+    AllowToDeny,
+    /// Who was denied would be allowed
+    DenyToAllow,
+    /// Any change, of a reason or a rule, too
+    Any,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For a screen
+    Text,
+    /// For a program, with ten examples each
+    Json,
+}
+
+impl Replay {
+    pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
+        let next = engine(self.config)?;
+        let base = if self.base.is_empty() { None } else { Some(engine(self.base)?) };
+        let mut summary = Summary::default();
+        if self.log.is_empty() {
+            read(io::stdin().lock(), "stdin", &next, base.as_ref(), &mut summary)?;
+        }
+        for file in &self.log {
+            let name = file.display().to_string();
+            let opened = File::open(file).map_err(|error| {
+                fail(WRONG, format!("{name}: {error}"), "name a decision log that can be read")
+            })?;
+            read(BufReader::new(opened), &name, &next, base.as_ref(), &mut summary)?;
+        }
+        match self.format {
+            Format::Text => print(summary.in_words().trim_end()),
+            Format::Json => print(summary.in_json()),
+        }
+        if summary.decisions == 0 {
+            let mend = "give the log of the target portcullis::decision, with log_format json";
+            return Err(fail(WRONG, "there is no decision in it", mend));
+        }
+        let fails = match self.fail_on {
+            None => false,
+            Some(FailOn::AllowToDeny) => summary.turned(false) > 0,
+            Some(FailOn::DenyToAllow) => summary.turned(true) > 0,
+            Some(FailOn::Any) => summary.has_changes(),
+        };
+        Ok(ExitCode::from(if fails { NO } else { YES }))
+    }
+}
+
+fn engine(files: Vec<PathBuf>) -> Result<Engine, ExitCode> {
+    let config = Config::load(&Sources::of_process(files)).map_err(|error| unusable(&error))?;
+    Ok(app::engine(config, Arc::new(RevocationList::empty())))
+}
+
+fn read(
+    mut log: impl BufRead,
+    name: &str,
+    next: &Engine,
+    base: Option<&Engine>,
+    summary: &mut Summary,
+) -> Result<(), ExitCode> {
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        let length = log.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes);
+        let length = length.map_err(|error| {
+            fail(WRONG, format!("{name}: {error}"), "give a decision log that can be read")
+        })?;
+        if length == 0 {
+            return Ok(());
+        }
+        match std::str::from_utf8(&bytes).ok().and_then(Line::read) {
+            Some(line) => look(&line, next, base, summary),
+            None => summary.other_lines += 1,
+        }
+    }
+}
+
+/// Compares what one line would be.
+fn look(line: &Line<'_>, next: &Engine, base: Option<&Engine>, summary: &mut Summary) {
+    summary.decisions += 1;
+    let before = match base {
+        None => Told::Outcome(line.logged()),
+        Some(base) => line.under(base),
+    };
+    match (before, line.under(next)) {
+        (Told::Outcome(before), Told::Outcome(after)) => {
+            summary.change(before, after, || line.shown());
+        }
+        (Told::Unknown(what), _) | (_, Told::Unknown(what)) => summary.unknown(what),
+    }
+}
