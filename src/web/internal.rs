@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     checker::Checker,
+    issuers::KeyWatch,
     metrics::{Format, Metrics},
     places::Standing,
     revocations::ListHealth,
@@ -43,6 +44,8 @@ pub struct Internal {
     pub checker: Arc<Checker>,
     /// How the revocations stand.
     pub health: Arc<ListHealth>,
+    /// The issuers whose keys are fetched.
+    pub keys: Arc<KeyWatch>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What is told of proxies that ask wrongly.
@@ -111,6 +114,8 @@ async fn ready(State(internal): State<Arc<Internal>>) -> (StatusCode, &'static s
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if !internal.checker.is_ready() {
         (StatusCode::SERVICE_UNAVAILABLE, "the revocations are not loaded\n")
+    } else if !internal.keys.has_asked() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the keys of the issuers are being fetched\n")
     } else if internal.health.is_degraded() {
         // An outage of the store must not take all replicas out of service.
         (StatusCode::OK, "degraded: store\n")
