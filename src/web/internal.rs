@@ -130,8 +130,9 @@ async fn metrics(State(internal): State<Arc<Internal>>, headers: HeaderMap) -> R
     metrics.set_revocations(health.age(), engine.verifier.revocations().len());
     let now = checker.now();
     metrics.set_issuers(engine.verifier.issuers().iter().map(|issuer| {
-        let age = issuer.keys.heard().map(|heard| now.since(heard));
-        (&*issuer.settings.name, issuer.keys.set().len(), age)
+        let keys = &issuer.keys;
+        let count = if keys.can_be_relied_upon(now) { keys.set().len() } else { 0 };
+        (&*issuer.settings.name, count, keys.heard().map(|heard| now.since(heard)))
     }));
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());
