@@ -104,6 +104,13 @@ async fn tokens_of_a_real_provider_pass_through_envoy_as_whose_they_are() {
     }
     eventually("the end of a token", || (send(&short).status == 401).then_some(()));
 
+    // By a key that nobody has met, from one moment to the next.
+    provider.does("/rotate").await;
+    let newer = provider.robot(AUDIENCE).await;
+    assert_eq!(send(&newer).status, 401);
+    eventually("the new key", || (send(&newer).status == 200).then_some(()));
+    assert_eq!(send(&of_robot).status, 200);
+
     let log = || stack.portcullis.as_ref().unwrap().log();
     let denials = |reason: &str| log().matches(&format!("\"reason\":\"{reason}\"")).count();
     eventually("the decisions", || (denials("expired") > 0).then_some(()));

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use serde_json::{Value, json};
+use tonic::transport::Endpoint;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use crate::{
     issuer::{Asker, RULE, own, table, token},
@@ -68,6 +72,35 @@ async fn a_replica_that_starts_while_the_issuer_is_away_has_what_another_was_tol
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_not_ready_before_it_has_asked_each_issuer_and_is_whatever_comes_of_it() {
+    let rogue = Rogue::start().await;
+    rogue.change(|it| it.discovery = Reply::Nothing);
+    let toml = format!("{}{RULE}", table("acme", &rogue.issuer, ""));
+    let replica = Replica::start_with(&toml);
+    assert_eq!(replica.readyz().await.1, "the keys of the issuers are being fetched\n");
+    let asker = Asker::of(&replica).await;
+    let health = async || {
+        let channel = Endpoint::new(format!("http://{}", replica.check)).unwrap();
+        let mut client = HealthClient::new(channel.connect().await.unwrap());
+        client.check(HealthCheckRequest::default()).await.unwrap().into_inner().status()
+    };
+    assert_eq!(health().await, ServingStatus::NotServing);
+    // Who asks all the same is answered.
+    assert_eq!(asker.reason(&own()).await, "");
+    assert_eq!(asker.reason(&token(&rogue, 0)).await, "issuer_unavailable");
+
+    let replica = replica.ready().await;
+    assert_eq!(replica.fetches("acme", "ok").await, 0);
+    assert_eq!(asker.reason(&token(&rogue, 0)).await, "issuer_unavailable");
+    rogue.change(|it| it.discovery = Reply::Right);
+    asker.comes_to(&token(&rogue, 0), "").await;
+    // One that is new later takes nothing back.
+    let other = table("other", &format!("http://127.0.0.1:{}", free_port()), "");
+    replica.becomes(&format!("{}{other}{RULE}", table("acme", &rogue.issuer, "")));
+    assert_eq!(replica.readyz().await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_that_was_never_reached_is_503_for_its_tokens_alone() {
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
@@ -129,6 +162,7 @@ async fn keys_that_are_too_old_are_relied_upon_no_longer_and_that_is_told() {
     assert_eq!(levels, ["WARN", "ERROR"], "{told:?}");
     let age = replica.metric("portcullis_issuer_keys_age_seconds{issuer=\"acme\"}").await;
     assert!(age >= 4.0, "{age}");
+    assert_eq!(replica.keys("acme").await, 0, "none that verifies a token");
 
     rogue.change(|it| (it.discovery, it.jwks) = (Reply::Right, Reply::Right));
     asker.comes_to(&good, "").await;

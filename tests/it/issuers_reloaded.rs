@@ -11,7 +11,7 @@ use crate::{
 
 impl Replica {
     /// Takes this configuration over.
-    fn becomes(&self, toml: &str) {
+    pub(crate) fn becomes(&self, toml: &str) {
         let count = || self.running.log().matches("the configuration was reloaded").count();
         let before = count();
         let text = format!("login.users_file = \"users.toml\"\n{toml}");
