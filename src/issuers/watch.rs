@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -22,6 +23,9 @@ use crate::{
     store::Store,
     token::{IssuerKeys, KeySet},
 };
+
+/// How long after a bug an issuer is followed anew.
+const ANEW: Duration = Duration::from_secs(60);
 
 /// An issuer whose keys are fetched, and its keys.
 pub struct Followed {
@@ -145,22 +149,70 @@ impl KeyWatch {
             });
             for followed in &*wanted {
                 if running.iter().all(|(known, _)| !Arc::ptr_eq(known, followed)) {
-                    let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-                    let metrics = Arc::clone(&self.metrics);
-                    let follower = Follower::new(Arc::clone(followed), store, clock, metrics);
-                    running.push((Arc::clone(followed), tasks.spawn(follower.run())));
+                    let task = tasks.spawn(Arc::clone(&self).keep_up(Arc::clone(followed)));
+                    running.push((Arc::clone(followed), task));
                 }
             }
             tokio::select! {
                 () = self.changed.notified() => {}
-                Some(ended) = tasks.join_next() => {
-                    // One that was not told to: the service cannot go on without.
-                    if ended.is_err_and(|error| error.is_panic()) {
-                        return;
-                    }
-                }
+                // One that was told to end.
+                Some(_) = tasks.join_next() => {}
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Follows one.
+    async fn keep_up(self: Arc<Self>, followed: Arc<Followed>) {
+        let follow = || {
+            let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+            Follower::new(Arc::clone(&followed), store, clock, Arc::clone(&self.metrics)).run()
+        };
+        without_end(&followed, follow).await;
+    }
+}
+
+/// Follows an issuer anew when that has ended by a bug: what an issuer can answer
+/// to reach one takes nothing with it but its own tokens.
+async fn without_end<F: Future<Output = ()> + Send + 'static>(
+    followed: &Followed,
+    follow: impl Fn() -> F,
+) {
+    loop {
+        // Within one, so that it ends when this does.
+        let mut task = JoinSet::new();
+        task.spawn(follow());
+        task.join_next().await;
+        followed.is_asked.store(true, Ordering::Relaxed);
+        let (issuer, mend) = (&followed.source.name, "report it");
+        tracing::error!(issuer, mend, "a bug: fetching the keys of the issuer has failed");
+        tokio::time::sleep(ANEW).await;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "that is what is tested")]
+mod tests {
+    use super::*;
+    use crate::token::Algorithm;
+
+    #[tokio::test]
+    async fn a_bug_that_an_issuer_reaches_ends_nothing_else() {
+        let source = KeySource {
+            name: "acme".to_owned(),
+            issuer: "https://idp.example.com".to_owned(),
+            jwks_uri: None,
+            algorithms: vec![Algorithm::EdDsa],
+            refresh: ANEW,
+            stale_for: ANEW,
+            authorities: None,
+            insecure_http: false,
+        };
+        let followed = Followed::new(source);
+        let soon = Duration::from_millis(200);
+        let ended =
+            tokio::time::timeout(soon, without_end(&followed, || async { panic!("a bug") }));
+        assert!(ended.await.is_err(), "it goes on");
+        assert!(followed.is_asked.load(Ordering::Relaxed), "nobody waits for it");
     }
 }

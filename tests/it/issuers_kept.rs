@@ -138,7 +138,7 @@ async fn an_issuer_that_was_never_reached_is_503_for_its_tokens_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_are_too_old_are_relied_upon_no_longer_and_that_is_told() {
     let rogue = Rogue::start().await;
-    let short = "refresh = \"1s\"\nstale_for = \"4s\"";
+    let short = "refresh = \"1s\"\nstale_for = \"6s\"";
     let toml = format!("{}{RULE}", table("acme", &rogue.issuer, short));
     let replica = Replica::start_with(&toml).ready().await;
     let (asker, good) = (Asker::of(&replica).await, token(&rogue, 0));
@@ -152,7 +152,7 @@ async fn keys_that_are_too_old_are_relied_upon_no_longer_and_that_is_told() {
     assert_eq!(asker.reason(&good).await, "");
     asker.comes_to(&good, "issuer_unavailable").await;
     // It was told of them less than a second before it broke.
-    assert!(begun.elapsed() > Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(4), "{:?}", begun.elapsed());
     assert_eq!(asker.ask(&good).await.0, 503);
     assert_eq!(asker.reason(&own()).await, "");
     let failed = replica.fetches("acme", "failed").await;
@@ -161,7 +161,7 @@ async fn keys_that_are_too_old_are_relied_upon_no_longer_and_that_is_told() {
     let levels: Vec<String> = told.iter().map(|line| level(line)).collect();
     assert_eq!(levels, ["WARN", "ERROR"], "{told:?}");
     let age = replica.metric("portcullis_issuer_keys_age_seconds{issuer=\"acme\"}").await;
-    assert!(age >= 4.0, "{age}");
+    assert!(age >= 6.0, "{age}");
     assert_eq!(replica.keys("acme").await, 0, "none that verifies a token");
 
     rogue.change(|it| (it.discovery, it.jwks) = (Reply::Right, Reply::Right));

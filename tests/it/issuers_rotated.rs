@@ -190,7 +190,7 @@ async fn no_check_waits_for_an_issuer_that_hangs_or_is_gone() {
     // has other things to do.
     for seen in [hanging, gone] {
         for (now, then) in seen.latencies().iter().zip(before.latencies()) {
-            assert!(*now < then * 4 + Duration::from_millis(50), "{now:?}, before {then:?}");
+            assert!(*now < then * 4 + Duration::from_millis(200), "{now:?}, before {then:?}");
         }
     }
 }
