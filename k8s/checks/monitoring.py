@@ -39,6 +39,9 @@ METRICS = {
     "portcullis_config_last_reload_successful": set(),
     "portcullis_build_info": {"version"},
     "portcullis_certificate_expiry_timestamp_seconds": {"listener"},
+    "portcullis_issuer_keys": {"issuer"},
+    "portcullis_issuer_keys_age_seconds": {"issuer"},
+    "portcullis_issuer_fetches_total": {"issuer", "result"},
 }
 # Those that Prometheus sets by what it asked.
 OF_THE_TARGET = {"namespace", "pod"}

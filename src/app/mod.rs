@@ -24,7 +24,6 @@ pub use self::{
     reload::Loader,
 };
 use crate::{
-    checker::Checker,
     clock::Clock,
     config::{Config, SeenFile},
     grpc::{Limits as GrpcLimits, Listener, Server},
@@ -176,7 +175,7 @@ impl App {
 
         tokio::select! {
             ended = ended_early(&mut parts) => return Err(AppError::Failed(ended)),
-            () = serve_when_ready(&server, &in_force.checker) => {}
+            () = serve_when_ready(&server, &in_force) => {}
             () = stop.cancelled() => {}
         }
         tokio::select! {
@@ -270,9 +269,10 @@ async fn bind(
 }
 
 /// Says that checks are served as soon as they can be decided.
-async fn serve_when_ready(server: &Server, checker: &Checker) {
-    server.set_serving(checker.is_ready()).await;
-    while !checker.is_ready() {
+async fn serve_when_ready(server: &Server, in_force: &InForce) {
+    let is_ready = || in_force.checker.is_ready() && in_force.lasting.watch.has_asked();
+    server.set_serving(is_ready()).await;
+    while !is_ready() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.set_serving(true).await;

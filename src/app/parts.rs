@@ -248,6 +248,7 @@ impl InForce {
             peers: ArcSwap::from_pointee(first.peers),
             checker: Arc::clone(&checker),
             health: Arc::default(),
+            keys: Arc::clone(&lasting.watch),
             metrics: Arc::clone(metrics),
             hints: Hints::default(),
             is_draining: Arc::default(),

@@ -12,6 +12,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
+/// What is asked for: some know their keys by the type of RFC 7517, section 8.5.2,
+/// alone.
+const DOCUMENT: &str = "application/json, application/jwk-set+json";
+
 /// How many redirects are followed within one origin.
 const MAX_REDIRECTS: usize = 3;
 
@@ -119,8 +123,7 @@ impl Fetch {
         url: &Url,
         etag: Option<&str>,
     ) -> Result<(Option<Vec<u8>>, HeaderMap), FetchError> {
-        let mut request =
-            Request::builder().uri(url.as_str()).header(header::ACCEPT, "application/json");
+        let mut request = Request::builder().uri(url.as_str()).header(header::ACCEPT, DOCUMENT);
         if let Some(etag) = etag {
             request = request.header(header::IF_NONE_MATCH, etag);
         }

@@ -14,6 +14,7 @@
 mod discovery;
 mod fetch;
 mod follower;
+mod pace;
 mod watch;
 
 use std::time::Duration;
@@ -49,4 +50,15 @@ pub struct KeySource {
     pub authorities: Option<Vec<u8>>,
     /// Whether it may be asked without TLS.
     pub insecure_http: bool,
+}
+
+impl KeySource {
+    /// Whether the keys of the other are these: from one place, on a way that is
+    /// trusted alike.
+    fn is_same_place(&self, other: &Self) -> bool {
+        let of = |source: &Self| (source.jwks_uri.clone(), source.insecure_http);
+        self.issuer == other.issuer
+            && of(self) == of(other)
+            && self.authorities == other.authorities
+    }
 }

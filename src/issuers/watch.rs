@@ -2,18 +2,30 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{Mutex, Notify},
+    sync::Notify,
     task::{AbortHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{KeySource, follower::Follower};
-use crate::{clock::Clock, metrics::Metrics, store::Store, token::IssuerKeys};
+use crate::{
+    clock::{Clock, Timestamp},
+    metrics::Metrics,
+    store::Store,
+    token::{IssuerKeys, KeySet},
+};
+
+/// How long after a bug an issuer is followed anew.
+const ANEW: Duration = Duration::from_secs(60);
 
 /// An issuer whose keys are fetched, and its keys.
 pub struct Followed {
@@ -22,8 +34,9 @@ pub struct Followed {
     /// The keys.
     pub keys: Arc<IssuerKeys>,
     pub(super) missed: Arc<Notify>,
-    pub(super) is_failing: AtomicBool,
-    /// The set as it was sent last.
+    /// Whether it was asked, whatever came of it, or its keys are known without.
+    pub(super) is_asked: AtomicBool,
+    /// The set as it was sent.
     pub(super) text: Mutex<String>,
 }
 
@@ -40,8 +53,27 @@ impl Followed {
         let missed = Arc::<Notify>::default();
         let notify = Arc::clone(&missed);
         let keys = Arc::new(IssuerKeys::awaited(move || notify.notify_one()));
-        let (is_failing, text) = (AtomicBool::new(false), Mutex::default());
-        Self { source, keys, missed, is_failing, text }
+        let (is_asked, text) = (AtomicBool::new(false), Mutex::default());
+        Self { source, keys, missed, is_asked, text }
+    }
+
+    /// The same issuer, of which something else is configured now: what it has
+    /// said stays known, so that none of its tokens is refused meanwhile.
+    fn after(source: KeySource, before: &Self) -> Self {
+        let text = before.text.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let read = KeySet::read(text.as_bytes(), &source.algorithms);
+        let next = Self::new(source);
+        if let (Ok((set, _)), Some(heard)) = (read, before.keys.heard()) {
+            next.put(set, text, heard);
+        }
+        next
+    }
+
+    /// Takes over what the issuer has said then.
+    pub(super) fn put(&self, set: KeySet, text: String, heard: Timestamp) {
+        self.keys.put(set, heard, self.source.stale_for);
+        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        self.is_asked.store(true, Ordering::Relaxed);
     }
 }
 
@@ -52,6 +84,7 @@ pub struct KeyWatch {
     metrics: Arc<Metrics>,
     wanted: ArcSwap<Vec<Arc<Followed>>>,
     changed: Notify,
+    had_asked: AtomicBool,
 }
 
 impl fmt::Debug for KeyWatch {
@@ -64,15 +97,35 @@ impl KeyWatch {
     /// A watch that follows nobody yet.
     #[must_use]
     pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { store, clock, metrics, wanted: ArcSwap::default(), changed: Notify::new() }
+        let (wanted, changed, had_asked) =
+            (ArcSwap::default(), Notify::new(), AtomicBool::new(false));
+        Self { store, clock, metrics, wanted, changed, had_asked }
+    }
+
+    /// Whether every issuer was asked for its keys once, whatever came of it: a
+    /// replica that takes requests before refuses tokens that others accept. One
+    /// that is new in a later configuration takes nothing back.
+    #[must_use]
+    pub fn has_asked(&self) -> bool {
+        let is_asked = |followed: &Arc<Followed>| followed.is_asked.load(Ordering::Relaxed);
+        if !self.had_asked.load(Ordering::Relaxed) && self.wanted.load().iter().all(is_asked) {
+            self.had_asked.store(true, Ordering::Relaxed);
+        }
+        self.had_asked.load(Ordering::Relaxed)
     }
 
     /// The issuer of this source: the one that is followed, or a new one.
     #[must_use]
     pub fn of(&self, source: &KeySource) -> Arc<Followed> {
         let wanted = self.wanted.load();
-        let known = wanted.iter().find(|followed| followed.source == *source);
-        known.map_or_else(|| Arc::new(Followed::new(source.clone())), Arc::clone)
+        if let Some(known) = wanted.iter().find(|followed| followed.source == *source) {
+            return Arc::clone(known);
+        }
+        let same = wanted.iter().find(|followed| followed.source.is_same_place(source));
+        Arc::new(match same {
+            Some(before) => Followed::after(source.clone(), before),
+            None => Followed::new(source.clone()),
+        })
     }
 
     /// Follows these from now on, and no others.
@@ -96,22 +149,70 @@ impl KeyWatch {
             });
             for followed in &*wanted {
                 if running.iter().all(|(known, _)| !Arc::ptr_eq(known, followed)) {
-                    let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-                    let metrics = Arc::clone(&self.metrics);
-                    let follower = Follower::new(Arc::clone(followed), store, clock, metrics);
-                    running.push((Arc::clone(followed), tasks.spawn(follower.run())));
+                    let task = tasks.spawn(Arc::clone(&self).keep_up(Arc::clone(followed)));
+                    running.push((Arc::clone(followed), task));
                 }
             }
             tokio::select! {
                 () = self.changed.notified() => {}
-                Some(ended) = tasks.join_next() => {
-                    // One that was not told to: the service cannot go on without.
-                    if ended.is_err_and(|error| error.is_panic()) {
-                        return;
-                    }
-                }
+                // One that was told to end.
+                Some(_) = tasks.join_next() => {}
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Follows one.
+    async fn keep_up(self: Arc<Self>, followed: Arc<Followed>) {
+        let follow = || {
+            let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+            Follower::new(Arc::clone(&followed), store, clock, Arc::clone(&self.metrics)).run()
+        };
+        without_end(&followed, follow).await;
+    }
+}
+
+/// Follows an issuer anew when that has ended by a bug: what an issuer can answer
+/// to reach one takes nothing with it but its own tokens.
+async fn without_end<F: Future<Output = ()> + Send + 'static>(
+    followed: &Followed,
+    follow: impl Fn() -> F,
+) {
+    loop {
+        // Within one, so that it ends when this does.
+        let mut task = JoinSet::new();
+        task.spawn(follow());
+        task.join_next().await;
+        followed.is_asked.store(true, Ordering::Relaxed);
+        let (issuer, mend) = (&followed.source.name, "report it");
+        tracing::error!(issuer, mend, "a bug: fetching the keys of the issuer has failed");
+        tokio::time::sleep(ANEW).await;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "that is what is tested")]
+mod tests {
+    use super::*;
+    use crate::token::Algorithm;
+
+    #[tokio::test]
+    async fn a_bug_that_an_issuer_reaches_ends_nothing_else() {
+        let source = KeySource {
+            name: "acme".to_owned(),
+            issuer: "https://idp.example.com".to_owned(),
+            jwks_uri: None,
+            algorithms: vec![Algorithm::EdDsa],
+            refresh: ANEW,
+            stale_for: ANEW,
+            authorities: None,
+            insecure_http: false,
+        };
+        let followed = Followed::new(source);
+        let soon = Duration::from_millis(200);
+        let ended =
+            tokio::time::timeout(soon, without_end(&followed, || async { panic!("a bug") }));
+        assert!(ended.await.is_err(), "it goes on");
+        assert!(followed.is_asked.load(Ordering::Relaxed), "nobody waits for it");
     }
 }

@@ -225,6 +225,14 @@ impl Metrics {
         }
     }
 
+    /// Counts from now on, so that the first time is a rise.
+    pub fn expect_issuer(&self, issuer: &str) {
+        for result in ["ok", "unchanged", "failed"] {
+            let labels = IssuerLabels { issuer: issuer.to_owned(), result };
+            drop(self.issuer_fetches.get_or_create(&labels));
+        }
+    }
+
     /// Counts a time that the keys of an issuer were asked for: `ok`, `unchanged`
     /// or `failed`.
     pub fn count_issuer_fetch(&self, issuer: &str, result: &'static str) {

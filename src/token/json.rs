@@ -3,7 +3,7 @@
 //! Which of two members wins differs from parser to parser, so a token that
 //! repeats one can be read in two ways and is refused (RFC 7519, section 4).
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cell::Cell, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -19,8 +19,18 @@ impl<'a> Members<'a> {
     /// Parses an object of at most `limit` members, which bounds the search
     /// for repeated names in input that nobody has vouched for.
     pub(crate) fn parse(bytes: &'a [u8], limit: usize) -> Result<Self, serde_json::Error> {
+        Self::parse_within(bytes, limit, &Cell::new(usize::MAX))
+    }
+
+    /// The same of at most so many values at all levels: what is parsed takes up
+    /// to a hundred times the room of its text. What is left of them is told.
+    pub(crate) fn parse_within(
+        bytes: &'a [u8],
+        limit: usize,
+        values: &Cell<usize>,
+    ) -> Result<Self, serde_json::Error> {
         let mut parser = serde_json::Deserializer::from_slice(bytes);
-        let members = parser.deserialize_map(ObjectVisitor { limit })?;
+        let members = parser.deserialize_map(ObjectVisitor { limit, values })?;
         parser.end()?;
         Ok(members)
     }
@@ -42,11 +52,12 @@ impl<'a> Members<'a> {
     }
 }
 
-struct ObjectVisitor {
+struct ObjectVisitor<'v> {
     limit: usize,
+    values: &'v Cell<usize>,
 }
 
-impl<'de> Visitor<'de> for ObjectVisitor {
+impl<'de> Visitor<'de> for ObjectVisitor<'_> {
     type Value = Members<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,33 +73,41 @@ impl<'de> Visitor<'de> for ObjectVisitor {
             if members.iter().any(|(seen, _)| *seen == name) {
                 return Err(A::Error::custom("repeated member"));
             }
-            members.push((name, map.next_value_seed(Strict { depth: 1 })?));
+            members.push((name, map.next_value_seed(Strict { depth: 1, values: self.values })?));
         }
         Ok(Members(members))
     }
 }
 
 /// A value in which no object repeats a member.
-struct Strict {
+struct Strict<'v> {
     depth: usize,
+    /// How many values there may be yet.
+    values: &'v Cell<usize>,
 }
 
-impl Strict {
+impl Strict<'_> {
     fn below<E: serde::de::Error>(&self) -> Result<Self, E> {
         let depth = self.depth + 1;
-        if depth > MAX_DEPTH { Err(E::custom("too deep")) } else { Ok(Self { depth }) }
+        if depth > MAX_DEPTH {
+            Err(E::custom("too deep"))
+        } else {
+            Ok(Self { depth, values: self.values })
+        }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let left = self.values.get().checked_sub(1);
+        self.values.set(left.ok_or_else(|| D::Error::custom("too many values"))?);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -190,6 +209,17 @@ mod tests {
         assert!(Members::parse(nested(MAX_DEPTH - 1).as_bytes(), 8).is_ok());
         assert!(Members::parse(nested(MAX_DEPTH + 1).as_bytes(), 8).is_err());
         assert!(Members::parse(nested(4000).as_bytes(), 8).is_err());
+    }
+
+    #[test]
+    fn the_number_of_values_at_all_levels_is_bounded() {
+        let left = |text: &str, values| {
+            let values = Cell::new(values);
+            let parsed = Members::parse_within(text.as_bytes(), 8, &values);
+            parsed.ok().map(|_| values.get())
+        };
+        let text = r#"{"a":[0,{"b":""}],"c":null}"#;
+        assert_eq!((left(text, 6), left(text, 5), left(text, 4)), (Some(1), Some(0), None));
     }
 
     #[test]

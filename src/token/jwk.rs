@@ -1,5 +1,7 @@
 //! Sets of public keys (RFC 7517), read as strictly as tokens are.
 
+use std::cell::Cell;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 use thiserror::Error;
@@ -66,7 +68,12 @@ impl KeySet {
         bytes: &[u8],
         algorithms: &[Algorithm],
     ) -> Result<(Self, Vec<LeftOut>), KeySetError> {
-        let mut set = Members::parse(bytes, MAX_MEMBERS).map_err(|_| KeySetError::Malformed)?;
+        let values = Cell::new(MAX_KEYS * MAX_MEMBERS);
+        let parsed = Members::parse_within(bytes, MAX_MEMBERS, &values);
+        let mut set = parsed.map_err(|_| match values.get() {
+            0 => KeySetError::TooMany,
+            _ => KeySetError::Malformed,
+        })?;
         let Some(Value::Array(listed)) = set.take("keys") else {
             return Err(KeySetError::Malformed);
         };

@@ -264,6 +264,12 @@ impl IssuerKeys {
         self.current.load().heard
     }
 
+    /// Whether there are keys, and not too old ones.
+    #[must_use]
+    pub fn can_be_relied_upon(&self, now: Timestamp) -> bool {
+        self.current.load().good_until.is_none_or(|until| now < until)
+    }
+
     /// The keys, whatever their age.
     #[must_use]
     pub fn set(&self) -> Arc<KeySet> {

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     checker::Checker,
+    issuers::KeyWatch,
     metrics::{Format, Metrics},
     places::Standing,
     revocations::ListHealth,
@@ -43,6 +44,8 @@ pub struct Internal {
     pub checker: Arc<Checker>,
     /// How the revocations stand.
     pub health: Arc<ListHealth>,
+    /// The issuers whose keys are fetched.
+    pub keys: Arc<KeyWatch>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What is told of proxies that ask wrongly.
@@ -111,6 +114,8 @@ async fn ready(State(internal): State<Arc<Internal>>) -> (StatusCode, &'static s
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if !internal.checker.is_ready() {
         (StatusCode::SERVICE_UNAVAILABLE, "the revocations are not loaded\n")
+    } else if !internal.keys.has_asked() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the keys of the issuers are being fetched\n")
     } else if internal.health.is_degraded() {
         // An outage of the store must not take all replicas out of service.
         (StatusCode::OK, "degraded: store\n")
@@ -125,8 +130,9 @@ async fn metrics(State(internal): State<Arc<Internal>>, headers: HeaderMap) -> R
     metrics.set_revocations(health.age(), engine.verifier.revocations().len());
     let now = checker.now();
     metrics.set_issuers(engine.verifier.issuers().iter().map(|issuer| {
-        let age = issuer.keys.heard().map(|heard| now.since(heard));
-        (&*issuer.settings.name, issuer.keys.set().len(), age)
+        let keys = &issuer.keys;
+        let count = if keys.can_be_relied_upon(now) { keys.set().len() } else { 0 };
+        (&*issuer.settings.name, count, keys.heard().map(|heard| now.since(heard)))
     }));
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());

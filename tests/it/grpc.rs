@@ -85,7 +85,7 @@ pub(crate) fn denied(response: &CheckResponse) -> (i32, i32, String) {
     (code, denied.status.as_ref().unwrap().code, metadata(response, "reason"))
 }
 
-fn metadata(response: &CheckResponse, key: &str) -> String {
+pub(crate) fn metadata(response: &CheckResponse, key: &str) -> String {
     let fields = &response.dynamic_metadata.as_ref().unwrap().fields;
     match fields.get(key).and_then(|value| value.kind.as_ref()) {
         Some(Kind::StringValue(text)) => text.clone(),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, process::Command};
 
 use reqwest::{Client, Response, Url, header::HeaderMap, redirect::Policy};
+use serde_json::Value;
 
 use crate::{
     replica::{OPEN, Replica},
@@ -15,7 +16,7 @@ pub(crate) const PUBLIC: &str = "http://sso.localhost:8080";
 /// A running provider.
 pub(crate) struct Provider {
     pub(crate) issuer: String,
-    _running: Running,
+    pub(crate) running: Running,
 }
 
 impl Provider {
@@ -43,7 +44,32 @@ impl Provider {
         );
         let line = running.line("listening on ");
         let issuer = line.trim_start_matches("listening on ").trim().to_owned();
-        Self { issuer, _running: running }
+        Self { issuer, running }
+    }
+
+    /// Has it do something: `/rotate` or `/retire`.
+    pub(crate) async fn does(&self, what: &str) {
+        let done = reqwest::get(format!("{}{what}", self.issuer)).await.unwrap();
+        assert_eq!(done.status(), 200);
+    }
+
+    /// What its token endpoint answers to this form, without a client's name.
+    pub(crate) async fn grants(&self, client: &str, form: &str) -> Value {
+        let request = Client::new()
+            .post(format!("{}/token", self.issuer))
+            .basic_auth(client, Some("a-secret-of-the-provider-on-loopback"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.to_owned());
+        let answer = request.send().await.unwrap();
+        let (status, body) = crate::replica::answer(answer).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// An access token of the client `robot` for this resource.
+    pub(crate) async fn robot(&self, resource: &str) -> String {
+        let form = format!("grant_type=client_credentials&resource={resource}");
+        self.grants("robot", &form).await["access_token"].as_str().unwrap().to_owned()
     }
 
     /// `[sso]` for the client of this name, with more keys of it.

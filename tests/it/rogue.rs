@@ -1,6 +1,7 @@
 //! A provider in the tests' hand, that does what a correct one never does.
 
 use std::{
+    convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,6 +15,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
+    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -21,6 +23,7 @@ use http_body_util::BodyExt as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use portcullis::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     oidc::{Browser, PUBLIC, replica, sso_toml},
@@ -38,6 +41,14 @@ pub(crate) enum Reply {
     Nothing,
     /// What it should, after 2 MiB.
     TooMuch,
+    /// 100 MB, in pieces.
+    Flood,
+    /// What it should, a byte every 100 ms.
+    Trickle,
+    /// What it should, with an entity tag; nothing new to who has that.
+    Tagged,
+    /// Another address.
+    Elsewhere(String),
 }
 
 /// A key of the provider.
@@ -117,7 +128,12 @@ pub(crate) fn forged(header: &Value, claims: &Value, signature: &str) -> Value {
 
 impl Rogue {
     pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on("127.0.0.1:0").await
+    }
+
+    /// One on this address.
+    pub(crate) async fn on(address: &str) -> Self {
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let keys = vec![
             Key::new("ed", Algorithm::EdDSA),
@@ -150,6 +166,11 @@ impl Rogue {
         let router = Router::new().fallback(serve).with_state(Arc::clone(&behaviour));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { issuer, behaviour }
+    }
+
+    /// A token of one of its keys.
+    pub(crate) fn signed(&self, nth: usize, claims: &Value) -> String {
+        sign(&self.behaviour.lock().unwrap().keys[nth], claims)
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Behaviour)) {
@@ -194,6 +215,7 @@ impl Rogue {
 pub(crate) async fn serve(State(shared): State<Shared>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let authorization = request.headers().get("authorization").cloned();
+    let known = request.headers().get("if-none-match").cloned();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let (reply, right) = {
         let mut behaviour = shared.lock().unwrap();
@@ -203,6 +225,8 @@ pub(crate) async fn serve(State(shared): State<Shared>, request: Request) -> Res
             "/.well-known/openid-configuration" => {
                 (behaviour.discovery.clone(), behaviour.metadata.clone())
             }
+            // Where it leads to, when it leads on.
+            "/moved" => (Reply::Right, json!({ "keys": behaviour.public })),
             "/jwks" => (behaviour.jwks.clone(), json!({ "keys": behaviour.public })),
             "/me" => (behaviour.userinfo.clone(), behaviour.person.clone()),
             "/token" => {
@@ -228,6 +252,35 @@ pub(crate) async fn serve(State(shared): State<Shared>, request: Request) -> Res
             tokio::time::sleep(Duration::from_secs(30)).await;
             (json, right.to_string()).into_response()
         }
+        Reply::Flood => {
+            let piece = bytes::Bytes::from(vec![b' '; 100_000]);
+            let pieces =
+                tokio_stream::iter((0..1000).map(move |_| Ok::<_, Infallible>(piece.clone())));
+            (json, Body::from_stream(pieces)).into_response()
+        }
+        Reply::Trickle => {
+            let (sender, receiver) = tokio::sync::mpsc::channel(1);
+            tokio::spawn(async move {
+                for byte in right.to_string().into_bytes() {
+                    // Until nobody listens any more.
+                    if sender.send(Ok::<_, Infallible>(vec![byte])).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            });
+            (json, Body::from_stream(ReceiverStream::new(receiver))).into_response()
+        }
+        Reply::Tagged => {
+            let text = right.to_string();
+            let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+            let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(hash));
+            if known.is_some_and(|known| known == *tag) {
+                return (StatusCode::NOT_MODIFIED, [("etag", tag)]).into_response();
+            }
+            (json, [("etag", tag)], text).into_response()
+        }
+        Reply::Elsewhere(to) => (StatusCode::FOUND, [("location", to)]).into_response(),
         Reply::TooMuch => (json, format!("{}{right}", " ".repeat(2 * 1024 * 1024))).into_response(),
     }
 }

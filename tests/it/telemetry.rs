@@ -24,9 +24,11 @@ use tonic::{Request, Response, Status, transport::Endpoint};
 
 use crate::{
     grpc::{bearer, question},
+    issuer::table,
     mount::Mount,
     pki::Authority,
     replica::{PASSWORD, Replica, body},
+    rogue::Rogue,
     stack::{Mode, NEWEST, envoy, envoy_of, replace, start_agents, start_portcullis, with_ports},
     support::{Running, eventually, free_port, listens, read},
 };
@@ -400,13 +402,15 @@ fn asked_for(text: &str) -> (BTreeSet<String>, BTreeSet<String>) {
 async fn the_dashboard_and_the_alerts_use_metrics_and_labels_that_there_are() {
     let ca = Authority::new("ours");
     let own = ca.issue(1, 2099);
+    let issuer = Rogue::start().await;
     let toml = "http.tls = { cert_file = \"tls.crt\", key_file = \"tls.key\" }\n\
                 http.public_url = \"https://localhost\"\n\
                 [[rules]]\nname = \"a\"\npath = \"/a\"\naccess = \"authenticated\"\n\
                 [[rules]]\nname = \"b\"\npath = \"/a\"\naccess = \"deny\"\nmode = \"shadow\"\n\
                 [lifecycle]\ndrain = \"0s\"\n";
+    let toml = format!("{toml}{}", table("acme", &issuer.issuer, ""));
     let mount = Mount::new(&[
-        ("portcullis.toml", toml),
+        ("portcullis.toml", toml.as_str()),
         ("tls.crt", &own.certificate),
         ("tls.key", &own.key),
     ]);

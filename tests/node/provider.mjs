@@ -6,7 +6,11 @@
 // ann@example.com, verified, of the group "staff"; with a "+" in the name
 // ("ann+unverified", "ann+admins") the email is unverified, or the groups are
 // others. Its clients are portcullis (client_secret_basic), portcullis-post,
-// and portcullis-public.
+// and portcullis-public; and robot, who needs nobody (client_credentials).
+// Access tokens for https://api.example.com and what is below it are JWTs for
+// that audience, and those for another origin for that; below /for/N, they live
+// for N seconds. /rotate has tokens signed by a new key from then on; /retire
+// takes the old ones out of the set.
 import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
 
@@ -25,8 +29,13 @@ const client = (id, more) => ({
   ...more,
 });
 
-const keys = [
-  { use: "sig", ...generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ format: "jwk" }) },
+const rsa = () => ({
+  use: "sig",
+  ...generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ format: "jwk" }),
+});
+
+let keys = [
+  rsa(),
   { use: "sig", ...generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ format: "jwk" }) },
   { use: "sig", ...generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" }) },
 ];
@@ -34,8 +43,14 @@ const keys = [
 const server = createServer();
 server.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
-  const provider = new Provider(issuer, {
+  const make = () => new Provider(issuer, {
     clients: [
+      client("robot", {
+        client_secret: secret,
+        grant_types: ["client_credentials"],
+        redirect_uris: [],
+        response_types: [],
+      }),
       client("portcullis", { client_secret: secret }),
       client("portcullis-post", {
         client_secret: secret,
@@ -49,6 +64,27 @@ server.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => {
     ],
     jwks: { keys },
     enabledJWA: { idTokenSigningAlgValues: ["RS256", "ES256", "EdDSA"] },
+    features: {
+      clientCredentials: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo: (_context, resource) => ({
+          audience: new URL(resource).origin,
+          scope: "agents:read",
+          accessTokenFormat: "jwt",
+          accessTokenTTL: Number(resource.split("/for/")[1] ?? 600),
+          jwt: { sign: { alg: "RS256" } },
+        }),
+      },
+    },
+    extraTokenClaims: (_context, token) => {
+      const [name, ...groups] = (token.accountId ?? "robot+admins").split("+");
+      return {
+        preferred_username: name,
+        email: `${name}@example.com`,
+        realm_access: { roles: groups.length ? groups : ["staff"] },
+      };
+    },
     cookies: { keys: [secret] },
     pkce: { required: () => true },
     scopes: ["openid", "email", "profile"],
@@ -76,11 +112,19 @@ server.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => {
         accountId: context.oidc.session.accountId,
       });
       grant.addOIDCScope("openid email profile");
+      grant.addResourceScope("https://api.example.com", "agents:read");
       await grant.save();
       return grant;
     },
     ttl: { Session: 3600, Grant: 3600, Interaction: 3600, AccessToken: 600, IdToken: 600 },
   });
-  server.on("request", provider.callback());
+  let answer = make().callback();
+  server.on("request", (request, response) => {
+    if (request.url === "/rotate") keys = [rsa(), ...keys];
+    else if (request.url === "/retire") keys = keys.filter((key, nth) => nth === 0 || key.kty !== "RSA");
+    else return answer(request, response);
+    answer = make().callback();
+    response.end();
+  });
   console.log(`listening on ${issuer}`);
 });
