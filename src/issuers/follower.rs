@@ -143,7 +143,7 @@ impl Follower {
 
     /// Fetches the keys, and says when that is to be done again.
     async fn fetch(&mut self, fetch: &Fetch, pace: &mut Pace, is_missed: bool) {
-        let result = match self.ask(fetch, is_missed).await {
+        let result = match self.ask(fetch).await {
             Ok((fetched, headers)) => {
                 pace.answered(&headers, is_missed, Instant::now());
                 let result = if let Some(fetched) = fetched {
@@ -169,17 +169,10 @@ impl Follower {
     }
 
     /// What the issuer says, and with which headers; nothing when that is the
-    /// same as before. Where its keys are is asked again, but for one that was
-    /// missed.
-    async fn ask(
-        &mut self,
-        fetch: &Fetch,
-        is_missed: bool,
-    ) -> Result<(Option<Fetched>, HeaderMap), FetchError> {
-        let url = match &self.url {
-            Some(url) if is_missed => url.clone(),
-            _ => address(fetch, self.source()).await?,
-        };
+    /// same as before. Where its keys are is asked again each time: whoever moves
+    /// them may change them as well.
+    async fn ask(&mut self, fetch: &Fetch) -> Result<(Option<Fetched>, HeaderMap), FetchError> {
+        let url = address(fetch, self.source()).await?;
         if self.url.as_ref() != Some(&url) {
             self.etag = None;
         }
@@ -206,9 +199,11 @@ impl Follower {
     }
 
     fn key(&self) -> Key {
-        let KeySource { issuer, jwks_uri, .. } = self.source();
+        let KeySource { issuer, jwks_uri, authorities, insecure_http, .. } = self.source();
         let uri = jwks_uri.as_ref().map_or("", Url::as_str);
-        Key::new("issuer-keys", &format!("{issuer} {uri}"))
+        // Keys that were heard on another way are not trusted on this one.
+        let authorities = String::from_utf8_lossy(authorities.as_deref().unwrap_or_default());
+        Key::new("issuer-keys", &format!("{issuer} {uri} {authorities} {insecure_http}"))
     }
 
     /// Keeps what is known now in the store, when others share that.
