@@ -8,6 +8,7 @@ use super::{
     algorithm::Algorithm,
     json::Members,
     key_set::{KeySet, SetKey, Verifying},
+    roca::is_of_the_faulty_generator,
 };
 
 /// The most keys of a set.
@@ -185,6 +186,11 @@ fn material(
             }
             if bits > MAX_RSA_BITS || e.len() > 8 {
                 return Err(Unused::Bad("it is an RSA key of more than 8,192 bits"));
+            }
+            if is_of_the_faulty_generator(&n) {
+                return Err(Unused::Bad(
+                    "it is an RSA key of a faulty generator (CVE-2017-15361): make another one",
+                ));
             }
             let material = [&n[..], b"/", &e].concat();
             let make = move |algorithm| Verifying::rsa(algorithm, &n, &e);

@@ -231,7 +231,7 @@ impl Verifier {
         // Decoded to hold it to its canonical spelling, which the
         // comparison of the bytes would not.
         let signature = decode(parts.signature)?;
-        if !candidates.any(|key| key.verifies(parts.signing_input, &signature)) {
+        if !candidates.any(|key| key.verifies(parts.signing_input.as_bytes(), &signature)) {
             return Err(Refusal::BadSignature);
         }
         let payload = decode(parts.payload)?;
