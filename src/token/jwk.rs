@@ -187,6 +187,10 @@ fn material(
             if bits > MAX_RSA_BITS || e.len() > 8 {
                 return Err(Unused::Bad("it is an RSA key of more than 8,192 bits"));
             }
+            // By 1, everybody's own text is its signature; an even one is none.
+            if e == [1] || e.last().is_none_or(|last| last % 2 == 0) {
+                return Err(Unused::Bad("its exponent is not an odd number from 3 on"));
+            }
             if is_of_the_faulty_generator(&n) {
                 return Err(Unused::Bad(
                     "it is an RSA key of a faulty generator (CVE-2017-15361): make another one",

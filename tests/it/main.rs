@@ -85,4 +85,6 @@ mod support;
 mod talk;
 mod telemetry;
 mod tls;
+mod token_confusion;
+mod token_keys;
 mod verify_only;

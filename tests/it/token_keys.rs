@@ -1,0 +1,224 @@
+//! Keys and tokens of issuers, with any header and any claims, and verifiers
+//! that trust them. Shared by the tests of tokens.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::{
+    encoding::{AsDer as _, PublicKeyX509Der},
+    rand::SystemRandom,
+    rsa,
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+        Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    },
+};
+use portcullis::{
+    clock::Timestamp,
+    token::{
+        Algorithm, ClaimWay, ClaimWays, Issuer, IssuerKeys, IssuerSettings, Key, KeyRing, KeySet,
+        Refusal, RevocationList, Roles, TokenShape, Verifier, VerifierSettings,
+    },
+};
+use secrecy::SecretSlice;
+use serde_json::{Value, json};
+
+use crate::{ask::NOW, jwt::b64};
+
+enum Pair {
+    Rsa(Box<rsa::KeyPair>),
+    Ec(EcdsaKeyPair),
+    Ed(Ed25519KeyPair),
+}
+
+/// A key of an issuer.
+pub(crate) struct Signer {
+    pub(crate) kid: String,
+    pub(crate) algorithm: Algorithm,
+    pair: Pair,
+}
+
+impl Signer {
+    pub(crate) fn new(kid: &str, algorithm: Algorithm) -> Self {
+        let pair = match algorithm {
+            Algorithm::Rs256 | Algorithm::Ps256 => {
+                Pair::Rsa(Box::new(rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap()))
+            }
+            Algorithm::Es256 => {
+                Pair::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
+            }
+            Algorithm::Es384 => {
+                Pair::Ec(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap())
+            }
+            _ => Pair::Ed(Ed25519KeyPair::generate().unwrap()),
+        };
+        Self { kid: kid.to_owned(), algorithm, pair }
+    }
+
+    /// As its issuer publishes it.
+    pub(crate) fn public(&self) -> Value {
+        let mut jwk = match &self.pair {
+            Pair::Rsa(pair) => {
+                // RSAPublicKey: the modulus behind nine bytes, the exponent last.
+                let der = pair.public_key().as_ref();
+                json!({ "kty": "RSA", "n": b64(&der[9..265]), "e": b64(&der[267..]) })
+            }
+            Pair::Ec(pair) => {
+                let (x, y) = pair.public_key().as_ref()[1..].split_at(self.coordinate());
+                let curve = if self.coordinate() == 32 { "P-256" } else { "P-384" };
+                json!({ "kty": "EC", "crv": curve, "x": b64(x), "y": b64(y) })
+            }
+            Pair::Ed(pair) => {
+                json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(pair.public_key()) })
+            }
+        };
+        jwk["kid"] = json!(self.kid);
+        jwk
+    }
+
+    fn coordinate(&self) -> usize {
+        if self.algorithm == Algorithm::Es256 { 32 } else { 48 }
+    }
+
+    /// The public half as SubjectPublicKeyInfo.
+    pub(crate) fn der(&self) -> Vec<u8> {
+        let der: PublicKeyX509Der<'_> = match &self.pair {
+            Pair::Rsa(pair) => pair.public_key().as_der().unwrap(),
+            Pair::Ec(pair) => pair.public_key().as_der().unwrap(),
+            Pair::Ed(pair) => pair.public_key().as_der().unwrap(),
+        };
+        der.as_ref().to_vec()
+    }
+
+    pub(crate) fn signature(&self, input: &str) -> Vec<u8> {
+        let (random, input) = (SystemRandom::new(), input.as_bytes());
+        match &self.pair {
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                let how: &'static dyn aws_lc_rs::signature::RsaEncoding =
+                    if self.algorithm == Algorithm::Rs256 {
+                        &RSA_PKCS1_SHA256
+                    } else {
+                        &RSA_PSS_SHA256
+                    };
+                pair.sign(how, &random, input, &mut signature).unwrap();
+                signature
+            }
+            Pair::Ec(pair) => pair.sign(&random, input).unwrap().as_ref().to_vec(),
+            Pair::Ed(pair) => pair.sign(input).as_ref().to_vec(),
+        }
+    }
+
+    /// A token of this header and these bytes, whatever they are.
+    pub(crate) fn sign(&self, header: &str, payload: &str) -> String {
+        let input = format!("{}.{}", b64(header), b64(payload));
+        let signature = self.signature(&input);
+        format!("{input}.{}", b64(signature))
+    }
+
+    pub(crate) fn header(&self) -> Value {
+        json!({ "alg": self.algorithm.name(), "kid": self.kid })
+    }
+
+    /// A token of these claims, as its issuer makes it.
+    pub(crate) fn token(&self, claims: &Value) -> String {
+        self.sign(&self.header().to_string(), &claims.to_string())
+    }
+}
+
+/// What an issuer of this name calls itself.
+pub(crate) fn iss(name: &str) -> String {
+    format!("https://{name}.example.com")
+}
+
+/// The claims that everything is fine with, of an issuer of this name.
+pub(crate) fn claims(name: &str, changes: &Value) -> Value {
+    let mut claims = json!({
+        "iss": iss(name), "aud": format!("{name}-api"), "sub": "ann", "role": "REGULAR",
+        "iat": NOW, "exp": NOW + 3600, "jti": "1",
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
+            value => claims[name] = value.clone(),
+        }
+    }
+    claims
+}
+
+pub(crate) fn settings(name: &str) -> IssuerSettings {
+    let way = |name| ClaimWay::new(name).unwrap();
+    IssuerSettings {
+        name: name.into(),
+        issuer: Some(iss(name)),
+        audience: vec![format!("{name}-api")],
+        algorithms: vec![
+            Algorithm::Rs256,
+            Algorithm::Ps256,
+            Algorithm::Es256,
+            Algorithm::Es384,
+            Algorithm::EdDsa,
+        ],
+        types: vec!["jwt".into(), "at+jwt".into()],
+        claims: ClaimWays {
+            id: way("sub"),
+            name: way("name"),
+            email: way("email"),
+            role: way("role"),
+            scope: way("scope"),
+        },
+        role_map: None,
+        default_role: None,
+        id_prefix: format!("{name}:"),
+        max_lifetime: Duration::from_secs(24 * 3600),
+    }
+}
+
+/// The set that an issuer publishes.
+pub(crate) fn published(keys: &[Value]) -> KeySet {
+    read(keys).unwrap_or_else(|left_out| panic!("{left_out:?}"))
+}
+
+/// The same, or why there is none.
+pub(crate) fn read(keys: &[Value]) -> Result<KeySet, Vec<String>> {
+    let set = json!({ "keys": keys }).to_string();
+    match KeySet::read(set.as_bytes(), &Algorithm::PUBLIC) {
+        Ok((set, left_out)) if left_out.is_empty() => Ok(set),
+        Ok((_, left_out)) => Err(left_out.iter().map(|one| one.cause.to_owned()).collect()),
+        Err(error) => Err(vec![error.to_string()]),
+    }
+}
+
+pub(crate) fn issuer(name: &str, keys: &[&Signer]) -> Issuer {
+    let keys: Vec<Value> = keys.iter().map(|key| key.public()).collect();
+    let keys = Arc::new(IssuerKeys::fixed(published(&keys)));
+    Issuer { settings: settings(name), keys }
+}
+
+pub(crate) fn secret(kid: Option<&str>, bytes: &[u8]) -> Key {
+    Key::new(kid.map(str::to_owned), &SecretSlice::from(bytes.to_vec())).unwrap()
+}
+
+/// A verifier of own keys, and of the tokens of these issuers.
+pub(crate) fn verifier(own: Vec<Key>, issuers: Vec<Issuer>) -> Verifier {
+    let roles = ["INACTIVE", "RESTRICTED", "REGULAR", "ADMIN"].map(str::to_owned).to_vec();
+    let settings = VerifierSettings {
+        issuer: None,
+        audience: None,
+        leeway: Duration::from_secs(30),
+        max_lifetime: Duration::from_secs(7 * 24 * 3600),
+        assume_lifetime: None,
+        shape: TokenShape::default(),
+    };
+    let revoked = Arc::new(RevocationList::empty());
+    Verifier::new(KeyRing::new(own).unwrap(), settings, Roles::new(roles).unwrap(), revoked)
+        .trusting(issuers)
+}
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_secs(NOW)
+}
+
+/// Whose a token is, or why it is not accepted.
+pub(crate) fn seen(verifier: &Verifier, token: &str) -> Result<String, Refusal> {
+    verifier.verify(token, now()).map(|verified| verified.claims.user_id.to_string())
+}
