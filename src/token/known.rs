@@ -136,13 +136,15 @@ impl KnownTokens {
         known.is(token).then_some(known)
     }
 
-    /// Notes a token that was verified; one that was met here last is kept, in
-    /// the place of whichever was there.
-    pub(super) fn meet(&self, verified: &Arc<Verified>) {
-        if let Some((place, end)) = self.place(&verified.token)
-            && place.met.swap(end, Ordering::Relaxed) == end
-        {
-            self.put(place, Some(verified));
+    /// Notes a token that was verified, and gives back the one to work with; one
+    /// that was met here last is kept, in the place of whichever was there. Never
+    /// in that of the same one, to which others may have added meanwhile.
+    pub(super) fn meet(&self, verified: Arc<Verified>) -> Arc<Verified> {
+        match self.place(&verified.token) {
+            Some((place, end)) if place.met.swap(end, Ordering::Relaxed) == end => {
+                self.keep(&verified)
+            }
+            _ => verified,
         }
     }
 

@@ -87,7 +87,11 @@ impl Verifier {
             return Ok(bearer);
         }
         let (bearer, expires_at) = self.mint_of(&verified, audience, now)?;
-        let until = Timestamp::from_secs(expires_at.as_secs()).minus(LEAST_LEFT);
+        // One that ends with what it was made of cannot be had for longer: it serves
+        // to its end, so that the last requests are not signed for one by one.
+        let end = Timestamp::from_secs(expires_at.as_secs());
+        let is_the_last = expires_at < now.plus(LIFETIME);
+        let until = if is_the_last { end } else { end.minus(LEAST_LEFT) };
         let minted = Minted { audience: Arc::clone(audience), until, bearer: Arc::clone(&bearer) };
         verified.minted.put(minted, now);
         Ok(bearer)

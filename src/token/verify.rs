@@ -131,9 +131,7 @@ impl Verifier {
         let verified = if let Some(known) = known {
             known
         } else {
-            let verified = Arc::new(self.read(token, now)?);
-            self.known.meet(&verified);
-            verified
+            self.known.meet(Arc::new(self.read(token, now)?))
         };
         let claims = &*verified.claims;
         let issuer = verified.source.as_ref().and_then(|(at, _)| self.issuers.get(*at));

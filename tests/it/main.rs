@@ -86,5 +86,7 @@ mod talk;
 mod telemetry;
 mod tls;
 mod token_confusion;
+mod token_issuers;
 mod token_keys;
+mod token_minted;
 mod verify_only;

@@ -222,3 +222,21 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) fn seen(verifier: &Verifier, token: &str) -> Result<String, Refusal> {
     verifier.verify(token, now()).map(|verified| verified.claims.user_id.to_string())
 }
+
+/// A key by which everybody can verify.
+pub(crate) fn key_pair(kid: &str, algorithm: Algorithm) -> Key {
+    let der = match algorithm {
+        Algorithm::Es256 => {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+            pair.to_pkcs8v1().unwrap().as_ref().to_vec()
+        }
+        _ => Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap().as_ref().to_vec(),
+    };
+    Key::pair(kid.to_owned(), &SecretSlice::from(der)).unwrap()
+}
+
+/// How often something is done that is asked of many threads at once:
+/// `INTERLEAVED` times, or so often.
+pub(crate) fn interleaved(default: usize) -> usize {
+    std::env::var("INTERLEAVED").map_or(default, |times| times.parse().unwrap())
+}
