@@ -79,7 +79,7 @@ impl Signer {
         if self.algorithm == Algorithm::Es256 { 32 } else { 48 }
     }
 
-    /// The public half as SubjectPublicKeyInfo.
+    /// The public half as a `SubjectPublicKeyInfo`.
     pub(crate) fn der(&self) -> Vec<u8> {
         let der: PublicKeyX509Der<'_> = match &self.pair {
             Pair::Rsa(pair) => pair.public_key().as_der().unwrap(),
@@ -235,8 +235,9 @@ pub(crate) fn key_pair(kid: &str, algorithm: Algorithm) -> Key {
     Key::pair(kid.to_owned(), &SecretSlice::from(der)).unwrap()
 }
 
-/// How often something is done that is asked of many threads at once:
-/// `INTERLEAVED` times, or so often.
-pub(crate) fn interleaved(default: usize) -> usize {
-    std::env::var("INTERLEAVED").map_or(default, |times| times.parse().unwrap())
+/// How often something is asked of many threads at once: so often, or more by
+/// `PROPTEST_CASES`.
+pub(crate) fn interleaved(least: usize) -> usize {
+    let cases = proptest::prelude::ProptestConfig::default().cases;
+    least.max(usize::try_from(cases).unwrap())
 }
