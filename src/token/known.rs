@@ -33,6 +33,8 @@ const MAX_EMPTIED: usize = 64;
 /// A token that a key has signed.
 pub struct Verified {
     token: Box<str>,
+    /// Where its signature begins, behind the last dot.
+    signature_at: usize,
     /// What it says.
     pub claims: Arc<Claims>,
     /// Where its issuer is among those of the verifier, and the keys that it was
@@ -54,6 +56,7 @@ impl Verified {
     pub(super) fn new(token: &str, claims: Claims, source: Option<(usize, Arc<KeySet>)>) -> Self {
         Self {
             token: token.into(),
+            signature_at: token.rfind('.').map_or(0, |dot| dot + 1),
             claims: Arc::new(claims),
             source,
             name: OnceLock::new(),
@@ -63,8 +66,9 @@ impl Verified {
 
     /// Whether it is this token to the last byte.
     fn is(&self, token: &str) -> bool {
+        let at = self.signature_at;
         let (Some((message, signature)), Some((own_message, own_signature))) =
-            (token.rsplit_once('.'), self.token.rsplit_once('.'))
+            (token.split_at_checked(at), self.token.split_at_checked(at))
         else {
             return false;
         };

@@ -73,6 +73,7 @@ mod replica;
 mod replicas;
 mod revoked;
 mod rogue;
+mod signer;
 mod signin;
 mod soak;
 mod spellings;

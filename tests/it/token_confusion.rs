@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     jwt::{self, b64},
-    token_keys::{Signer, claims, iss, issuer, read, secret, seen, settings, verifier},
+    signer::Signer,
+    token_keys::{claims, iss, issuer, read, secret, seen, settings, verifier},
 };
 
 const OWN: &[u8] = jwt::SECRET.as_bytes();

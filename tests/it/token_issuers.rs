@@ -19,8 +19,9 @@ use serde_json::json;
 use crate::{
     ask::NOW,
     jwt,
+    signer::Signer,
     token_keys::{
-        Signer, claims, interleaved, iss, issuer, now, published, secret, seen, settings, verifier,
+        claims, interleaved, iss, issuer, now, published, secret, seen, settings, verifier,
     },
 };
 

@@ -19,8 +19,9 @@ use serde_json::{Value, json};
 use crate::{
     ask::{NOW, ask, engine},
     jwt,
+    signer::Signer,
     token_keys::{
-        Signer, claims, interleaved, issuer, key_pair, now, published, secret, settings, verifier,
+        claims, interleaved, issuer, key_pair, now, published, secret, settings, verifier,
     },
 };
 
