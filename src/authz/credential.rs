@@ -93,7 +93,9 @@ impl CredentialSettings {
 
     /// Whether this is the parameter's name, however it is encoded.
     pub(super) fn is_parameter(&self, name: &str) -> bool {
-        name == self.query_parameter || *decode(name) == *self.query_parameter.as_bytes()
+        let is_encoded = || name.bytes().any(|byte| matches!(byte, b'%' | b'+'));
+        name == self.query_parameter
+            || (is_encoded() && *decode(name) == *self.query_parameter.as_bytes())
     }
 
     /// Whether the query has a token that is looked at on a WebSocket alone, and
