@@ -292,7 +292,7 @@ fn taken(count: u32, what: impl FnOnce()) -> f64 {
     let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
     let before = now();
     what();
-    (now() - before).as_secs_f64() * 1e9 / f64::from(count)
+    now().saturating_sub(before).as_secs_f64() * 1e9 / f64::from(count)
 }
 
 /// Runs everything in turns: what is compared stands side by side within one.
