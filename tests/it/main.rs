@@ -90,4 +90,5 @@ mod token_confusion;
 mod token_issuers;
 mod token_keys;
 mod token_minted;
+mod token_sets;
 mod verify_only;
