@@ -93,7 +93,9 @@ impl CredentialSettings {
 
     /// Whether this is the parameter's name, however it is encoded.
     pub(super) fn is_parameter(&self, name: &str) -> bool {
-        name == self.query_parameter || *decode(name) == *self.query_parameter.as_bytes()
+        let is_encoded = || name.bytes().any(|byte| matches!(byte, b'%' | b'+'));
+        name == self.query_parameter
+            || (is_encoded() && *decode(name) == *self.query_parameter.as_bytes())
     }
 
     /// Whether the query has a token that is looked at on a WebSocket alone, and
@@ -164,15 +166,14 @@ fn bearer<'a>(input: &CheckInput<'a>) -> Result<Option<Cow<'a, [u8]>>, Reason> {
     };
     // A header that came twice arrives joined by a comma, which never stands
     // in a bearer token (RFC 6750, section 2.1).
-    let mut parts = value.split(|&byte| byte == b',').map(token_of_bearer);
-    let first = parts.next().flatten();
-    let more = value.contains(&b',');
-    match first {
-        Some(_) if more => Err(Reason::AmbiguousCredential),
-        Some(token) => Ok(Some(Cow::Borrowed(token))),
-        None if parts.any(|token| token.is_some()) => Err(Reason::AmbiguousCredential),
-        None => Ok(None),
+    if !value.contains(&b',') {
+        return Ok(token_of_bearer(value).map(Cow::Borrowed));
     }
+    let mut parts = value.split(|&byte| byte == b',');
+    if parts.any(|part| token_of_bearer(part).is_some()) {
+        return Err(Reason::AmbiguousCredential);
+    }
+    Ok(None)
 }
 
 /// What follows the scheme, when that is Bearer in any case.

@@ -10,6 +10,7 @@ use super::{
     algorithm::Algorithm,
     json::Members,
     key_set::{KeySet, SetKey, Verifying},
+    roca::is_of_the_faulty_generator,
 };
 
 /// The most keys of a set.
@@ -196,6 +197,15 @@ fn material(
             if bits > MAX_RSA_BITS || e.len() > 8 {
                 return Err(Unused::Bad("it is an RSA key of more than 8,192 bits"));
             }
+            // By 1, everybody's own text is its signature; an even one is none.
+            if e == [1] || e.last().is_none_or(|last| last % 2 == 0) {
+                return Err(Unused::Bad("its exponent is not an odd number from 3 on"));
+            }
+            if is_of_the_faulty_generator(&n) {
+                return Err(Unused::Bad(
+                    "it is an RSA key of a faulty generator (CVE-2017-15361): make another one",
+                ));
+            }
             let material = [&n[..], b"/", &e].concat();
             let make = move |algorithm| Verifying::rsa(algorithm, &n, &e);
             let rsa = &Algorithm::PUBLIC;
@@ -234,4 +244,95 @@ fn without_zeros(mut bytes: Vec<u8>) -> Vec<u8> {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     bytes.drain(..zeros);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, option, prelude::*, sample::select};
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::token::signed_payload;
+
+    fn b64(length: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Value> {
+        vec(any::<u8>(), length).prop_map(|bytes| URL_SAFE_NO_PAD.encode(bytes).into())
+    }
+
+    fn one_of(values: &'static [&'static str]) -> impl Strategy<Value = Value> {
+        select(values).prop_map(Value::from)
+    }
+
+    /// Any JSON, not very large.
+    fn anything() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,9}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                vec(("keys|kty|kid|\\PC{0,3}", inner), 0..4)
+                    .prop_map(|members| Value::Object(Map::from_iter(members))),
+            ]
+        })
+    }
+
+    /// Nearly a key: each member is there or not, of its type or not.
+    fn nearly_a_key() -> impl Strategy<Value = Value> {
+        let coordinate = || prop_oneof![b64(32), b64(48), b64(0..70)];
+        let members: Vec<(&str, BoxedStrategy<Value>)> = vec![
+            ("kty", one_of(&["RSA", "EC", "OKP", "oct", "rsa", ""]).boxed()),
+            ("crv", one_of(&["P-256", "P-384", "P-521", "Ed25519", "X25519"]).boxed()),
+            ("kid", one_of(&["1", "2", "", "../1"]).boxed()),
+            ("alg", one_of(&["RS256", "ES256", "EdDSA", "HS256", "none"]).boxed()),
+            ("use", one_of(&["sig", "enc"]).boxed()),
+            ("key_ops", Just(json!(["verify"])).boxed()),
+            ("n", prop_oneof![b64(256), b64(0..300)].boxed()),
+            ("e", prop_oneof![Just(json!("AQAB")), b64(0..12)].boxed()),
+            ("x", coordinate().boxed()),
+            ("y", coordinate().boxed()),
+            ("d", b64(0..40).boxed()),
+        ];
+        let members: Vec<BoxedStrategy<Option<(String, Value)>>> = members
+            .into_iter()
+            .map(|(name, right)| {
+                let value = prop_oneof![9 => right, 1 => anything()];
+                let there = if ["d", "key_ops", "alg"].contains(&name) { 0.2 } else { 0.9 };
+                let member = value.prop_map(move |value| (name.to_owned(), value));
+                option::weighted(there, member).boxed()
+            })
+            .collect();
+        members.prop_map(|members| Value::Object(members.into_iter().flatten().collect()))
+    }
+
+    /// What holds of every set that was read.
+    fn is_sound(bytes: &[u8]) -> Result<(), TestCaseError> {
+        let accepted = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
+        let Ok((set, _)) = KeySet::read(bytes, &accepted) else { return Ok(()) };
+        prop_assert!(!set.is_empty() && set.len() <= MAX_KEYS);
+        prop_assert!(set.0.iter().all(|key| accepted.contains(&key.algorithm)));
+        for header in [r#"{"alg":"RS256","kid":"1"}"#, r#"{"alg":"EdDSA"}"#, r#"{"alg":"ES256"}"#] {
+            let (header, zeros) = (URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode([0; 64]));
+            let token = format!("{header}.e30.{zeros}");
+            let seen = signed_payload(&token, &set, &accepted);
+            prop_assert!(seen.is_err(), "{}", token);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_published_does_harm(keys in vec(nearly_a_key(), 0..6), other in anything()) {
+            is_sound(json!({ "keys": keys, "other": other }).to_string().as_bytes())?;
+            is_sound(json!({ "keys": other }).to_string().as_bytes())?;
+            is_sound(other.to_string().as_bytes())?;
+        }
+
+        #[test]
+        fn any_bytes_are_a_set_or_none(bytes in vec(any::<u8>(), 0..80)) {
+            is_sound(&bytes)?;
+        }
+    }
 }

@@ -89,3 +89,54 @@ pub fn peek(token: &str) -> Result<(Value, Value), Refusal> {
     let parts = Parts::split(token)?;
     Ok((object(parts.header)?, object(parts.payload)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    /// A member of a header as an attacker might write it.
+    fn member() -> impl Strategy<Value = String> {
+        let names = ["alg", "kid", "typ", "al\\u0067", "crit", "jwk", "x5c", "b64", "cty", "x"];
+        let values = [
+            "\"RS256\"",
+            "\"ES256\"",
+            "\"none\"",
+            "\"rs256\"",
+            "\"JWT\"",
+            "\"application/\"",
+            "null",
+            "true",
+            "1e400",
+            "[\"RS256\"]",
+            "{\"alg\":\"RS256\"}",
+            "\"\\ud800\"",
+            "\"\"",
+        ];
+        let value = prop_oneof![4 => select(values.to_vec()).prop_map(str::to_owned), 1 => "\"\\PC{0,20}\""];
+        (select(names.to_vec()), value).prop_map(|(name, value)| format!("\"{name}\":{value}"))
+    }
+
+    proptest! {
+        /// What is read says exactly what it says, and nothing that is not understood.
+        #[test]
+        fn any_header_is_read_as_it_stands_or_not_at_all(members in vec(member(), 0..5)) {
+            let text = format!("{{{}}}", members.join(","));
+            if let Ok(header) = Header::read(text.as_bytes()) {
+                let value: Value = serde_json::from_str(&text).unwrap();
+                prop_assert_eq!(&value["alg"], header.algorithm.name());
+                prop_assert_eq!(value["kid"].as_str(), header.kid.as_deref());
+                prop_assert_eq!(value["typ"].as_str(), header.typ.as_deref());
+                prop_assert_eq!(value.as_object().unwrap().len(), members.len());
+                prop_assert!(NOT_UNDERSTOOD.iter().all(|name| value.get(name).is_none()));
+                header.is_of_type(&["jwt".into()]);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_header_or_none(bytes in vec(any::<u8>(), 0..80)) {
+            let _ = Header::read(&bytes);
+        }
+    }
+}

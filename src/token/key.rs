@@ -154,7 +154,7 @@ impl Key {
     }
 
     /// Whether this key made the signature of the message.
-    pub(super) fn verifies(&self, message: &str, signature: &[u8]) -> bool {
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.verifying.verifies(message, signature)
     }
 

@@ -61,10 +61,10 @@ impl Verifying {
 
     /// Whether the key made the signature of the message. For a secret, the
     /// comparison takes the same time wherever they differ.
-    pub(super) fn verifies(&self, message: &str, signature: &[u8]) -> bool {
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
-            Self::Secret(key) => hmac::verify(key, message.as_bytes(), signature).is_ok(),
-            Self::Public(key) => key.verify_sig(message.as_bytes(), signature).is_ok(),
+            Self::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+            Self::Public(key) => key.verify_sig(message, signature).is_ok(),
         }
     }
 }
@@ -124,7 +124,7 @@ impl KeySet {
     pub(super) fn vouch(&self, parts: &Parts<'_>, header: &Header) -> Result<(), Refusal> {
         let signature = decode(parts.signature)?;
         let mut candidates = self.candidates(header)?;
-        let made = candidates.any(|key| key.verifies(parts.signing_input, &signature));
+        let made = candidates.any(|key| key.verifies(parts.signing_input.as_bytes(), &signature));
         if made { Ok(()) } else { Err(Refusal::BadSignature) }
     }
 

@@ -12,7 +12,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -25,14 +25,18 @@ use super::{claims::Claims, key_set::KeySet, minted::MintedTokens, revocation::T
 const PLACES: usize = 8192;
 /// The longest token that is, in bytes: as long as a credential may be.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// The most that all of them have, in bytes.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// The most that all of them take, in bytes, beside what is minted of them.
+const MAX_BYTES: i64 = 16 * 1024 * 1024;
+/// What one takes beside its text and what that says, in bytes.
+const OVERHEAD: usize = 512;
 /// How many places are emptied at most to make room for one.
 const MAX_EMPTIED: usize = 64;
 
 /// A token that a key has signed.
 pub struct Verified {
     token: Box<str>,
+    /// Where its signature begins, behind the last dot.
+    signature_at: usize,
     /// What it says.
     pub claims: Arc<Claims>,
     /// Where its issuer is among those of the verifier, and the keys that it was
@@ -54,6 +58,7 @@ impl Verified {
     pub(super) fn new(token: &str, claims: Claims, source: Option<(usize, Arc<KeySet>)>) -> Self {
         Self {
             token: token.into(),
+            signature_at: token.rfind('.').map_or(0, |dot| dot + 1),
             claims: Arc::new(claims),
             source,
             name: OnceLock::new(),
@@ -63,8 +68,9 @@ impl Verified {
 
     /// Whether it is this token to the last byte.
     fn is(&self, token: &str) -> bool {
+        let at = self.signature_at;
         let (Some((message, signature)), Some((own_message, own_signature))) =
-            (token.rsplit_once('.'), self.token.rsplit_once('.'))
+            (token.split_at_checked(at), self.token.split_at_checked(at))
         else {
             return false;
         };
@@ -72,6 +78,11 @@ impl Verified {
         // learns nothing of a token that somebody else has sent.
         verify_slices_are_equal(own_signature.as_bytes(), signature.as_bytes()).is_ok()
             && own_message == message
+    }
+
+    /// What it takes, in bytes: what it says is about as long as its text.
+    fn weight(&self) -> i64 {
+        i64::try_from(2 * self.token.len() + OVERHEAD).unwrap_or(i64::MAX)
     }
 
     fn is_of_the_same_keys(&self, other: &Self) -> bool {
@@ -109,8 +120,9 @@ struct Place {
 /// The tokens that were seen last.
 pub(super) struct KnownTokens {
     places: Box<[Place]>,
-    /// The length of all tokens.
-    bytes: AtomicUsize,
+    /// What all of them take: below nothing for a moment, when one goes before it
+    /// was counted.
+    bytes: AtomicI64,
     /// The place that is emptied next, when they are too long.
     hand: AtomicUsize,
 }
@@ -118,7 +130,7 @@ pub(super) struct KnownTokens {
 impl Default for KnownTokens {
     fn default() -> Self {
         let places = (0..PLACES).map(|_| Place::default()).collect();
-        Self { places, bytes: AtomicUsize::new(0), hand: AtomicUsize::new(0) }
+        Self { places, bytes: AtomicI64::new(0), hand: AtomicUsize::new(0) }
     }
 }
 
@@ -136,13 +148,15 @@ impl KnownTokens {
         known.is(token).then_some(known)
     }
 
-    /// Notes a token that was verified; one that was met here last is kept, in
-    /// the place of whichever was there.
-    pub(super) fn meet(&self, verified: &Arc<Verified>) {
-        if let Some((place, end)) = self.place(&verified.token)
-            && place.met.swap(end, Ordering::Relaxed) == end
-        {
-            self.put(place, Some(verified));
+    /// Notes a token that was verified, and gives back the one to work with; one
+    /// that was met here last is kept, in the place of whichever was there. Never
+    /// in that of the same one, to which others may have added meanwhile.
+    pub(super) fn meet(&self, verified: Arc<Verified>) -> Arc<Verified> {
+        match self.place(&verified.token) {
+            Some((place, end)) if place.met.swap(end, Ordering::Relaxed) == end => {
+                self.keep(&verified)
+            }
+            _ => verified,
         }
     }
 
@@ -174,9 +188,9 @@ impl KnownTokens {
 
     /// Counts what has come and gone, and makes room when it is too much.
     fn weigh(&self, gone: Option<&Arc<Verified>>, come: Option<&Arc<Verified>>) {
-        let length = |token: Option<&Arc<Verified>>| token.map_or(0, |known| known.token.len());
-        self.bytes.fetch_sub(length(gone), Ordering::Relaxed);
-        let all = self.bytes.fetch_add(length(come), Ordering::Relaxed) + length(come);
+        let weight = |token: Option<&Arc<Verified>>| token.map_or(0, |known| known.weight());
+        let change = weight(come) - weight(gone);
+        let all = self.bytes.fetch_add(change, Ordering::Relaxed) + change;
         if all <= MAX_BYTES || come.is_none() {
             return;
         }

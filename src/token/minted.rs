@@ -21,8 +21,9 @@ use crate::clock::Timestamp;
 const LIFETIME: Duration = Duration::from_secs(60);
 /// How much of that is left at least when an upstream gets it.
 const LEAST_LEFT: Duration = Duration::from_secs(10);
-/// For how many audiences those of one credential are remembered.
-const MAX_AUDIENCES: usize = 16;
+/// The most that those of one credential have that are remembered, in bytes; the
+/// last one is in any case.
+const MAX_BYTES: usize = 8 * 1024;
 
 /// One that was made.
 #[derive(Clone)]
@@ -45,7 +46,11 @@ pub(super) struct MintedTokens {
 impl MintedTokens {
     fn find(&self, audience: &str, now: Timestamp) -> Option<Arc<str>> {
         let all = self.all.load();
-        let fits = |minted: &&Minted| *minted.audience == *audience && now < minted.until;
+        // Not one of a time that lies ahead, when a clock has been set back.
+        let fits = |minted: &&Minted| {
+            let is_of_now = now < minted.until && minted.until <= now.plus(LIFETIME);
+            is_of_now && *minted.audience == *audience
+        };
         all.as_ref()?.iter().find(fits).map(|minted| Arc::clone(&minted.bearer))
     }
 
@@ -58,7 +63,13 @@ impl MintedTokens {
             let kept: Vec<Minted> = before.iter().filter(stays).cloned().collect();
             all.extend(kept);
         }
-        all.truncate(MAX_AUDIENCES);
+        let mut bytes = 0;
+        let fits = |minted: &&Minted| {
+            bytes += minted.bearer.len();
+            bytes <= MAX_BYTES
+        };
+        let count = all.iter().take_while(fits).count();
+        all.truncate(count.max(1));
         self.all.store(Some(Arc::new(all)));
     }
 }
@@ -87,7 +98,11 @@ impl Verifier {
             return Ok(bearer);
         }
         let (bearer, expires_at) = self.mint_of(&verified, audience, now)?;
-        let until = Timestamp::from_secs(expires_at.as_secs()).minus(LEAST_LEFT);
+        // One that ends with what it was made of cannot be had for longer: it serves
+        // to its end, so that the last requests are not signed for one by one.
+        let end = Timestamp::from_secs(expires_at.as_secs());
+        let is_the_last = expires_at < now.plus(LIFETIME);
+        let until = if is_the_last { end } else { end.minus(LEAST_LEFT) };
         let minted = Minted { audience: Arc::clone(audience), until, bearer: Arc::clone(&bearer) };
         verified.minted.put(minted, now);
         Ok(bearer)

@@ -17,6 +17,7 @@ mod mint;
 mod minted;
 mod refusal;
 mod revocation;
+mod roca;
 mod role;
 mod settings;
 mod shape;
@@ -43,3 +44,5 @@ pub use way::ClaimWay;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wycheproof;

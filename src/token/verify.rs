@@ -128,12 +128,10 @@ impl Verifier {
     /// has vouched for it.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Verified>, Refusal> {
         let known = self.known.find(token).filter(|known| self.is_still_signed(known, now));
-        let verified = if let Some(known) = known {
-            known
-        } else {
-            let verified = Arc::new(self.read(token, now)?);
-            self.known.meet(&verified);
-            verified
+        let is_known = known.is_some();
+        let verified = match known {
+            Some(known) => known,
+            None => Arc::new(self.read(token, now)?),
         };
         let claims = &*verified.claims;
         let issuer = verified.source.as_ref().and_then(|(at, _)| self.issuers.get(*at));
@@ -146,7 +144,9 @@ impl Verifier {
         {
             return Err(Refusal::Revoked);
         }
-        Ok(verified)
+        // One that is not good here is not worth a place: whoever has many such
+        // would push out those that are.
+        Ok(if is_known { verified } else { self.known.meet(verified) })
     }
 
     /// Whether the keys by which a remembered token was verified are still those
@@ -231,7 +231,7 @@ impl Verifier {
         // Decoded to hold it to its canonical spelling, which the
         // comparison of the bytes would not.
         let signature = decode(parts.signature)?;
-        if !candidates.any(|key| key.verifies(parts.signing_input, &signature)) {
+        if !candidates.any(|key| key.verifies(parts.signing_input.as_bytes(), &signature)) {
             return Err(Refusal::BadSignature);
         }
         let payload = decode(parts.payload)?;

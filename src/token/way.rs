@@ -66,6 +66,8 @@ fn follow<'a>(way: &str, get: &dyn Fn(&str) -> Option<&'a Value>) -> Option<&'a 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn find(way: &str, payload: &str) -> Option<Value> {
@@ -110,5 +112,23 @@ mod tests {
         assert!(ClaimWay::new("").is_none());
         assert!(ClaimWay::new("a.".repeat(MAX_DOTS)).is_some());
         assert!(ClaimWay::new("a.".repeat(MAX_DOTS + 1)).is_none());
+    }
+
+    proptest! {
+        /// Whatever an operator writes, and whatever stands there before.
+        #[test]
+        fn any_way_finds_what_was_put_there_and_leaves_the_rest(
+            way in "[ab./:é]{0,12}|\\PC{0,12}",
+            before in "[ab]{1,2}",
+        ) {
+            let mut payload = Map::from_iter([(before.clone(), Value::from(1))]);
+            let Some(own) = ClaimWay::new(&*way) else { return Ok(()) };
+            own.put(&mut payload, "x".into());
+            let (text, first) = (Value::Object(payload).to_string(), way.split('.').next());
+            prop_assert_eq!(find(&way, &text), Some("x".into()), "{}", text);
+            if first != Some(&before) {
+                prop_assert_eq!(find(&before, &text), Some(1.into()), "{}", text);
+            }
+        }
     }
 }

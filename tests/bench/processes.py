@@ -144,7 +144,7 @@ def load(target, question, **options):
 
 def build():
     command = ["cargo", "build", "--locked", "--release", "--quiet", "--bins"]
-    subprocess.check_call([*command, "--example", "grpc_floor", "--example", "load"], cwd=ROOT)
+    subprocess.check_call([*command, "--example", "grpc_floor", "--example", "load", "--example", "tokens"], cwd=ROOT)
 
 
 def median(numbers):
