@@ -1,6 +1,6 @@
 //! `[[issuers]]`, own key pairs and `forward = "minted"`: what can be said, and
 //! what is refused, each with its key and its mend. And what the command line
-//! makes of them.
+//! makes of them. Over 400 lines, since most of them are tables over one entry.
 
 use std::path::Path;
 

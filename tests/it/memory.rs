@@ -1,5 +1,6 @@
 //! What peers can make the service hold, whoever they are: never more than the
-//! manifests give it, and others are served meanwhile.
+//! manifests give it, and others are served meanwhile. Over 400 lines, since each
+//! kind of peer is measured by the same few helpers.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

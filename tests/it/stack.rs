@@ -1,4 +1,5 @@
-//! A client's view of a real gateway, the real binary, and the agents.
+//! A client's view of a real gateway, the real binary, and the agents. Over 400
+//! lines, since every gateway is started in the same way.
 
 use std::{
     collections::BTreeMap,
