@@ -155,6 +155,35 @@ fn one_is_new_within_a_minute_and_never_outlives_what_it_was_made_of() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_hands_out_nothing_of_the_future() {
+    let verifier = service(Vec::new());
+    let audience: Arc<str> = "https://a.internal".into();
+    let token = jwt::token(&jwt::with(NOW, &json!({ "exp": NOW + 2 * 24 * 3600 })));
+    let ahead = minted(&verifier, &token, &audience, NOW + 24 * 3600);
+    let right = minted(&verifier, &token, &audience, NOW);
+    assert_ne!(jti(&ahead), jti(&right));
+    assert_eq!(said(&right).1["exp"], NOW + 60);
+}
+
+#[test]
+fn a_credential_for_ever_more_audiences_takes_no_more_than_a_few() {
+    let verifier = service(Vec::new());
+    let token = jwt::token(&jwt::with(NOW, &json!({})));
+    let audiences: Vec<Arc<str>> =
+        (0..40).map(|n| format!("https://{n}.internal").into()).collect();
+    let mint = |audience: &Arc<str>| {
+        let bearer = minted(&verifier, &token, audience, NOW);
+        assert_eq!(said(&bearer).1["aud"], **audience);
+        jti(&bearer)
+    };
+    let made: Vec<String> = audiences.iter().map(mint).collect();
+    // The last ones are at hand, and the first ones have made room for them.
+    assert_eq!(mint(&audiences[39]), made[39]);
+    assert_eq!(mint(&audiences[34]), made[34]);
+    assert_ne!(mint(&audiences[0]), made[0]);
+}
+
+#[test]
 fn it_says_who_it_is_and_anybody_can_verify_it_but_it_opens_nothing_here() {
     for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
         let signer = Signer::new("1", Algorithm::EdDsa);
