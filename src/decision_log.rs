@@ -69,6 +69,7 @@ impl DecisionLog {
             decision = decision.name(),
             reason = decision.reason().map(Reason::as_str),
             rule = decision.rule_name(),
+            condition = decision.unmet.as_ref().map(|unmet| shorten(&unmet.to_string())),
             shadow = (!decision.shadow.is_empty()).then(|| decision.shadow.join(",")),
             transport = context.transport.as_str(),
             method = text(|input| word(input.method).to_owned()),

@@ -8,7 +8,7 @@
 //!                       checker::Checker      the engine of the moment, the clock; log, count, trace
 //!                         authz::Engine       the decision: host, path, rule, …
 //!                           token::Verifier   … token, revocation, …
-//!                         <- Decision         … role, headers set and removed
+//!                         <- Decision         … role, condition, headers set and removed
 //!                     <- CheckResponse        always whole, also after a panic
 //! ```
 //!
@@ -23,6 +23,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`authz`] | paths, rules, credentials, identity headers, the decision |
+//! | [`condition`] | what a rule's `when` asks: CEL, parsed, checked, matched or interpreted |
 //! | [`token`] | keys, claims, verification for every issuer, minting, the list of the revoked |
 //! | [`clock`] | time as a value |
 //! | [`checker`] | a decision in its setting: snapshot, clock, log |
@@ -41,7 +42,7 @@
 //! | [`places`] | the connections of the listeners: how many, whose, what they may hold |
 //! | [`tls`], [`transport`], [`lifecycle`], [`error_body`] | certificates of the listeners, names of who asks, signals, errors to clients |
 //!
-//! Dependencies run one way: `token`, `clock` <- `authz` <- `metrics` <- `checker` <-
+//! Dependencies run one way: `clock` <- `token`, `condition` <- `authz` <- `metrics` <- `checker` <-
 //! `grpc`, `guard`, and beside them `store` <- `login`, `issuers` <- `sso`, and
 //! `revocations` <- `web`; below both listeners `places` <- `tls`;
 //! then `app` and the command line, which alone read [`config::Config`].
@@ -50,6 +51,7 @@ pub mod app;
 pub mod authz;
 pub mod checker;
 pub mod clock;
+pub mod condition;
 pub mod config;
 pub mod decision_log;
 pub mod error_body;

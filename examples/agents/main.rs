@@ -9,6 +9,7 @@
 //! | `/api/agents` | POST makes an agent (`modelType`, and perhaps `name` and `settings`), GET lists one's own |
 //! | `/api/agents/models` | what `modelType` may be, as the model server tells |
 //! | `/api/agents/{id}` | GET, DELETE |
+//! | `/api/users/{owner}/agents` | GET lists a user's, for whom a rule lets; the built-in rules let nobody |
 //! | `/api/agents/{id}/settings` | GET; PUT takes the place of all, PATCH changes some |
 //! | `/api/agents/{id}/react` | a WebSocket to talk to it, see [`react`] |
 //!

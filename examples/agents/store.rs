@@ -90,6 +90,11 @@ impl Agents {
         self.lock().all.iter().filter(|agent| agent.is_seen_by(caller)).cloned().collect()
     }
 
+    /// Those of one user, the oldest first; whoever asks.
+    pub(crate) fn of(&self, owner: &str) -> Vec<Agent> {
+        self.lock().all.iter().filter(|agent| agent.owner == owner).cloned().collect()
+    }
+
     pub(crate) fn get(&self, caller: &Caller, id: &str) -> Result<Agent, Refusal> {
         self.change(caller, id, |_| Ok(()))
     }

@@ -67,11 +67,12 @@ pub fn engine_with(
     };
     let origins = tokens.cookie.origins.into_iter().chain(own_pages).chain(control_plane);
     Engine {
-        policy,
         verifier: Verifier::new(keys, tokens.settings, identity.roles, revoked)
             .refusing(tokens.revoked)
             .trusting(issuers.collect())
+            .keeping_payloads(policy.reads_claims())
             .known_upstream_as(upstream_issuer),
+        policy,
         credentials: CredentialSettings {
             query_parameter: tokens.query_parameter,
             query_on: tokens.query_on,
@@ -84,6 +85,7 @@ pub fn engine_with(
         path_allow: check.path_allow,
         upgrades: check.upgrades,
         sign_in: check.sign_in,
+        context: check.context,
     }
 }
 

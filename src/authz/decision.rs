@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{identity::IdentityHeaders, reason::Reason, rule::Rule};
 use crate::{
+    condition::Unmet,
     error_body::{ErrorBody, ErrorKind},
     token::{Claims, Refusal},
 };
@@ -15,6 +16,8 @@ pub struct Decision<'a> {
     pub rule: Option<&'a Rule>,
     /// Who it was, when a good token told. Also on a denial for the role.
     pub principal: Option<Principal<'a>>,
+    /// The part of the rule's condition that was not true.
+    pub unmet: Option<Unmet>,
     /// The shadow rules that would have denied.
     pub shadow: Vec<&'a str>,
     /// May they?
@@ -28,6 +31,7 @@ impl<'a> Decision<'a> {
         Self {
             rule: None,
             principal: None,
+            unmet: None,
             shadow: Vec::new(),
             verdict: Verdict::Deny(Denial::of(reason)),
         }
@@ -197,6 +201,7 @@ impl Denial {
             | Reason::Role
             | Reason::Issuer
             | Reason::InsufficientScope
+            | Reason::Condition
             | Reason::NoHttpAttributes => (ErrorKind::AuthError, "Access denied", None),
             Reason::Internal => (ErrorKind::InternalError, "Authorization failed", None),
         };

@@ -7,6 +7,7 @@ use super::{
     CheckInput, CredentialSettings, Decision, Forward, Grant, IdentitySettings, Policy, Principal,
     Reason, Verdict, cookie,
     decision::Denial,
+    facts::{Notes, RequestFacts},
     host::NormalHost,
     path::{NormalPath, PathAllow},
     policy::Found,
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    condition::Unmet,
     token::{Claims, Verified, Verifier},
 };
 
@@ -36,6 +38,8 @@ pub struct Engine {
     pub upgrades: Upgrades,
     /// Where a browser is sent that has yet to sign in.
     pub sign_in: Option<SignIn>,
+    /// What conditions may ask of the gateway's route, with its defaults.
+    pub context: Vec<(String, String)>,
 }
 
 /// A good token: what it says, and itself.
@@ -65,6 +69,17 @@ impl Engine {
     /// Decides a request at the time `now`. The first step that fails decides.
     #[must_use]
     pub fn decide<'a>(&'a self, input: &CheckInput<'a>, now: Timestamp) -> Decision<'a> {
+        self.decide_noting(input, now, None)
+    }
+
+    /// The same, and notes what conditions read.
+    #[must_use]
+    pub fn decide_noting<'a>(
+        &'a self,
+        input: &CheckInput<'a>,
+        now: Timestamp,
+        notes: Option<&Notes>,
+    ) -> Decision<'a> {
         if !self.verifier.revocations().is_loaded() {
             return Decision::deny(Reason::NotReady);
         }
@@ -87,7 +102,8 @@ impl Engine {
         let Some(found) = self.find(&host, &path, input) else {
             return Decision::deny(Reason::BadPath);
         };
-        self.decide_found(found, &host, &path, input, now)
+        let asked = Asked { engine: self, host: &host, path: &path, input, now, notes };
+        self.decide_found(found, &asked)
     }
 
     /// The rule for the path; none when its readings disagree about that.
@@ -105,14 +121,8 @@ impl Engine {
         readings.all(|other| other.agrees(&first)).then_some(first)
     }
 
-    fn decide_found<'a>(
-        &'a self,
-        found: Found<'a>,
-        host: &NormalHost<'_>,
-        path: &NormalPath<'_>,
-        input: &CheckInput<'a>,
-        now: Timestamp,
-    ) -> Decision<'a> {
+    fn decide_found<'a>(&'a self, found: Found<'a>, asked: &Asked<'_, 'a>) -> Decision<'a> {
+        let Asked { host, path, input, now, .. } = *asked;
         let needs_identity = matches!(found, Found::Rule(rule) if rule.access != Access::Deny);
         let forward = match found {
             Found::Rule(rule) | Found::Preflight(rule) => rule.forward.as_ref(),
@@ -123,20 +133,21 @@ impl Engine {
             .then(|| self.identify(input, forward, now));
 
         let (rule, denied) = match found {
-            Found::Nothing => (None, Some(Reason::NoRule)),
-            Found::NoMethod => (None, Some(Reason::Method)),
+            Found::Nothing => (None, Some(Reason::NoRule.into())),
+            Found::NoMethod => (None, Some(Reason::Method.into())),
             Found::Preflight(rule) => (Some(rule), None),
-            Found::Rule(rule) => (Some(rule), refusal(rule, identity.as_ref())),
+            Found::Rule(rule) => (Some(rule), asked.refusal(rule, identity.as_ref())),
         };
         let shadow = self
             .policy
             .shadows(host, path.segments(), input.method)
-            .filter(|rule| refusal(rule, identity.as_ref()).is_some())
+            .filter(|rule| asked.refusal(rule, identity.as_ref()).is_some())
             .map(|rule| rule.name.as_str())
             .collect();
 
         let is_preflight = matches!(found, Found::Preflight(_));
         let identity = identity.and_then(Result::ok).filter(|_| needs_identity && !is_preflight);
+        let (denied, unmet) = denied.map_or((None, None), |it| (Some(it.reason), it.unmet));
         let verdict = match denied {
             Some(reason) => Verdict::Deny(self.denial(reason, rule, input)),
             None => match self.grant(input, identity.as_ref(), forward, now) {
@@ -148,7 +159,7 @@ impl Engine {
             let claims = Arc::clone(identified.claims());
             Principal { role: self.verifier.roles().name(claims.role), claims }
         });
-        Decision { rule, principal, shadow, verdict }
+        Decision { rule, principal, unmet, shadow, verdict }
     }
 
     /// Who a request to this service itself is from, whatever the rules say.
@@ -270,20 +281,71 @@ impl Engine {
     }
 }
 
-/// What stands between the request and such a rule.
-fn refusal(rule: &Rule, identity: Option<&Result<Identified<'_>, Reason>>) -> Option<Reason> {
-    let identified = match (rule.access, identity) {
-        (Access::Public, _) => return None,
-        (Access::Deny, _) => return Some(Reason::RuleDenies),
-        (_, None) => return Some(Reason::NoCredential),
-        (_, Some(Err(reason))) => return Some(*reason),
-        (_, Some(Ok(identified))) => identified,
-    };
-    let claims = identified.claims();
-    let asked = [
-        (rule.needs.admits_issuer(claims.issued_by.as_deref()), Reason::Issuer),
-        (rule.access.admits(claims.role), Reason::Role),
-        (rule.needs.admits_scope(claims), Reason::InsufficientScope),
-    ];
-    asked.into_iter().find_map(|(admits, reason)| (!admits).then_some(reason))
+/// A request, as far as its rule is found.
+struct Asked<'r, 'a> {
+    engine: &'a Engine,
+    host: &'r NormalHost<'r>,
+    path: &'r NormalPath<'r>,
+    input: &'r CheckInput<'a>,
+    now: Timestamp,
+    notes: Option<&'r Notes>,
+}
+
+/// Why a rule does not let a request pass.
+struct Refused {
+    reason: Reason,
+    unmet: Option<Unmet>,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Self { reason, unmet: None }
+    }
+}
+
+impl Asked<'_, '_> {
+    /// What stands between the request and such a rule.
+    fn refusal(
+        &self,
+        rule: &Rule,
+        identity: Option<&Result<Identified<'_>, Reason>>,
+    ) -> Option<Refused> {
+        let identified = match (rule.access, identity) {
+            (Access::Public, _) => return None,
+            (Access::Deny, _) => return Some(Reason::RuleDenies.into()),
+            (_, None) => return Some(Reason::NoCredential.into()),
+            (_, Some(Err(reason))) => return Some((*reason).into()),
+            (_, Some(Ok(identified))) => identified,
+        };
+        let claims = identified.claims();
+        let asked = [
+            (rule.needs.admits_issuer(claims.issued_by.as_deref()), Reason::Issuer),
+            (rule.access.admits(claims.role), Reason::Role),
+            (rule.needs.admits_scope(claims), Reason::InsufficientScope),
+        ];
+        let reason = asked.into_iter().find_map(|(admits, reason)| (!admits).then_some(reason));
+        reason.map(Refused::from).or_else(|| {
+            let unmet = self.unmet(rule, identified)?;
+            Some(Refused { reason: Reason::Condition, unmet: Some(unmet) })
+        })
+    }
+
+    /// The part of the rule's condition that is not true, in any of the ways in
+    /// which a server could read the path.
+    fn unmet(&self, rule: &Rule, identified: &Identified<'_>) -> Option<Unmet> {
+        let when = rule.when.as_ref()?;
+        let &Asked { engine, host, path, input, now, notes } = self;
+        path.readings().find_map(|segments| {
+            when.unmet(&RequestFacts {
+                engine,
+                input,
+                host,
+                segments,
+                rule,
+                identified,
+                now,
+                notes,
+            })
+        })
+    }
 }

@@ -136,6 +136,19 @@ pub struct CheckInput<'a> {
     pub path: &'a str,
     /// The headers.
     pub headers: Headers<'a>,
+    /// `HTTP/1.1`, `HTTP/2`; like what follows, empty where the transport does
+    /// not know.
+    pub protocol: &'a str,
+    /// The gateway's id of the request.
+    pub id: &'a str,
+    /// The client's address, as the gateway tells it.
+    pub source_address: &'a str,
+    /// Who the client's certificate names.
+    pub source_principal: &'a str,
+    /// Who the gateway's own certificate names.
+    pub destination_principal: &'a str,
+    /// What the gateway's route says (`context_extensions`).
+    pub context: Vec<(&'a str, &'a str)>,
 }
 
 /// Without the query, which may hold the token.

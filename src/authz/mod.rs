@@ -4,13 +4,15 @@
 //! [`Engine::decide`]. On the way to the [`Decision`] lie, in this order, the
 //! normal form of the host and of the path ([`NormalHost`], [`NormalPath`]),
 //! the rule ([`Policy`]), the credential ([`CredentialSettings`]), the token
-//! ([`Verifier`](crate::token::Verifier)) and the headers that are set and
+//! ([`Verifier`](crate::token::Verifier)), what the rule asks of it, up to its
+//! [`Condition`](crate::condition::Condition), and the headers that are set and
 //! removed ([`IdentitySettings`]).
 
 mod cookie;
 mod credential;
 mod decision;
 mod engine;
+mod facts;
 mod foreseen;
 mod host;
 mod identity;
@@ -28,7 +30,8 @@ pub(crate) use cookie::find as find_cookie;
 pub use credential::{CredentialSettings, Forward, QueryOn};
 pub use decision::{Decision, Denial, Grant, Principal, Verdict};
 pub use engine::{Engine, Identified};
-pub use foreseen::{Foreseen, Known};
+pub use facts::{Notes, is_hidden_header};
+pub use foreseen::{Foreseen, Known, Somebody};
 pub use host::NormalHost;
 pub use identity::{IdentityHeaders, IdentitySettings};
 pub use input::{CheckInput, Header, Headers, Single, is_method};

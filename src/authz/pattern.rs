@@ -172,6 +172,15 @@ impl PathPattern {
         Ok(Self::Template(segments))
     }
 
+    /// The variables of a template as it is written: which segment each is, and
+    /// its name.
+    #[must_use]
+    pub fn variables(template: &str) -> Vec<(usize, String)> {
+        let name = |raw: &str| Some(raw.strip_prefix('{')?.strip_suffix('}')?.to_owned());
+        let raw = template.split('/').skip(1).enumerate();
+        raw.filter_map(|(at, raw)| Some((at, name(raw)?))).collect()
+    }
+
     /// Whether the path, given as decoded segments, is one of these.
     #[must_use]
     pub fn matches(&self, path: &[Cow<'_, str>]) -> bool {

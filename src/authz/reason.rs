@@ -37,6 +37,8 @@ pub enum Reason {
     Issuer,
     /// The token lacks a scope that the rule asks for.
     InsufficientScope,
+    /// The rule's condition is not true.
+    Condition,
     /// The question holds no request, or none that can be read.
     NoHttpAttributes,
     /// The service does not know yet who has been shut out.
@@ -47,7 +49,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::BadHost,
         Self::BadPath,
         Self::BadMethod,
@@ -76,6 +78,7 @@ impl Reason {
         Self::Role,
         Self::Issuer,
         Self::InsufficientScope,
+        Self::Condition,
         Self::NoHttpAttributes,
         Self::NotReady,
         Self::Internal,
@@ -113,6 +116,7 @@ impl Reason {
             Self::Role => "role",
             Self::Issuer => "issuer",
             Self::InsufficientScope => "insufficient_scope",
+            Self::Condition => "condition",
             Self::NoHttpAttributes => "no_http_attributes",
             Self::NotReady => "not_ready",
             Self::Internal => "internal",
@@ -138,6 +142,7 @@ impl Reason {
             | Self::Role
             | Self::Issuer
             | Self::InsufficientScope
+            | Self::Condition
             | Self::NoHttpAttributes => 403,
             Self::Internal => 500,
         }

@@ -1,10 +1,15 @@
 //! A rule: which requests it is for, and who may make them.
 
+use std::sync::Arc;
+
 use super::{
     credential::Forward,
     pattern::{HostPattern, PathPattern},
 };
-use crate::token::{Claims, Role, RoleSet};
+use crate::{
+    condition::Condition,
+    token::{Claims, Role, RoleSet},
+};
 
 /// Who may make a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +92,10 @@ pub struct Rule {
     pub access: Access,
     /// What else their token must have.
     pub needs: Needs,
+    /// What else has to be true of the request.
+    pub when: Option<Arc<Condition>>,
+    /// The variables of its template: which segment each is, and its name.
+    pub variables: Vec<(usize, String)>,
     /// Whether CORS preflights of a method that it covers pass.
     pub preflight: bool,
     /// How the credential goes on, where that is not the same as everywhere.

@@ -28,6 +28,7 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         Reason::InsufficientScope => {
             "ask the issuer for a token with all the scopes that the answer names"
         }
+        Reason::Condition => "see which part of the rule's `when` was not true",
         Reason::NoHttpAttributes => {
             "ask with attributes.request.http, in a message within check.max_message_bytes"
         }

@@ -2,18 +2,22 @@
 
 use std::{
     fmt::Write as _,
+    fs,
     io::{self, Write as _},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use portcullis::{
-    authz::{CheckInput, Decision, Engine, Forward, Header, Headers, NormalPath, Reason, Verdict},
+    authz::{
+        CheckInput, Decision, Engine, Forward, Header, Headers, NormalPath, Notes, Reason, Verdict,
+    },
     clock::{Clock as _, SystemClock},
     config::Config,
 };
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, NO, YES, advice::advice, keys, print};
+use super::{ConfigArgs, NO, WRONG, YES, advice::advice, fail, keys, print, test::Bench};
 
 /// Tells what the service would decide about a request, and why
 #[derive(Debug, clap::Args)]
@@ -21,7 +25,8 @@ use super::{ConfigArgs, NO, YES, advice::advice, keys, print};
 Examples:
   portcullis explain /api/agents
   portcullis explain --method POST --host app.example.com \\
-    -H \"authorization: Bearer $TOKEN\" /api/agents/7?verbose=1")]
+    -H \"authorization: Bearer $TOKEN\" /api/agents/7?verbose=1
+  portcullis explain --claims ann.json --context plan=gold /users/7/runs")]
 pub(super) struct Explain {
     #[command(flatten)]
     config: ConfigArgs,
@@ -34,6 +39,16 @@ pub(super) struct Explain {
     /// A header; may be given several times
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
+    /// A token, as `Authorization: Bearer`
+    #[arg(long, conflicts_with = "claims")]
+    token: Option<String>,
+    /// A JSON file of the claims that a good token would have; of this service, or
+    /// of the issuer that `iss` names
+    #[arg(long, value_name = "FILE")]
+    claims: Option<PathBuf>,
+    /// What the gateway's route says; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    context: Vec<(String, String)>,
     /// Answers in JSON
     #[arg(long)]
     json: bool,
@@ -42,9 +57,9 @@ pub(super) struct Explain {
 }
 
 impl Explain {
-    pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
+    pub(super) fn run(mut self) -> Result<ExitCode, ExitCode> {
         let config = self.config.clone().load()?;
-        let engine = self.engine(config);
+        let engine = self.engine(config)?;
         let headers =
             self.headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() });
         let input = CheckInput {
@@ -53,20 +68,36 @@ impl Explain {
             host: &self.host,
             path: &self.path,
             headers: Headers { map: headers.collect(), list: Vec::new() },
+            context: self.context.iter().map(|(name, value)| (&**name, &**value)).collect(),
+            ..CheckInput::default()
         };
-        let decision = engine.decide(&input, SystemClock.now());
+        let notes = Notes::default();
+        let decision = engine.decide_noting(&input, SystemClock.now(), Some(&notes));
+        let read = notes.into_inner();
         if self.json {
-            print(in_json(&decision, &engine));
+            print(in_json(&decision, &engine, read));
         } else {
-            print(in_words(&decision, &engine, &input).trim_end());
+            print(in_words(&decision, &engine, &input, &read).trim_end());
         }
         Ok(ExitCode::from(if decision.is_allowed() { YES } else { NO }))
     }
 }
 
 impl Explain {
-    /// The engine, with the keys of whichever issuer the request's token names.
-    fn engine(&self, config: Config) -> Engine {
+    /// The engine, with the keys of whichever issuer the request's token names; or
+    /// with one of this run alone, which has signed the claims that are given.
+    fn engine(&mut self, config: Config) -> Result<Engine, ExitCode> {
+        if let Some(file) = self.claims.take() {
+            let mend = "give a JSON object such as {\"sub\": \"ann\", \"userId\": 7, \"role\": \"REGULAR\"}";
+            let wrong = |cause: String| fail(WRONG, format!("{}: {cause}", file.display()), mend);
+            let text = fs::read_to_string(&file).map_err(|error| wrong(error.to_string()))?;
+            let claims = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+            let bench = Bench::new(config).map_err(|cause| wrong(cause.to_owned()))?;
+            self.token = Some(bench.signed(claims));
+            self.bring_token();
+            return Ok(bench.engine);
+        }
+        self.bring_token();
         let parameter = format!("{}=", config.tokens.query_parameter);
         let in_query = self.path.split(['?', '&']).find_map(|pair| pair.strip_prefix(&*parameter));
         let words = self.headers.iter().flat_map(|(_, value)| value.split([' ', '=', ';', ',']));
@@ -76,7 +107,12 @@ impl Explain {
         if let Some(trouble) = trouble {
             let _ = writeln!(io::stderr(), "warning: {trouble}");
         }
-        engine
+        Ok(engine)
+    }
+
+    fn bring_token(&mut self) {
+        let header = |token| ("authorization".to_owned(), format!("Bearer {token}"));
+        self.headers.extend(self.token.take().map(header));
     }
 }
 
@@ -84,6 +120,11 @@ fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write it as \"name: value\"")?;
     http::HeaderName::try_from(name.trim()).map_err(|_| format!("{name:?} is no header's name"))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as name=value")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// A header that is set; a credential is not shown.
@@ -96,7 +137,12 @@ fn shown<'a>(name: &str, value: &'a str, decision: &Decision<'_>, engine: &Engin
     }
 }
 
-fn in_words(decision: &Decision<'_>, engine: &Engine, input: &CheckInput<'_>) -> String {
+fn in_words(
+    decision: &Decision<'_>,
+    engine: &Engine,
+    input: &CheckInput<'_>,
+    read: &[(String, Option<String>)],
+) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
         let _ = writeln!(text, "{key:<9}{value}");
@@ -108,6 +154,12 @@ fn in_words(decision: &Decision<'_>, engine: &Engine, input: &CheckInput<'_>) ->
         line("user", &format!("{} (id {}, {})", claims.name, claims.user_id, principal.role));
         if let Some(issuer) = &claims.issued_by {
             line("issuer", issuer);
+        }
+    }
+    for (name, value) in read {
+        match value {
+            Some(value) => line("read", &format!("{name} = {value}")),
+            None => line("read", &format!("{name} is not there")),
         }
     }
     match &decision.verdict {
@@ -129,6 +181,9 @@ fn in_words(decision: &Decision<'_>, engine: &Engine, input: &CheckInput<'_>) ->
             {
                 line("because", &cause.to_string());
             }
+            if let Some(unmet) = &decision.unmet {
+                line("because", &unmet.to_string());
+            }
             line("status", &denial.status().to_string());
             for (name, value) in denial.headers() {
                 line("answer", &format!("{name}: {value}"));
@@ -142,13 +197,19 @@ fn in_words(decision: &Decision<'_>, engine: &Engine, input: &CheckInput<'_>) ->
     text
 }
 
-fn in_json(decision: &Decision<'_>, engine: &Engine) -> Value {
+fn in_json(decision: &Decision<'_>, engine: &Engine, read: Vec<(String, Option<String>)>) -> Value {
     let principal = decision.principal.as_ref();
     let mut value = json!({
         "decision": decision.name(),
         "rule": decision.rule_name(),
         "reason": decision.reason().map(Reason::as_str),
         "shadow": decision.shadow,
+        "values_read": read.into_iter().map(|(name, value)| (name, value.into()))
+            .collect::<serde_json::Map<_, _>>(),
+        "condition": decision.unmet.as_ref().map(|unmet| json!({
+            "part": unmet.part,
+            "failure": unmet.failure,
+        })),
         "user": principal.map(|principal| json!({
             "id": principal.claims.user_id.as_str(),
             "name": principal.claims.name,

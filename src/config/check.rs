@@ -1,6 +1,6 @@
 //! `[check]`: the gRPC listener, and what its decisions depend on.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 
 use http::HeaderName;
 
@@ -58,6 +58,8 @@ pub struct CheckConfig {
     pub remove_headers: Vec<String>,
     /// Where a browser is sent that has yet to sign in.
     pub sign_in: Option<SignIn>,
+    /// What conditions may ask of the gateway's route, with its defaults.
+    pub context: Vec<(String, String)>,
 }
 
 impl CheckConfig {
@@ -100,10 +102,26 @@ impl CheckConfig {
                 "an http(s) URL without a fragment",
                 SignIn::new,
             ),
+            context: context(&mut section),
         };
         section.finish();
         config
     }
+}
+
+/// `context`: names, as a condition can write them, and their defaults.
+fn context(section: &mut Section<'_>) -> Vec<(String, String)> {
+    let expected = "a table of texts, such as { plan = \"free\" }";
+    let named: BTreeMap<String, String> = section.get("context", expected).unwrap_or_default();
+    let is_name = |name: &str| {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+    };
+    if let Some(name) = named.keys().find(|name| !is_name(name)) {
+        let cause = format!("{name:?} is no name that a condition can write");
+        section.problem("context", cause, "use letters, digits and `_`");
+    }
+    named.into_iter().collect()
 }
 
 /// The name of a protocol, perhaps with its version (RFC 9110, section 7.8).

@@ -5,6 +5,7 @@
 //! rest of the crate works with; nobody else reads a file's key or a variable.
 
 mod check;
+mod conditions;
 mod forward;
 mod http;
 mod identity;
@@ -193,7 +194,9 @@ impl Config {
             login::check_origins(&root.table("login"), login, &http.public_url, &tokens.cookie);
         }
         let has_own_rules = root.is_set("rules");
-        let policy = rules::read(&mut root, roles, public_url, &issuers);
+        let settings = identity.as_ref().map(|identity| &identity.settings);
+        let may_read = conditions::MayRead { context: &check.context, identity: settings };
+        let policy = rules::read(&mut root, roles, public_url, &issuers, &may_read);
         if let (Some(login), Some(keys), Some(http)) = (&login, &tokens.keys, &http) {
             let signs_in = sso.is_some() || login.users_file.is_some();
             let (tokens, policy, issuers) = (&tokens, policy.as_ref(), &*issuers);

@@ -2,7 +2,13 @@
 
 use url::Url;
 
-use super::{forward, issuers::IssuerConfig, reader::Section, surprises};
+use super::{
+    conditions::{self, MayRead},
+    forward,
+    issuers::IssuerConfig,
+    reader::Section,
+    surprises,
+};
 use crate::{
     authz::{Access, HostPattern, IssuedBy, Needs, PathPattern, Policy, Rule, is_method},
     token::{Role, RoleSet, Roles},
@@ -14,6 +20,7 @@ pub(super) fn read(
     roles: Option<&Roles>,
     public_url: Option<&Url>,
     issuers: &[IssuerConfig],
+    may_read: &MayRead<'_>,
 ) -> Option<Policy> {
     let tables = root.tables("rules");
     let count = tables.len();
@@ -21,8 +28,10 @@ pub(super) fn read(
         root.problem("rules", "there is no rule, so every request is denied", "write a [[rules]]");
         return None;
     }
-    let read: Vec<Rule> =
-        tables.into_iter().filter_map(|table| rule(table, roles, public_url, issuers)).collect();
+    let read: Vec<Rule> = tables
+        .into_iter()
+        .filter_map(|table| rule(table, roles, public_url, issuers, may_read))
+        .collect();
     let complete = read.len() == count;
     match Policy::compile(read) {
         Ok(policy) => {
@@ -47,6 +56,7 @@ fn rule(
     roles: Option<&Roles>,
     public_url: Option<&Url>,
     issuers: &[IssuerConfig],
+    may_read: &MayRead<'_>,
 ) -> Option<Rule> {
     let name = section.parsed("name", "a name of at most 64 characters in ASCII", |name| {
         let fits =
@@ -56,7 +66,7 @@ fn rule(
     if !section.has("name") {
         section.problem("name", "the rule has no name", "name it: name = \"agents\"");
     }
-    let path = path(&mut section);
+    let (path, variables) = path(&mut section).unzip();
     let hosts = hosts(&mut section);
     let methods = methods(&mut section);
     let needs = needs(&mut section, issuers);
@@ -66,6 +76,16 @@ fn rule(
         let cause = "a rule that is public, or that denies, asks for no token";
         section.problem("access", cause, "leave scopes and issuers out, or write roles");
     }
+    let methods_and_needs = methods.as_deref().zip(needs.as_ref()).zip(access);
+    let when = match (methods_and_needs, roles) {
+        (Some(((methods, needs), access)), Some(roles)) => {
+            let variables: &[_] = variables.as_deref().unwrap_or_default();
+            let about = conditions::About { variables, methods, needs, access, roles, issuers };
+            conditions::read(&mut section, &about, may_read)
+        }
+        // What is wrong with the rest has been told.
+        _ => section.text("when", conditions::EXPECTED).and(None),
+    };
     let preflight = section.get("preflight", "true or false").unwrap_or(false);
     let forward = forward::read(&mut section, public_url);
     if section.has("forward") && forward.is_none() {
@@ -93,6 +113,8 @@ fn rule(
         methods: methods?,
         access: access?,
         needs: needs?,
+        when,
+        variables: variables?,
         preflight,
         forward,
         shadow,
@@ -100,7 +122,8 @@ fn rule(
     })
 }
 
-fn path(section: &mut Section<'_>) -> Option<PathPattern> {
+/// The path, and the variables of its template.
+fn path(section: &mut Section<'_>) -> Option<(PathPattern, Vec<(usize, String)>)> {
     let mut given = Vec::new();
     for key in ["path", "path_prefix", "path_template"] {
         if let Some(text) = section.text(key, "a path such as \"/api/agents\"") {
@@ -121,7 +144,11 @@ fn path(section: &mut Section<'_>) -> Option<PathPattern> {
         "path_prefix" => PathPattern::prefix(text),
         _ => PathPattern::template(text),
     };
-    pattern.map_err(|error| section.problem(key, error.to_string(), error.mend())).ok()
+    let pattern =
+        pattern.map_err(|error| section.problem(key, error.to_string(), error.mend())).ok()?;
+    let is_template = matches!(pattern, PathPattern::Template(_));
+    let variables = if is_template { PathPattern::variables(text) } else { Vec::new() };
+    Some((pattern, variables))
 }
 
 fn hosts(section: &mut Section<'_>) -> Option<Vec<HostPattern>> {
@@ -210,7 +237,7 @@ fn access(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Access> {
     match named {
         // Whoever has what else it asks for.
         None if !section.has("roles") && !section.has("access") => {
-            let asks = section.has("scopes") || section.has("issuers");
+            let asks = ["scopes", "issuers", "when"].iter().any(|key| section.has(key));
             if !asks {
                 section.problem("", "the rule does not say who may pass", MEND);
             }

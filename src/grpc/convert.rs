@@ -1,6 +1,7 @@
 //! Between the messages of `envoy.service.auth.v3` and [`crate::authz`].
 
 use super::read::Question;
+use crate::proto::envoy::service::auth::v3::{AttributeContext, attribute_context::Peer};
 use crate::{
     authz::{CheckInput, Decision, Header, Headers, Reason, Verdict},
     proto::envoy::{
@@ -19,7 +20,7 @@ pub(super) fn question(question: &CheckRequest) -> Question<'_> {
     let request = question.attributes.as_ref().and_then(|attributes| attributes.request.as_ref());
     let http = request.and_then(|request| request.http.as_ref());
     Question {
-        input: http.map(input),
+        input: http.map(|http| input(http, question.attributes.as_ref(), client(question))),
         id: http.map_or("", |http| &http.id),
         client: client(question),
     }
@@ -38,20 +39,36 @@ fn client(question: &CheckRequest) -> &str {
     }
 }
 
+/// Who the certificate of a peer names.
+fn principal(peer: Option<&Peer>) -> &str {
+    peer.map_or("", |peer| &peer.principal)
+}
+
 /// The request as the engine takes it.
-fn input(http: &HttpRequest) -> CheckInput<'_> {
+fn input<'a>(
+    http: &'a HttpRequest,
+    attributes: Option<&'a AttributeContext>,
+    client: &'a str,
+) -> CheckInput<'a> {
     let map =
         http.headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
     let list = http.header_map.iter().flat_map(|map| &map.headers).map(|header| Header {
         name: &header.key,
         value: if header.value.is_empty() { &header.raw_value } else { header.value.as_bytes() },
     });
+    let extensions = attributes.into_iter().flat_map(|them| &them.context_extensions);
     CheckInput {
         method: &http.method,
         scheme: &http.scheme,
         host: &http.host,
         path: &http.path,
         headers: Headers { map, list: list.collect() },
+        protocol: &http.protocol,
+        id: &http.id,
+        source_address: client,
+        source_principal: principal(attributes.and_then(|them| them.source.as_ref())),
+        destination_principal: principal(attributes.and_then(|them| them.destination.as_ref())),
+        context: extensions.map(|(name, value)| (&**name, &**value)).collect(),
     }
 }
 

@@ -141,13 +141,11 @@ impl<'a> Question<'a> {
             1 => once(&mut attributes, content),
             _ => Some(()),
         })?;
-        let (mut source, mut request) = (None, None);
+        let (mut source, mut destination, mut request) = (None, None, None);
+        let mut extensions = Extensions::default();
         each(attributes?, |number, content| match number {
             1 => once(&mut source, content),
-            2 => {
-                let Content::Bytes(destination) = content else { return None };
-                peer(destination).map(drop)
-            }
+            2 => once(&mut destination, content),
             4 => once(&mut request, content),
             // The session's name is not used; it is text all the same.
             12 => {
@@ -159,7 +157,7 @@ impl<'a> Question<'a> {
             }
             // Metadata, which Envoy sends empty when there is none; extensions.
             11 | 13 => matches!(content, Content::Bytes([])).then_some(()),
-            10 => None,
+            10 => extensions.add(content),
             _ => Some(()),
         })?;
         let mut http = None;
@@ -169,8 +167,14 @@ impl<'a> Question<'a> {
             (2, content) => once(&mut http, content),
             _ => Some(()),
         })?;
-        let (input, id) = request_of(http?)?;
-        Some(Self { input: Some(input), id, client: source.map_or(Some(""), peer)? })
+        let source = source.map_or(Some(Peer::default()), peer)?;
+        let destination = destination.map_or(Some(Peer::default()), peer)?;
+        let mut input = request_of(http?)?;
+        input.source_address = source.address;
+        input.source_principal = source.principal;
+        input.destination_principal = destination.principal;
+        input.context = extensions.0;
+        Some(Self { id: input.id, client: source.address, input: Some(input) })
     }
 }
 
@@ -214,21 +218,22 @@ pub(super) fn has_good_maps(message: &[u8]) -> bool {
     good(message, &CHECK_REQUEST, MAX_DEPTH).is_some()
 }
 
-/// The request of an `HttpRequest`, and its id.
-fn request_of(http: &[u8]) -> Option<(CheckInput<'_>, &str)> {
-    let (mut input, mut id) = (CheckInput::default(), "");
+/// The request of an `HttpRequest`.
+fn request_of(http: &[u8]) -> Option<CheckInput<'_>> {
+    let mut input = CheckInput::default();
     let (mut map, mut header_map) = (Map::default(), None);
     let mut unused = "";
     {
         each(http, |number, content| match (number, content) {
-            (1, content) => put(&mut id, content),
+            (1, content) => put(&mut input.id, content),
             (2, content) => put(&mut input.method, content),
             (3, Content::Bytes(entry)) => map.add(entry),
             (4, content) => put(&mut input.path, content),
             (5, content) => put(&mut input.host, content),
             (6, content) => put(&mut input.scheme, content),
-            // Query, fragment, protocol, body.
-            (7 | 8 | 10 | 11, content) => put(&mut unused, content),
+            (10, content) => put(&mut input.protocol, content),
+            // Query, fragment, body.
+            (7 | 8 | 11, content) => put(&mut unused, content),
             (9, Content::Varint) | (12, Content::Bytes(_)) => Some(()),
             (13, content) => once(&mut header_map, content),
             (3 | 9 | 12, _) => None,
@@ -248,7 +253,7 @@ fn request_of(http: &[u8]) -> Option<(CheckInput<'_>, &str)> {
         }
         input.headers = Headers { map: map.headers, list };
     }
-    Some((input, id))
+    Some(input)
 }
 
 /// An entry of `header_map`.
@@ -267,17 +272,24 @@ fn listed(header: &[u8]) -> Option<Header<'_>> {
     Some(Header { name, value: if value.is_empty() { raw } else { value } })
 }
 
-/// The address of a peer.
-fn peer(message: &[u8]) -> Option<&str> {
-    let (mut address, mut unused) = (None, "");
+/// Who is at one end of the request.
+#[derive(Default)]
+struct Peer<'a> {
+    address: &'a str,
+    principal: &'a str,
+}
+
+fn peer(message: &[u8]) -> Option<Peer<'_>> {
+    let (mut address, mut principal, mut unused) = (None, "", "");
     each(message, |number, content| match number {
         1 => once(&mut address, content),
         // Labels.
         3 => None,
-        2 | 4 | 5 => put(&mut unused, content),
+        2 | 5 => put(&mut unused, content),
+        4 => put(&mut principal, content),
         _ => Some(()),
     })?;
-    let Some(address) = address else { return Some("") };
+    let Some(address) = address else { return Some(Peer { address: "", principal }) };
     let (mut socket, mut others) = (None, false);
     each(address, |number, content| match number {
         1 => once(&mut socket, content),
@@ -296,7 +308,29 @@ fn peer(message: &[u8]) -> Option<&str> {
         (1 | 3 | 6, _) => None,
         _ => Some(()),
     })?;
-    Some(host)
+    Some(Peer { address: host, principal })
+}
+
+/// What the route says: a map, in which of two entries of one name the last
+/// would count. That is left to the generated types.
+#[derive(Default)]
+struct Extensions<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Extensions<'a> {
+    fn add(&mut self, content: Content<'a>) -> Option<()> {
+        let Content::Bytes(entry) = content else { return None };
+        let (mut name, mut value) = ("", "");
+        each(entry, |number, content| match number {
+            1 => put(&mut name, content),
+            2 => put(&mut value, content),
+            _ => Some(()),
+        })?;
+        if self.0.len() == MAX_HEADERS || self.0.iter().any(|(other, _)| *other == name) {
+            return None;
+        }
+        self.0.push((name, value));
+        Some(())
+    }
 }
 
 /// The headers of `headers`, which is a map: of two entries of one name, the

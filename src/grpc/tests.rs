@@ -125,6 +125,8 @@ proptest! {
             access: Access::Public,
             preflight: false,
             needs: Needs::default(),
+            when: None,
+            variables: Vec::new(),
             forward: None,
             shadow: false,
             number: 0,
@@ -163,6 +165,7 @@ proptest! {
         let decision = Decision {
             rule: rule.as_ref(),
             principal: claims.map(|claims| Principal { claims, role: "REGULAR" }),
+            unmet: None,
             shadow: shadow.iter().map(String::as_str).collect(),
             verdict,
         };
@@ -233,29 +236,36 @@ fn metadata_of(name: &str) -> Metadata {
 
 fn any_question() -> impl Strategy<Value = CheckRequest> {
     let parts = (any_peer(), any_peer(), option::of(any_http()), any::<i64>(), 0..8, any_text());
-    parts.prop_map(|(source, destination, http, seconds, odd, sni)| {
-        let attributes = AttributeContext {
-            source,
-            destination,
-            request: Some(Request { time: Some(Timestamp { seconds, nanos: 1 }), http }),
-            // Now and then what is left to the generated types.
-            metadata_context: (odd == 0).then(|| metadata_of(&sni)),
-            route_metadata_context: (odd != 2).then(Metadata::default),
-            tls_session: (odd > 4).then_some(TlsSession { sni }),
-            ..AttributeContext::default()
-        };
-        CheckRequest { attributes: (odd != 1).then_some(attributes) }
-    })
+    let extensions = prop::collection::hash_map(any_text(), any_text(), 0..3);
+    (parts, extensions).prop_map(
+        |((source, destination, http, seconds, odd, sni), context_extensions)| {
+            let attributes = AttributeContext {
+                source,
+                destination,
+                request: Some(Request { time: Some(Timestamp { seconds, nanos: 1 }), http }),
+                // Now and then what is left to the generated types.
+                metadata_context: (odd == 0).then(|| metadata_of(&sni)),
+                route_metadata_context: (odd != 2).then(Metadata::default),
+                tls_session: (odd > 4).then_some(TlsSession { sni }),
+                context_extensions,
+            };
+            CheckRequest { attributes: (odd != 1).then_some(attributes) }
+        },
+    )
 }
 
 /// What a question says, in a form that can be compared.
 fn told(question: &Question<'_>) -> String {
     let input = question.input.as_ref().map(|input| {
-        let CheckInput { method, scheme, host, path, headers } = input;
+        let CheckInput { method, scheme, host, path, headers, protocol, id, .. } = input;
+        let CheckInput { source_address, source_principal, destination_principal, .. } = input;
+        let mut context = input.context.clone();
+        context.sort_unstable();
         let mut map: Vec<_> = headers.map.iter().map(|h| (h.name, h.value)).collect();
         map.sort_unstable();
         let list: Vec<_> = headers.list.iter().map(|h| (h.name, h.value)).collect();
-        format!("{method:?} {scheme:?} {host:?} {path:?} {map:?} {list:?}")
+        let peers = [source_address, source_principal, destination_principal];
+        format!("{method:?} {scheme:?} {host:?} {path:?} {map:?} {list:?} {protocol:?} {id:?} {peers:?} {context:?}")
     });
     format!("{input:?} {:?} {:?}", question.id, question.client)
 }

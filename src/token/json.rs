@@ -46,6 +46,11 @@ impl<'a> Members<'a> {
         Some(value.take())
     }
 
+    /// A copy of the members.
+    pub(crate) fn to_map(&self) -> Map<String, Value> {
+        self.0.iter().map(|(key, value)| (key.clone().into_owned(), value.clone())).collect()
+    }
+
     /// The members as one JSON value, for showing to a person.
     pub(crate) fn into_value(self) -> Value {
         Value::Object(self.0.into_iter().map(|(key, value)| (key.into_owned(), value)).collect())

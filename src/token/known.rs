@@ -18,6 +18,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use serde_json::{Map, Value};
 
 use super::{claims::Claims, key_set::KeySet, minted::MintedTokens, revocation::TokenRef};
 
@@ -29,6 +30,8 @@ const MAX_TOKEN_BYTES: usize = 8 * 1024;
 const MAX_BYTES: i64 = 16 * 1024 * 1024;
 /// What one takes beside its text and what that says, in bytes.
 const OVERHEAD: usize = 512;
+/// How often as long as its text its payload is, parsed: a list of numbers is.
+const PAYLOAD_TIMES: usize = 16;
 /// How many places are emptied at most to make room for one.
 const MAX_EMPTIED: usize = 64;
 
@@ -43,6 +46,8 @@ pub struct Verified {
     /// verified by; none for a token of this service.
     pub(super) source: Option<(usize, Arc<KeySet>)>,
     name: OnceLock<TokenRef>,
+    /// All that it says, where conditions may ask for it.
+    payload: Option<Map<String, Value>>,
     /// What was made of it for upstreams.
     pub(super) minted: MintedTokens,
 }
@@ -55,13 +60,19 @@ impl fmt::Debug for Verified {
 }
 
 impl Verified {
-    pub(super) fn new(token: &str, claims: Claims, source: Option<(usize, Arc<KeySet>)>) -> Self {
+    pub(super) fn new(
+        token: &str,
+        claims: Claims,
+        source: Option<(usize, Arc<KeySet>)>,
+        payload: Option<Map<String, Value>>,
+    ) -> Self {
         Self {
             token: token.into(),
             signature_at: token.rfind('.').map_or(0, |dot| dot + 1),
             claims: Arc::new(claims),
             source,
             name: OnceLock::new(),
+            payload,
             minted: MintedTokens::default(),
         }
     }
@@ -82,7 +93,14 @@ impl Verified {
 
     /// What it takes, in bytes: what it says is about as long as its text.
     fn weight(&self) -> i64 {
-        i64::try_from(2 * self.token.len() + OVERHEAD).unwrap_or(i64::MAX)
+        let times = if self.payload.is_some() { 2 + PAYLOAD_TIMES } else { 2 };
+        i64::try_from(times * self.token.len() + OVERHEAD).unwrap_or(i64::MAX)
+    }
+
+    /// All that it says, where conditions may ask for it.
+    #[must_use]
+    pub fn payload(&self) -> Option<&Map<String, Value>> {
+        self.payload.as_ref()
     }
 
     fn is_of_the_same_keys(&self, other: &Self) -> bool {

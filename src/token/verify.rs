@@ -32,6 +32,8 @@ pub struct Verifier {
     /// Those that the configuration names, if it names any.
     always_revoked: Option<RevocationList>,
     issuers: Vec<Issuer>,
+    /// Whether all that a token says is kept.
+    keeps_payloads: bool,
     /// How this service calls itself in tokens for upstreams.
     upstream_issuer: Option<String>,
     known: KnownTokens,
@@ -61,6 +63,7 @@ impl Verifier {
             revoked,
             always_revoked: None,
             issuers: Vec::new(),
+            keeps_payloads: false,
             upstream_issuer: None,
             known: KnownTokens::default(),
             last_header: ArcSwapOption::empty(),
@@ -79,6 +82,13 @@ impl Verifier {
     #[must_use]
     pub fn trusting(self, issuers: Vec<Issuer>) -> Self {
         Self { issuers, ..self }
+    }
+
+    /// The same, which keeps all that a token says, for conditions that ask for
+    /// it.
+    #[must_use]
+    pub fn keeping_payloads(self, keeps_payloads: bool) -> Self {
+        Self { keeps_payloads, ..self }
     }
 
     /// The same, which calls itself this in tokens for upstreams.
@@ -190,8 +200,9 @@ impl Verifier {
                 issuer.keys.miss();
             }
         })?;
+        let kept = self.kept(&payload);
         let claims = settings.read(payload, &self.roles)?;
-        Ok(Verified::new(token, claims, Some((at, set))))
+        Ok(Verified::new(token, claims, Some((at, set)), kept))
     }
 
     /// Where the issuer is that a payload names; none for this service itself.
@@ -236,8 +247,13 @@ impl Verifier {
         }
         let payload = decode(parts.payload)?;
         let payload = Members::parse(&payload, MAX_CLAIMS).map_err(|_| Refusal::Malformed)?;
+        let kept = self.kept(&payload);
         let claims = Claims::read(payload, &self.settings.shape, &self.roles)?;
-        Ok(Verified::new(token, claims, None))
+        Ok(Verified::new(token, claims, None, kept))
+    }
+
+    fn kept(&self, payload: &Members<'_>) -> Option<serde_json::Map<String, Value>> {
+        self.keeps_payloads.then(|| payload.to_map())
     }
 
     /// The header of a token, when it can be accepted. Nearly all tokens have

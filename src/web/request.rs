@@ -28,5 +28,6 @@ pub(crate) fn request_input<B>(request: &Request<B>) -> CheckInput<'_> {
         host,
         path: uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str),
         headers,
+        ..CheckInput::default()
     }
 }

@@ -70,6 +70,7 @@ fn decide(engine: &Engine, question: &[u8], now: Timestamp, times: u64) {
             host: &host,
             path: &path,
             headers: Headers { map: map.collect(), list: Vec::new() },
+            ..CheckInput::default()
         };
         let decision = black_box(engine.decide(black_box(&input), now));
         assert!(decision.is_allowed(), "{decision:?}");

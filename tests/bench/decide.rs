@@ -115,6 +115,7 @@ fn run(bencher: Bencher<'_, '_>, engine: &Engine) {
             host: "app.example.com",
             path: "/api/agents/42/runs?page=2",
             headers: Headers { map: map.collect(), list: Vec::new() },
+            ..CheckInput::default()
         };
         let decision = engine.decide(black_box(&input), now);
         assert!(decision.is_allowed());

@@ -164,6 +164,7 @@ impl Ask {
             host: &self.host,
             path: &self.path,
             headers: Headers { map: view(&self.map), list: view(&self.list) },
+            ..CheckInput::default()
         };
         Out::of(&engine.decide(&input, Timestamp::from_secs(NOW)))
     }

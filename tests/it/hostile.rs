@@ -53,6 +53,7 @@ fn is_let_in(engine: &Engine, path: &str) -> bool {
         host: "app.example.com",
         path,
         headers: Headers::default(),
+        ..CheckInput::default()
     };
     engine.decide(&input, Timestamp::from_secs(NOW)).is_allowed()
 }
@@ -377,6 +378,7 @@ fn who(token: &str) -> Option<String> {
         host: "app.example.com",
         path: "/api/agents",
         headers: Headers { map: headers.to_vec(), list: vec![] },
+        ..CheckInput::default()
     };
     let decision = GUARDED.decide(&input, Timestamp::from_secs(NOW));
     let id = decision.principal.as_ref().map(|principal| principal.claims.user_id.to_string());

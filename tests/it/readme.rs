@@ -49,7 +49,7 @@ fn every_configuration_is_one() {
 
 #[test]
 fn every_piece_of_envoys_configuration_is_in_the_whole_one() {
-    let whole = read("envoy/envoy.yaml");
+    let whole = read("envoy/envoy.yaml") + &read("envoy/plans.yaml");
     let blocks = blocks("yaml");
     assert!(!blocks.is_empty());
     for block in blocks {

@@ -157,6 +157,13 @@ impl Policy {
         self.has_forwards
     }
 
+    /// Whether any condition asks for what a token says.
+    #[must_use]
+    pub fn reads_claims(&self) -> bool {
+        let when = |rule: &Rule| rule.when.as_ref().is_some_and(|when| when.reads_claims());
+        self.rules.iter().chain(&self.shadows).any(when)
+    }
+
     /// The rules that decide, in the order in which they were given.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {

@@ -16,6 +16,8 @@ fn rule(name: &str, path: PathPattern) -> Rule {
         access: Access::Authenticated,
         preflight: false,
         needs: Needs::default(),
+        when: None,
+        variables: Vec::new(),
         forward: None,
         shadow: false,
         number: 0,

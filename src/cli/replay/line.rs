@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use portcullis::{
-    authz::{Engine, Foreseen, Known, Reason},
+    authz::{Engine, Foreseen, Known, Reason, Somebody},
     token::Refusal,
 };
 use serde::Deserialize;
@@ -49,7 +49,7 @@ pub(super) struct Outcome {
 /// An outcome, or what it would take to know it.
 pub(super) enum Told {
     Outcome(Outcome),
-    Unknown(&'static str),
+    Unknown(Cow<'static, str>),
 }
 
 impl Line<'_> {
@@ -93,14 +93,14 @@ impl Line<'_> {
             return Told::Outcome(self.logged());
         }
         let (Some(method), Some(host), Some(path)) = (&self.method, &self.host, &self.path) else {
-            return Told::Unknown("the request");
+            return Told::Unknown("the request".into());
         };
         if path.len() >= MAX_PATH_BYTES || path.is_empty() {
-            return Told::Unknown("the whole path");
+            return Told::Unknown("the whole path".into());
         }
         let who = match self.who(engine, reason) {
             Ok(who) => who,
-            Err(what) => return Told::Unknown(what),
+            Err(what) => return Told::Unknown(what.into()),
         };
         let outcome = |is_allowed, reason: &str, rule: &str| {
             Told::Outcome(Outcome { is_allowed, reason: reason.into(), rule: rule.into() })
@@ -121,11 +121,12 @@ impl Line<'_> {
         engine: &Engine,
         reason: Option<Reason>,
     ) -> Result<Known<'a>, &'static str> {
-        if self.user_id.is_some() {
+        if let Some(id) = self.user_id.as_deref() {
             let role = self.role.as_deref().and_then(|role| engine.verifier.roles().get(role));
             // Another list of roles may call it otherwise.
             let role = role.ok_or("what the role is called now")?;
-            return Ok(Known::Somebody { role, issued_by: self.iss.as_deref() });
+            let issued_by = self.iss.as_deref();
+            return Ok(Known::Somebody(Somebody { id, role, issued_by }));
         }
         Ok(match reason {
             Some(

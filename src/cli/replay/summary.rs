@@ -1,6 +1,6 @@
 //! What would change, counted, with examples.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Value, json};
 
@@ -27,13 +27,13 @@ pub(super) struct Summary {
     pub(super) other_lines: u64,
     pub(super) unchanged: u64,
     /// By what it would take to know.
-    unknown: BTreeMap<&'static str, u64>,
+    unknown: BTreeMap<Cow<'static, str>, u64>,
     changes: BTreeMap<(Outcome, Outcome), Change>,
 }
 
 impl Summary {
-    pub(super) fn unknown(&mut self, what: &'static str) {
-        *self.unknown.entry(what).or_default() += 1;
+    pub(super) fn unknown(&mut self, what: impl Into<Cow<'static, str>>) {
+        *self.unknown.entry(what.into()).or_default() += 1;
     }
 
     /// Counts the change of a request from one outcome to another.

@@ -23,8 +23,8 @@ use crate::cli::issued::{self, Wanted};
 const LIFETIME: i64 = 60;
 
 /// The engine, and what is needed to make tokens for it.
-pub(super) struct Bench {
-    pub(super) engine: Engine,
+pub(in crate::cli) struct Bench {
+    pub(in crate::cli) engine: Engine,
     issuers: Vec<IssuerSettings>,
     secret: SecretSlice<u8>,
     now: Timestamp,
@@ -34,7 +34,7 @@ impl Bench {
     /// # Errors
     ///
     /// When the operating system gives no random numbers.
-    pub(super) fn new(mut config: Config) -> Result<Self, &'static str> {
+    pub(in crate::cli) fn new(mut config: Config) -> Result<Self, &'static str> {
         let mut bytes = [0; 32];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "there are no random numbers")?;
         let secret = SecretSlice::from(bytes.to_vec());
@@ -72,14 +72,36 @@ impl Bench {
         headers.extend(token.map(|token| ("authorization".to_owned(), format!("Bearer {token}"))));
         let map =
             headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
+        let source = request.source.as_ref();
         let input = CheckInput {
             method: request.method.as_deref().unwrap_or("GET"),
             scheme: request.scheme.as_deref().unwrap_or("https"),
             host: request.host.as_deref().unwrap_or("localhost"),
             path: request.path.as_deref().unwrap_or_default(),
             headers: Headers { map, list: Vec::new() },
+            source_address: source.and_then(|it| it.address.as_deref()).unwrap_or_default(),
+            source_principal: source.and_then(|it| it.principal.as_deref()).unwrap_or_default(),
+            context: case.context.iter().map(|(name, value)| (&**name, &**value)).collect(),
+            ..CheckInput::default()
         };
         Ok(look(&self.engine.decide(&input, self.now)))
+    }
+
+    /// A token of these claims, by whoever their `iss` names. What a token has to
+    /// have beside who it is for is added where it is not there.
+    pub(in crate::cli) fn signed(&self, mut claims: Map<String, Value>) -> String {
+        let iss = claims.get("iss").and_then(Value::as_str);
+        let issuer = self.issuers.iter().find(|issuer| issuer.issuer.as_deref() == iss);
+        let issuer = issuer.filter(|_| iss.is_some());
+        let now = self.now.as_secs();
+        claims.entry("iat").or_insert(now.into());
+        claims.entry("exp").or_insert((now + LIFETIME).into());
+        if let Some(audience) = issuer.and_then(|issuer| issuer.audience.first()) {
+            claims.entry("aud").or_insert(audience.as_str().into());
+        }
+        let typ = issuer.and_then(|issuer| issuer.types.first()).map_or("JWT", |typ| typ);
+        let header = json!({ "alg": "HS256", "typ": typ, "kid": KID });
+        issued::signed_with(self.secret.expose_secret(), &header, &Value::Object(claims))
     }
 
     fn token(&self, somebody: &Somebody) -> Result<String, String> {

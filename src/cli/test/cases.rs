@@ -27,6 +27,8 @@ struct Defaults {
     who: Option<Who>,
     token: Option<String>,
     #[serde(default)]
+    context: BTreeMap<String, String>,
+    #[serde(default)]
     expect: Expect,
 }
 
@@ -42,6 +44,9 @@ pub(super) struct Case {
     pub(super) who: Option<Who>,
     /// A token as it is, in the place of `as`.
     pub(super) token: Option<String>,
+    /// What the gateway's route says (`context_extensions`).
+    #[serde(default)]
+    pub(super) context: BTreeMap<String, String>,
     pub(super) expect: Expect,
 }
 
@@ -55,6 +60,16 @@ pub(super) struct Request {
     pub(super) path: Option<String>,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
+    /// What Envoy alone tells.
+    pub(super) source: Option<Source>,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Source {
+    pub(super) address: Option<String>,
+    pub(super) principal: Option<String>,
 }
 
 /// Who asks.
@@ -154,7 +169,8 @@ pub(super) fn read(file: &Path) -> Result<Vec<Case>, String> {
 
 /// The case with what its file says for all.
 fn filled(case: Case, defaults: &Defaults) -> Case {
-    let Defaults { request, who, token, expect } = defaults.clone();
+    let Defaults { request, who, token, mut context, expect } = defaults.clone();
+    context.extend(case.context);
     let own_credential = case.who.is_some() || case.token.is_some();
     let mut headers = request.headers;
     headers.extend(case.request.headers);
@@ -168,7 +184,9 @@ fn filled(case: Case, defaults: &Defaults) -> Case {
             scheme: case.request.scheme.or(request.scheme),
             path: case.request.path.or(request.path),
             headers,
+            source: case.request.source.or(request.source),
         },
+        context,
         who: case.who.or(who.filter(|_| !own_credential)),
         token: case.token.or(token.filter(|_| !own_credential)),
         expect: Expect {

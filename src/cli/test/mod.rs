@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 use clap::ValueEnum;
 use portcullis::authz::{Decision, Reason, Verdict};
 
+pub(in crate::cli) use self::bench::Bench;
 use self::{
-    bench::Bench,
     cases::{Case, Expect},
     report::{Coverage, Outcome},
 };

@@ -57,6 +57,8 @@ fn rule(name: &str, path: PathPattern, methods: &[&str], access: Access) -> Rule
         access,
         preflight: name == "open",
         needs: Needs::default(),
+        when: None,
+        variables: Vec::new(),
         forward: None,
         shadow: false,
         number: 0,
@@ -109,6 +111,7 @@ fn engine() -> Engine {
         path_allow: PathAllow::default(),
         upgrades: Upgrades::new(vec!["websocket".into()]),
         sign_in: None,
+        context: Vec::new(),
     }
 }
 
@@ -226,6 +229,7 @@ fn by_engine(question: &Question) -> Told {
         host: question.host,
         path: &question.path,
         headers: Headers { map: vec![], list: map.collect() },
+        ..CheckInput::default()
     };
     let engine = SETTING.checker.engine();
     match engine.decide(&input, NOW).verdict {

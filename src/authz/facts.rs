@@ -1,0 +1,251 @@
+//! What a condition reads of a request: each value made when it is asked for,
+//! and none that two servers could read differently.
+
+use std::{
+    borrow::Cow,
+    sync::{Mutex, PoisonError},
+};
+
+use super::{
+    CheckInput, Engine, IdentitySettings, engine::Identified, host::NormalHost, input::Header,
+    rule::Rule,
+};
+use crate::{
+    clock::Timestamp,
+    condition::{Fact, Facts, Object, Unreadable},
+    token::Claims,
+};
+
+/// Headers that hold a credential, or an address with its query, in which a
+/// token may stand.
+const HIDDEN: [&str; 9] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-original-uri",
+    "x-original-url",
+    "x-forwarded-uri",
+    "x-envoy-original-path",
+    "x-rewrite-url",
+    "x-api-key",
+];
+
+/// Whether conditions do not see a header of this name, in lower case.
+#[must_use]
+pub fn is_hidden_header(name: &str, identity: &IdentitySettings) -> bool {
+    name.starts_with(':') || HIDDEN.contains(&name) || identity.is_identity(name)
+}
+
+/// What conditions have read: each name, and its value as a condition would
+/// write it.
+#[derive(Debug, Default)]
+pub struct Notes(Mutex<Vec<(String, Option<String>)>>);
+
+impl Notes {
+    fn note(&self, of: Object, name: &str, fact: Option<&Fact<'_>>) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = format!("{}.{name}", of.as_str());
+        if !notes.iter().any(|(noted, _)| *noted == name) {
+            notes.push((name, fact.map(Fact::to_string)));
+        }
+    }
+
+    /// What was read, in order; none for what is not there.
+    #[must_use]
+    pub fn into_inner(self) -> Vec<(String, Option<String>)> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One reading of a request, its rule and its user.
+pub(super) struct RequestFacts<'r> {
+    pub(super) engine: &'r Engine,
+    pub(super) input: &'r CheckInput<'r>,
+    pub(super) host: &'r NormalHost<'r>,
+    pub(super) segments: &'r [Cow<'r, str>],
+    pub(super) rule: &'r Rule,
+    pub(super) identified: &'r Identified<'r>,
+    pub(super) now: Timestamp,
+    pub(super) notes: Option<&'r Notes>,
+}
+
+impl Facts for RequestFacts<'_> {
+    fn get(&self, of: Object, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
+        let fact = match of {
+            Object::Request => self.of_request(name),
+            Object::Headers => self.header(name)?,
+            Object::Query => self.parameter(name)?,
+            Object::Path => variable(self.rule, self.segments, name),
+            Object::User => self.of_user(name),
+            Object::Claims => {
+                self.identified.verified.payload().and_then(|all| all.get(name)).map(Fact::Json)
+            }
+            Object::Source => match name {
+                "address" => present(self.input.source_address),
+                _ => present(self.input.source_principal),
+            },
+            Object::Destination => present(self.input.destination_principal),
+            Object::Context => self.context(name),
+        };
+        if let Some(notes) = self.notes
+            && !matches!((of, name), (Object::Request, "headers" | "query"))
+        {
+            notes.note(of, name, fact.as_ref());
+        }
+        Ok(fact)
+    }
+
+    fn names(&self, of: Object) -> Result<Vec<Cow<'_, str>>, Unreadable> {
+        let mut names: Vec<Cow<'_, str>> = match of {
+            Object::Headers => {
+                let names = self.input.headers.iter().map(|header| lower(header.name));
+                names.filter(|name| !is_hidden_header(name, &self.engine.identity)).collect()
+            }
+            Object::Query => self.pairs()?.into_iter().map(|(name, _)| name).collect(),
+            Object::Path => {
+                self.rule.variables.iter().map(|(_, name)| Cow::Borrowed(name.as_str())).collect()
+            }
+            Object::Claims => {
+                let claims = self.identified.verified.payload().into_iter().flatten();
+                claims.map(|(name, _)| Cow::Borrowed(name.as_str())).collect()
+            }
+            Object::Context => {
+                self.engine.context.iter().map(|(name, _)| Cow::Borrowed(name.as_str())).collect()
+            }
+            Object::Request | Object::User | Object::Source | Object::Destination => Vec::new(),
+        };
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+}
+
+impl RequestFacts<'_> {
+    fn of_request(&self, name: &str) -> Option<Fact<'_>> {
+        let input = self.input;
+        match name {
+            "method" => present(input.method),
+            "host" => present(self.host.as_str()),
+            "path" => Some(Fact::Text(format!("/{}", self.segments.join("/")).into())),
+            "segments" => {
+                let segments = self.segments.iter().map(|segment| Cow::Borrowed(&**segment));
+                Some(Fact::Texts(segments.collect()))
+            }
+            "scheme" => present(input.scheme),
+            "protocol" => present(input.protocol),
+            "id" => present(input.headers.text("x-request-id").unwrap_or(input.id)),
+            "time" => Some(Fact::Time(self.now)),
+            _ => None,
+        }
+    }
+
+    fn header(&self, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
+        if is_hidden_header(name, &self.engine.identity) {
+            return Ok(None);
+        }
+        let headers = &self.input.headers;
+        let joined = |form: &[Header<'_>]| -> Option<Vec<u8>> {
+            let values: Vec<&[u8]> = form
+                .iter()
+                .filter(|header| header.name.eq_ignore_ascii_case(name))
+                .map(|header| header.value)
+                .collect();
+            (!values.is_empty()).then(|| values.join(&b','))
+        };
+        let value = match (joined(&headers.map), joined(&headers.list)) {
+            (Some(map), Some(list)) if map != list => {
+                return Err(Unreadable("the header has two values"));
+            }
+            (map, list) => map.or(list),
+        };
+        let Some(value) = value else { return Ok(None) };
+        let text = String::from_utf8(value).map_err(|_| Unreadable("the header is not text"))?;
+        Ok(Some(Fact::Text(text.into())))
+    }
+
+    /// The query, decoded once; without the parameter that is for the token.
+    fn pairs(&self) -> Result<Vec<Pair<'_>>, Unreadable> {
+        let (_, query) = self.input.path_and_query();
+        let mut pairs = Vec::new();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !self.engine.credentials.is_parameter(name) {
+                pairs.push((decode(name)?, decode(value)?));
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn parameter(&self, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
+        let pairs = self.pairs()?.into_iter();
+        let values: Vec<_> = pairs.filter(|(own, _)| own == name).map(|(_, value)| value).collect();
+        Ok((!values.is_empty()).then_some(Fact::Texts(values)))
+    }
+
+    fn of_user(&self, name: &str) -> Option<Fact<'_>> {
+        let claims: &Claims = self.identified.claims();
+        match name {
+            "id" => present(claims.user_id.as_str()),
+            "name" => present(&claims.name),
+            "email" => claims.email.as_deref().and_then(present),
+            "role" => present(self.engine.verifier.roles().name(claims.role)),
+            "scopes" => {
+                let scopes = claims.scope.as_deref().unwrap_or_default().split(' ');
+                Some(Fact::Texts(scopes.filter(|one| !one.is_empty()).map(Cow::Borrowed).collect()))
+            }
+            "issuer" => present(claims.issued_by.as_deref().unwrap_or("own")),
+            _ => None,
+        }
+    }
+
+    fn context(&self, name: &str) -> Option<Fact<'_>> {
+        let (_, default) = self.engine.context.iter().find(|(own, _)| own == name)?;
+        let given = self.input.context.iter().find(|(own, _)| *own == name);
+        Some(Fact::text(given.map_or(default.as_str(), |(_, value)| *value)))
+    }
+}
+
+/// A variable of the rule's template.
+pub(super) fn variable<'s>(
+    rule: &Rule,
+    segments: &'s [Cow<'_, str>],
+    name: &str,
+) -> Option<Fact<'s>> {
+    let (at, _) = rule.variables.iter().find(|(_, own)| own == name)?;
+    segments.get(*at).map(|segment| Fact::text(segment))
+}
+
+/// A parameter of a query: its name and its value.
+type Pair<'q> = (Cow<'q, str>, Cow<'q, str>);
+
+/// What a transport does not know is not there.
+pub(super) fn present(text: &str) -> Option<Fact<'_>> {
+    (!text.is_empty()).then(|| Fact::text(text))
+}
+
+fn lower(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// A part of a query (`application/x-www-form-urlencoded`). Servers differ about
+/// a broken escape, bytes that are no text, and `;` between parameters.
+fn decode(text: &str) -> Result<Cow<'_, str>, Unreadable> {
+    const TWO: Unreadable = Unreadable("the query can be read in two ways");
+    let mut escapes = text.split('%').skip(1);
+    let is_whole = |rest: &str| {
+        rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
+    };
+    if text.contains(';') || !escapes.all(is_whole) {
+        return Err(TWO);
+    }
+    let spaced = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { text.into() };
+    let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8().map_err(|_| TWO)?;
+    match (decoded, &spaced) {
+        (Cow::Borrowed(_), Cow::Borrowed(text)) => Ok(Cow::Borrowed(text)),
+        (decoded, _) => Ok(Cow::Owned(decoded.into_owned())),
+    }
+}

@@ -1,0 +1,156 @@
+//! Conditions: what a rule's `when` asks of a request, in the Common Expression
+//! Language (cel-spec), without a byte of input or output.
+//!
+//! A [`Condition`] is parsed and checked once, against the names that its rule
+//! may use ([`Scope`]). It is cut at its outermost `&&` into parts. A part that
+//! only compares is compiled to matching of its own (`native`); any other is
+//! interpreted by the crate `cel`, within a budget of steps (`program`). Both
+//! read through [`Facts`], which makes each value when it is asked for.
+//!
+//! A condition is true, or it is not: what is missing, of another type, or too
+//! much work is not true, and [`Unmet`] says which part, and why.
+
+mod budget;
+mod check;
+mod domain;
+mod facts;
+mod function;
+mod kind;
+mod native;
+mod pattern;
+mod problem;
+mod program;
+mod source;
+mod value;
+
+pub use check::Scope;
+pub use domain::{Always, Domain};
+pub use facts::{Fact, Facts, Object, Unreadable};
+pub use source::Trouble;
+
+use native::Test;
+use problem::Problem;
+use program::Program;
+use source::Source;
+
+/// What has to be true for a rule to let a request pass.
+#[derive(Debug)]
+pub struct Condition {
+    text: Box<str>,
+    parts: Vec<Part>,
+    reads_claims: bool,
+}
+
+/// One of the parts that all have to be true.
+#[derive(Debug)]
+struct Part {
+    text: Box<str>,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    Native(Test),
+    Interpreted(Box<Program>),
+}
+
+/// The part of a condition that was not true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// The part, as it was written.
+    pub part: String,
+    /// Why it came to no answer, without a value of the request; none when it is
+    /// false.
+    pub failure: Option<String>,
+}
+
+impl std::fmt::Display for Unmet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.part, self.failure.as_deref().unwrap_or("it is false"))
+    }
+}
+
+impl Condition {
+    /// Parses a condition, and checks it against what it may name.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it.
+    pub fn parse(text: &str, scope: &Scope<'_>) -> Result<Self, Vec<Trouble>> {
+        Self::parse_by(text, scope, Test::compile)
+    }
+
+    fn parse_by(
+        text: &str,
+        scope: &Scope<'_>,
+        native: impl Fn(&cel::IdedExpr) -> Option<Test>,
+    ) -> Result<Self, Vec<Trouble>> {
+        let source = Source::parse(text)?;
+        let kind = check::check(&source, scope)?;
+        if !kind.fits(&kind::Kind::Bool) {
+            let cause = format!("it is a {kind}, and a condition is a bool");
+            return Err(vec![source.trouble(&source.expr, cause)]);
+        }
+        let parts = source::parts(text, &source.expr).into_iter().map(|(text, expr)| Part {
+            text: text.into(),
+            how: match native(&expr) {
+                Some(matching) => How::Native(matching),
+                None => How::Interpreted(Box::new(Program::new(expr))),
+            },
+        });
+        let reads_claims = source::names(&source.expr, Object::Claims.as_str());
+        Ok(Self { text: text.into(), parts: parts.collect(), reads_claims })
+    }
+
+    /// Whether it asks for what a token says.
+    #[must_use]
+    pub fn reads_claims(&self) -> bool {
+        self.reads_claims
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The first part that is not true of a request; none when all are.
+    #[must_use]
+    pub fn unmet(&self, facts: &dyn Facts) -> Option<Unmet> {
+        self.parts.iter().find_map(|part| {
+            let failure = match part.how.truth(facts) {
+                Ok(true) => return None,
+                Ok(false) => None,
+                // A name that was made of the request is not told.
+                Err(Problem::Missing(name)) if !part.text.contains(own_name(&name)) => {
+                    Some("something that it names by a value is not there".to_owned())
+                }
+                Err(problem) => Some(problem.to_string()),
+            };
+            Some(Unmet { part: part.text.to_string(), failure })
+        })
+    }
+
+    /// Whether it is always true, or never, whatever request comes.
+    #[must_use]
+    pub fn always(&self, domain: &Domain<'_>) -> Option<Always> {
+        domain::always(self.parts.iter().map(|part| &part.how), domain)
+    }
+}
+
+/// The last of the names of a variable.
+fn own_name(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+impl How {
+    fn truth(&self, facts: &dyn Facts) -> Result<bool, Problem> {
+        match self {
+            Self::Native(test) => test.truth(facts),
+            Self::Interpreted(program) => program.truth(facts),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

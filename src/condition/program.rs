@@ -1,0 +1,266 @@
+//! What is not compiled to native matching: an expression, changed so that its
+//! work is counted, for the interpreter of the crate `cel`.
+//!
+//! Names that begin with `@` cannot be written in a condition; they are how an
+//! expression reaches its budget and its compiled patterns. `@7` takes seven
+//! steps, and is true.
+
+use std::sync::{Arc, LazyLock};
+
+use cel::{
+    Context, Env, ExecutionError, Value,
+    common::{
+        ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators},
+        types::{CelBool, CelString, STRING_TYPE, Type},
+        value::CowVal,
+    },
+    context::VariableResolver,
+    parser::Expression,
+};
+
+use super::{
+    budget::{BUDGET_TYPE, Budget},
+    check::{literal_text, work},
+    facts::{Facts, Object},
+    pattern::{PATTERN_TYPE, Pattern},
+    problem::Problem,
+    value::{self, Fields, too_much},
+};
+
+/// The steps that an evaluation may take: some 100 us of a processor of today.
+pub(super) const BUDGET: u64 = 1_000;
+/// A search takes a step for so many bytes of what is searched.
+const BYTES_A_STEP: usize = 16;
+
+/// The functions of cel-spec, and those that count their work.
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut env = Env::default().with_optional_support(false).with_stdlib();
+    let given =
+        |second: &Type| vec![STRING_TYPE.to_owned(), second.to_owned(), BUDGET_TYPE.to_owned()];
+    let added = [
+        env.add_overload("@matches", "@matches", given(&PATTERN_TYPE), matches),
+        env.add_overload("@contains", "@contains", given(&STRING_TYPE), contains),
+    ];
+    debug_assert!(added.iter().all(Result::is_ok));
+    Arc::new(env)
+});
+
+/// An expression that is ready to be evaluated.
+#[derive(Debug)]
+pub(super) struct Program {
+    expr: Expression,
+    patterns: Vec<Pattern>,
+    /// What it takes beside what depends on the request.
+    work: u64,
+}
+
+impl Program {
+    /// Makes one of an expression that was checked.
+    pub(super) fn new(mut expr: Expression) -> Self {
+        let work = work(&expr);
+        let mut patterns = Vec::new();
+        rewrite(&mut expr, &mut patterns);
+        Self { expr, patterns, work }
+    }
+
+    /// Whether it is true.
+    pub(super) fn truth(&self, facts: &dyn Facts) -> Result<bool, Problem> {
+        let budget = Budget::of(BUDGET.saturating_sub(self.work));
+        let variables = Variables { facts, budget: &budget, patterns: &self.patterns };
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        context.set_variable_resolver(&variables);
+        let value = Value::resolve_val(&self.expr, &context);
+        // A macro, or an `||`, goes on beyond what failed; work that is used up
+        // is the end.
+        if budget.is_spent() {
+            return Err(Problem::TooMuchWork);
+        }
+        let value = value.map_err(Problem::from)?;
+        value.downcast_ref::<CelBool>().map(|is| *is.inner()).ok_or(Problem::WrongType)
+    }
+
+    /// Looks at what it gives, of whatever type: for the tests of cel-spec.
+    #[cfg(test)]
+    pub(super) fn look<T>(
+        &self,
+        facts: &dyn Facts,
+        look: impl FnOnce(Result<&dyn cel::common::value::Val, ExecutionError>) -> T,
+    ) -> T {
+        let budget = Budget::of(u64::MAX / 4);
+        let variables = Variables { facts, budget: &budget, patterns: &self.patterns };
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        context.set_variable_resolver(&variables);
+        let value = Value::resolve_val(&self.expr, &context);
+        look(value.as_ref().map(AsRef::as_ref).map_err(Clone::clone))
+    }
+}
+
+/// Why a call of constants always fails, if it does.
+pub(super) fn failure_of_constant(expr: &Expression) -> Option<String> {
+    let context = Context::with_env(Arc::clone(&ENVIRONMENT));
+    let error = Value::resolve_val(expr, &context).err()?;
+    Some(Problem::from(error).to_string())
+}
+
+fn ident(name: impl Into<String>) -> Expression {
+    Expression { id: 0, expr: Expr::Ident(name.into()) }
+}
+
+fn call(name: &str, args: Vec<Expression>) -> Expression {
+    let call = CallExpr { func_name: name.to_owned(), target: None, args };
+    Expression { id: 0, expr: Expr::Call(call) }
+}
+
+/// `@n ? expr : otherwise`.
+fn after(steps: u64, expr: Expression, otherwise: Expression) -> Expression {
+    call(operators::CONDITIONAL, vec![ident(format!("@{steps}")), expr, otherwise])
+}
+
+fn rewrite(expr: &mut Expression, patterns: &mut Vec<Pattern>) {
+    match &mut expr.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
+        Expr::Select(select) => rewrite(&mut select.operand, patterns),
+        Expr::List(list) => list.elements.iter_mut().for_each(|item| rewrite(item, patterns)),
+        Expr::Map(map) => {
+            for entry in &mut map.entries {
+                if let EntryExpr::MapEntry(entry) = &mut entry.expr {
+                    rewrite(&mut entry.key, patterns);
+                    rewrite(&mut entry.value, patterns);
+                }
+            }
+        }
+        Expr::Comprehension(it) => rewrite_macro(it, patterns),
+        Expr::Call(found) => {
+            found.target.iter_mut().for_each(|target| rewrite(target, patterns));
+            found.args.iter_mut().for_each(|arg| rewrite(arg, patterns));
+            let is_search = found.func_name == "matches"
+                || found.func_name == "contains" && found.target.is_some();
+            if is_search {
+                let mut args: Vec<Expression> =
+                    found.target.take().into_iter().map(|t| *t).collect();
+                args.append(&mut found.args);
+                if found.func_name == "matches"
+                    && let Some(last) = args.last_mut()
+                    && let Some(Ok(pattern)) = literal_text(last).map(Pattern::compile)
+                {
+                    *last = ident(format!("@p{}", patterns.len()));
+                    patterns.push(pattern);
+                }
+                args.push(ident("@budget"));
+                *expr = call(&format!("@{}", found.func_name), args);
+            }
+        }
+    }
+}
+
+/// Each round of a macro takes as many steps as there are in it. Where that is
+/// said leaves the forms alone for which the interpreter has a faster way.
+fn rewrite_macro(it: &mut ComprehensionExpr, patterns: &mut Vec<Pattern>) {
+    let steps = 2 + work(&it.loop_cond) + work(&it.loop_step);
+    for part in [
+        &mut it.iter_range,
+        &mut it.accu_init,
+        &mut it.loop_cond,
+        &mut it.loop_step,
+        &mut it.result,
+    ] {
+        rewrite(part, patterns);
+    }
+    let (yes, no) = (literal(true), literal(false));
+    if it.loop_cond.expr != yes.expr || it.result.expr != ident(&it.accu_var).expr {
+        let condition = std::mem::take(&mut it.loop_cond);
+        it.loop_cond = after(steps, condition, no);
+        return;
+    }
+    match &mut it.loop_step.expr {
+        Expr::Call(step) if step.func_name == operators::CONDITIONAL => {
+            if let Some(guard) = step.args.first_mut() {
+                *guard = after(steps, std::mem::take(guard), no);
+            }
+        }
+        _ => {
+            let step = std::mem::take(&mut it.loop_step);
+            it.loop_step = after(steps, step, ident(&it.accu_var));
+        }
+    }
+}
+
+fn literal(is: bool) -> Expression {
+    Expression { id: 0, expr: Expr::Literal(LiteralValue::Boolean(CelBool::from(is))) }
+}
+
+/// What the names of an expression stand for.
+struct Variables<'v> {
+    facts: &'v dyn Facts,
+    budget: &'v Budget,
+    patterns: &'v [Pattern],
+}
+
+impl VariableResolver for Variables<'_> {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        if let Some(own) = name.strip_prefix('@') {
+            return self.own(own);
+        }
+        let Some((object, field)) = name.split_once('.') else {
+            // An object as a whole: to be asked whether it has something.
+            let object = Object::named(name)?;
+            return Some(CowVal::owned(Fields::new(self.facts, self.budget, object)));
+        };
+        let object = Object::named(object)?;
+        match (object, field) {
+            (Object::Claims, _) => None,
+            (Object::Request, "headers") => {
+                Some(CowVal::owned(Fields::new(self.facts, self.budget, Object::Headers)))
+            }
+            (Object::Request, "query") => {
+                Some(CowVal::owned(Fields::new(self.facts, self.budget, Object::Query)))
+            }
+            _ => {
+                // What fails is asked for again, by its object, which says why.
+                let fact = self.facts.get(object, field).ok()??;
+                value::of(fact, self.budget).ok().map(CowVal::Owned)
+            }
+        }
+    }
+}
+
+impl Variables<'_> {
+    fn own<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        if name == "budget" {
+            return Some(CowVal::Borrowed(self.budget));
+        }
+        if let Some(number) = name.strip_prefix('p') {
+            let pattern = self.patterns.get(number.parse::<usize>().ok()?)?;
+            return Some(CowVal::Borrowed(pattern));
+        }
+        self.budget.take(name.parse().ok()?).then(|| CowVal::owned(CelBool::from(true)))
+    }
+}
+
+/// The text that is searched, once its length is paid for.
+fn searched<'b>(args: &'b [CowVal<'_, '_>]) -> Result<&'b str, ExecutionError> {
+    let (Some(text), Some(budget)) = (
+        args.first().and_then(|text| text.downcast_ref::<CelString>()),
+        args.last().and_then(|budget| budget.downcast_ref::<Budget>()),
+    ) else {
+        return Err(ExecutionError::missing_argument_or_target());
+    };
+    let steps = text.inner().len() / BYTES_A_STEP;
+    if budget.take(steps as u64) { Ok(text.inner()) } else { Err(too_much()) }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "functions of the interpreter are so")]
+fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let text = searched(&args)?;
+    let pattern = args.get(1).and_then(|pattern| pattern.downcast_ref::<Pattern>());
+    let pattern = pattern.ok_or_else(ExecutionError::missing_argument_or_target)?;
+    Ok(CowVal::owned(CelBool::from(pattern.0.is_match(text))))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "functions of the interpreter are so")]
+fn contains<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let text = searched(&args)?;
+    let part = args.get(1).and_then(|part| part.downcast_ref::<CelString>());
+    let part = part.ok_or_else(ExecutionError::missing_argument_or_target)?;
+    Ok(CowVal::owned(CelBool::from(text.contains(part.inner()))))
+}

@@ -1,0 +1,96 @@
+//! `when`: the conditions of rules.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{issuers::IssuerConfig, reader::Section};
+use crate::{
+    authz::{Access, IdentitySettings, IssuedBy, Needs, is_hidden_header},
+    condition::{Always, Condition, Domain, Scope},
+    token::Roles,
+};
+
+/// What `when` is.
+pub(super) const EXPECTED: &str = "a condition such as 'path.id == user.id'";
+/// What may be asked of a rule that has one.
+const MEND: &str = "correct it, and see \"Conditions\" in the README";
+
+/// What conditions may ask for, whatever their rule.
+pub(super) struct MayRead<'m> {
+    /// `check.context`.
+    pub(super) context: &'m [(String, String)],
+    /// The headers that are kept from them.
+    pub(super) identity: Option<&'m IdentitySettings>,
+}
+
+/// The rule that a condition belongs to.
+pub(super) struct About<'a> {
+    pub(super) variables: &'a [(usize, String)],
+    pub(super) methods: &'a [String],
+    pub(super) needs: &'a Needs,
+    pub(super) access: Access,
+    pub(super) roles: &'a Roles,
+    pub(super) issuers: &'a [IssuerConfig],
+}
+
+/// Reads the condition of a rule; what is wrong with it is a problem.
+pub(super) fn read(
+    section: &mut Section<'_>,
+    about: &About<'_>,
+    may_read: &MayRead<'_>,
+) -> Option<Arc<Condition>> {
+    let text = section.text("when", EXPECTED)?;
+    if matches!(about.access, Access::Public | Access::Deny) {
+        let cause = "a rule that is public, or that denies, has no condition";
+        section.problem("when", cause, "leave it out, or write roles");
+        return None;
+    }
+    let path: Vec<&str> = about.variables.iter().map(|(_, name)| name.as_str()).collect();
+    if path.iter().collect::<BTreeSet<_>>().len() != path.len() {
+        let cause = "two variables of the template have one name";
+        section.problem("path_template", cause, "name each variable otherwise");
+        return None;
+    }
+    let context: Vec<&str> = may_read.context.iter().map(|(name, _)| name.as_str()).collect();
+    let is_hidden =
+        |name: &str| may_read.identity.is_none_or(|identity| is_hidden_header(name, identity));
+    let scope = Scope { path: &path, context: &context, is_hidden: &is_hidden };
+    match Condition::parse(&text, &scope) {
+        Ok(condition) => {
+            warn_of_always(section, &condition, about);
+            Some(Arc::new(condition))
+        }
+        Err(troubles) => {
+            for trouble in troubles {
+                section.problem("when", trouble.to_string(), MEND);
+            }
+            None
+        }
+    }
+}
+
+fn warn_of_always(section: &Section<'_>, condition: &Condition, about: &About<'_>) {
+    let all_roles = about.roles.names().iter().map(String::as_str);
+    let admitted = all_roles
+        .filter(|name| about.roles.get(name).is_some_and(|role| about.access.admits(role)));
+    let issuers: Vec<&str> = if about.needs.issuers.is_empty() {
+        let known = about.issuers.iter().map(|issuer| &*issuer.settings.name);
+        known.chain(["own"]).collect()
+    } else {
+        let named = about.needs.issuers.iter().map(|issuer| match issuer {
+            IssuedBy::Own => "own",
+            IssuedBy::Issuer(name) => name,
+        });
+        named.collect()
+    };
+    let methods = about.methods.iter().map(String::as_str).collect();
+    let (cause, mend) =
+        match condition.always(&Domain { methods, roles: admitted.collect(), issuers }) {
+            None => return,
+            Some(Always::True) => ("it is true of every request that comes here", "leave it out"),
+            Some(Always::NotTrue) => (
+                "it is true of no request that comes here, so that the rule denies all",
+                "see the roles, methods and issuers of the rule",
+            ),
+        };
+    section.warn("when", cause, mend);
+}
