@@ -11,8 +11,9 @@ use arc_swap::ArcSwap;
 
 use crate::{
     authz::{CheckInput, Decision, Engine, Reason},
+    change::Change,
     clock::{Clock, Timestamp},
-    decision_log::{DecisionLog, Entry},
+    decision_log::{self, DecisionLog, Entry},
     hints::Hints,
     metrics::{Checks, RuleCounters},
     traces::Traces,
@@ -34,16 +35,19 @@ pub struct Context<'a> {
 }
 
 /// What one configuration says of checks.
+#[derive(Clone)]
 struct Snapshot {
     engine: Arc<Engine>,
-    log: DecisionLog,
-    counters: RuleCounters,
+    /// What would be in its place, and decides nothing.
+    shadow: Option<Arc<Engine>>,
+    log: Arc<DecisionLog>,
+    counters: Arc<RuleCounters>,
 }
 
 impl Snapshot {
-    fn new(engine: Arc<Engine>, log: DecisionLog) -> Self {
-        let counters = RuleCounters::of(engine.policy.rules().len());
-        Self { engine, log, counters }
+    fn new(engine: Arc<Engine>, shadow: Option<Arc<Engine>>, log: DecisionLog) -> Self {
+        let counters = Arc::new(RuleCounters::of(engine.policy.rules().len()));
+        Self { engine, shadow, log: Arc::new(log), counters }
     }
 }
 
@@ -67,8 +71,16 @@ impl Checker {
     /// A checker that starts with this engine.
     #[must_use]
     pub fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, log: DecisionLog) -> Self {
-        let snapshot = ArcSwap::from_pointee(Snapshot::new(engine, log));
+        let snapshot = ArcSwap::from_pointee(Snapshot::new(engine, None, log));
         Self { snapshot, clock, checks: Arc::default(), traces: None, hints: Hints::default() }
+    }
+
+    /// The same, beside which another engine decides, whose answers are told of
+    /// where they differ.
+    #[must_use]
+    pub fn shadowed(self, shadow: Option<&Arc<Engine>>) -> Self {
+        self.snapshot.rcu(|now| Snapshot { shadow: shadow.cloned(), ..(**now).clone() });
+        self
     }
 
     /// The same, counted and traced by these.
@@ -90,8 +102,8 @@ impl Checker {
     }
 
     /// Puts another configuration in the place of the one that decides.
-    pub fn replace(&self, engine: Arc<Engine>, log: DecisionLog) {
-        self.snapshot.store(Arc::new(Snapshot::new(engine, log)));
+    pub fn replace(&self, engine: Arc<Engine>, shadow: Option<Arc<Engine>>, log: DecisionLog) {
+        self.snapshot.store(Arc::new(Snapshot::new(engine, shadow, log)));
     }
 
     /// Whether requests can be decided: whether it is known who is shut out.
@@ -119,6 +131,7 @@ impl Checker {
         let started = Instant::now();
         let snapshot = self.snapshot.load();
         let engine = &*snapshot.engine;
+        let now = self.clock.now();
         let decision = match question {
             Err(_) if !engine.verifier.revocations().is_loaded() => {
                 Decision::deny(Reason::NotReady)
@@ -127,7 +140,7 @@ impl Checker {
             Ok(input) => {
                 // The engine holds no lock and nothing that a panic could
                 // leave half changed.
-                let decide = || engine.decide(input, self.clock.now());
+                let decide = || engine.decide(input, now);
                 catch_unwind(AssertUnwindSafe(decide))
                     .unwrap_or_else(|_| Decision::deny(Reason::Internal))
             }
@@ -136,6 +149,9 @@ impl Checker {
         self.checks.count(&snapshot.counters, &decision, context.transport, took);
         let entry = Entry { decision: &decision, input: question.ok(), context, took };
         snapshot.log.write(&entry);
+        if let (Some(shadow), Ok(input)) = (&snapshot.shadow, question) {
+            self.compare(shadow, input, now, &entry);
+        }
         if let (Some(reason), Ok(input)) = (decision.reason(), question) {
             self.hints.look(engine, input, reason);
         }
@@ -143,5 +159,16 @@ impl Checker {
             traces.record(&entry);
         }
         answer(&decision)
+    }
+
+    /// Decides a second time, and tells what would differ.
+    fn compare(&self, shadow: &Engine, input: &CheckInput<'_>, now: Timestamp, entry: &Entry<'_>) {
+        let decide = || shadow.decide(input, now);
+        let next = catch_unwind(AssertUnwindSafe(decide))
+            .unwrap_or_else(|_| Decision::deny(Reason::Internal));
+        if let Some(change) = Change::between(entry.decision, &next) {
+            self.checks.count_change(change, &next);
+            decision_log::tell_change(entry, change, &next);
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     authz::{CheckInput, Decision, Reason},
+    change::Change,
     checker::Context,
 };
 
@@ -82,6 +83,30 @@ impl DecisionLog {
             micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         );
     }
+}
+
+/// Tells what a shadow would have decided otherwise, under the target
+/// `portcullis::shadow`.
+pub(crate) fn tell_change(entry: &Entry<'_>, change: Change, next: &Decision<'_>) {
+    let Entry { decision, input, context, .. } = entry;
+    let text = |get: fn(&CheckInput<'_>) -> String| input.map(get);
+    tracing::info!(
+        target: "portcullis::shadow",
+        request_id = Some(word(context.request_id)).filter(|id| !id.is_empty()),
+        change = change.as_str(),
+        decision = decision.name(),
+        reason = decision.reason().map(Reason::as_str),
+        rule = decision.rule_name(),
+        next_decision = next.name(),
+        next_reason = next.reason().map(Reason::as_str),
+        next_rule = next.rule_name(),
+        next_condition = next.unmet.as_ref().map(|unmet| shorten(&unmet.to_string())),
+        transport = context.transport.as_str(),
+        method = text(|input| word(input.method).to_owned()),
+        host = text(|input| host(input.host)),
+        path = text(|input| path(input.path)),
+        user_id = decision.principal.as_ref().map(|principal| principal.claims.user_id.as_str()),
+    );
 }
 
 fn shorten(text: &str) -> String {

@@ -26,7 +26,7 @@
 //! | [`condition`] | what a rule's `when` asks: CEL, parsed, checked, matched or interpreted |
 //! | [`token`] | keys, claims, verification for every issuer, minting, the list of the revoked |
 //! | [`clock`] | time as a value |
-//! | [`checker`] | a decision in its setting: snapshot, clock, log |
+//! | [`checker`], [`change`] | a decision in its setting: snapshot, clock, log; what a shadow would change |
 //! | [`grpc`] | protobuf to [`authz`] and back; the listener |
 //! | [`guard`] | the same checks as a tower layer, for upstreams |
 //! | [`store`] | what replicas share: one-time values, counters, revocations |
@@ -49,6 +49,7 @@
 
 pub mod app;
 pub mod authz;
+pub mod change;
 pub mod checker;
 pub mod clock;
 pub mod condition;

@@ -29,6 +29,7 @@ spec:
 METRICS = {
     "portcullis_checks_total": {"decision", "reason", "rule", "transport"},
     "portcullis_check_duration_seconds_bucket": {"le"},
+    "portcullis_shadow_changes_total": {"change", "rule"},
     "portcullis_shadow_denials_total": {"rule"},
     "portcullis_logins_total": {"method", "result"},
     "portcullis_store_operations_total": {"operation", "result"},

@@ -118,6 +118,26 @@ pub fn engine_watched(
     (engine, followed.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// The engine of a shadow, with the keys that are followed already where it trusts
+/// the same issuers.
+fn shadow_engine(
+    config: Config,
+    revoked: &Arc<RevocationList>,
+    followed: &Mutex<Vec<Arc<Followed>>>,
+    watch: &KeyWatch,
+) -> Arc<Engine> {
+    Arc::new(engine_with(config, Arc::clone(revoked), &|source| {
+        let mut followed = followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = followed.iter().find(|one| one.is_of(source)).cloned();
+        let one = known.unwrap_or_else(|| {
+            let one = watch.of(source);
+            followed.push(Arc::clone(&one));
+            one
+        });
+        Arc::clone(&one.keys)
+    }))
+}
+
 /// The store that a configuration names.
 ///
 /// # Errors
@@ -147,7 +167,9 @@ pub(super) struct Lasting {
 /// All that one configuration makes: ready to be put in force at once.
 pub(super) struct Generation {
     engine: Arc<Engine>,
-    /// The issuers whose keys it needs.
+    /// What would be in its place.
+    shadow: Option<Arc<Engine>>,
+    /// The issuers whose keys both need.
     followed: Vec<Arc<Followed>>,
     log: DecisionLog,
     router: Router,
@@ -162,7 +184,7 @@ pub(super) struct Generation {
 
 impl Generation {
     /// Makes it; nothing is in force yet.
-    pub(super) fn new(config: Config, lasting: &Lasting) -> Result<Self, AppError> {
+    pub(super) fn new(mut config: Config, lasting: &Lasting) -> Result<Self, AppError> {
         let Lasting { clock, store, list, metrics, .. } = lasting;
         let settings = SiteSettings {
             public_url: config.http.public_url.clone(),
@@ -206,12 +228,17 @@ impl Generation {
         let (peers, lifecycle) = (config.internal.peers.clone(), config.lifecycle);
         let proxies = config.http.trusted_proxies.clone();
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
+        let shadow = config.shadow.take();
         let (engine, followed) = engine_watched(config, Arc::clone(list), &lasting.watch);
         let engine = Arc::new(engine);
+        let followed = Mutex::new(followed);
+        let shadow = shadow.map(|config| shadow_engine(*config, list, &followed, &lasting.watch));
+        let followed = followed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let signing_in = SigningIn { login, codes, sso, returns };
         let site = Site::new(settings, Arc::clone(&engine), &shared, signing_in);
         Ok(Self {
             engine,
+            shadow,
             followed,
             log,
             router: router(Arc::new(site)),
@@ -244,6 +271,7 @@ impl InForce {
     pub(super) fn new(first: Generation, lasting: Lasting, traces: Option<Traces>) -> Self {
         let metrics = &lasting.metrics;
         let checker = Checker::new(first.engine, Arc::clone(&lasting.clock), first.log)
+            .shadowed(first.shadow.as_ref())
             .observed(Arc::clone(&metrics.checks), traces);
         let checker = Arc::new(checker);
         let internal = Internal {
@@ -281,7 +309,7 @@ impl InForce {
         self.proxies.store(Arc::new(next.proxies));
         accounts.store(next.accounts);
         watch.follow(next.followed);
-        self.checker.replace(next.engine, next.log);
+        self.checker.replace(next.engine, next.shadow, next.log);
         self.router.store(Arc::new(next.router));
         self.lifecycle.store(Arc::new(next.lifecycle));
         self.set_tls(next.check_tls.as_ref(), next.http_tls.as_ref());

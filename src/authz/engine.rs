@@ -1,7 +1,7 @@
 //! The decision: synchronous, without any input or output, the same for every
 //! transport.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{
     CheckInput, CredentialSettings, Decision, Forward, Grant, IdentitySettings, Policy, Principal,
@@ -345,6 +345,7 @@ impl Asked<'_, '_> {
                 identified,
                 now,
                 notes,
+                query: OnceLock::new(),
             })
         })
     }

@@ -3,7 +3,7 @@
 
 use std::{
     borrow::Cow,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use super::{
@@ -15,6 +15,12 @@ use crate::{
     condition::{Fact, Facts, Object, Unreadable},
     token::Claims,
 };
+
+/// The longest query that conditions read, in bytes.
+const MAX_QUERY_BYTES: usize = 8 * 1024;
+
+/// The most parameters of a query that conditions read.
+const MAX_PARAMETERS: usize = 256;
 
 /// Headers that hold a credential, or an address with its query, in which a
 /// token may stand.
@@ -67,6 +73,8 @@ pub(super) struct RequestFacts<'r> {
     pub(super) identified: &'r Identified<'r>,
     pub(super) now: Timestamp,
     pub(super) notes: Option<&'r Notes>,
+    /// The query, once it was asked for.
+    pub(super) query: OnceLock<Result<Vec<Pair<'r>>, Unreadable>>,
 }
 
 impl Facts for RequestFacts<'_> {
@@ -101,7 +109,7 @@ impl Facts for RequestFacts<'_> {
                 let names = self.input.headers.iter().map(|header| lower(header.name));
                 names.filter(|name| !is_hidden_header(name, &self.engine.identity)).collect()
             }
-            Object::Query => self.pairs()?.into_iter().map(|(name, _)| name).collect(),
+            Object::Query => self.pairs()?.iter().map(|(name, _)| Cow::Borrowed(&**name)).collect(),
             Object::Path => {
                 self.rule.variables.iter().map(|(_, name)| Cow::Borrowed(name.as_str())).collect()
             }
@@ -120,7 +128,7 @@ impl Facts for RequestFacts<'_> {
     }
 }
 
-impl RequestFacts<'_> {
+impl<'r> RequestFacts<'r> {
     fn of_request(&self, name: &str) -> Option<Fact<'_>> {
         let input = self.input;
         match name {
@@ -164,8 +172,19 @@ impl RequestFacts<'_> {
     }
 
     /// The query, decoded once; without the parameter that is for the token.
-    fn pairs(&self) -> Result<Vec<Pair<'_>>, Unreadable> {
+    fn pairs(&self) -> Result<&[Pair<'_>], Unreadable> {
+        let pairs = self.query.get_or_init(|| self.read_query());
+        pairs.as_deref().map_err(|unreadable| *unreadable)
+    }
+
+    fn read_query(&self) -> Result<Vec<Pair<'r>>, Unreadable> {
         let (_, query) = self.input.path_and_query();
+        if query.is_some_and(|query| query.len() > MAX_QUERY_BYTES) {
+            return Err(Unreadable("the query is too long"));
+        }
+        if query.is_some_and(|query| query.split('&').nth(MAX_PARAMETERS).is_some()) {
+            return Err(Unreadable("the query has too many parameters"));
+        }
         let mut pairs = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -177,8 +196,11 @@ impl RequestFacts<'_> {
     }
 
     fn parameter(&self, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
-        let pairs = self.pairs()?.into_iter();
-        let values: Vec<_> = pairs.filter(|(own, _)| own == name).map(|(_, value)| value).collect();
+        let pairs = self.pairs()?.iter();
+        let values: Vec<_> = pairs
+            .filter(|(own, _)| own == name)
+            .map(|(_, value)| Cow::Borrowed(&**value))
+            .collect();
         Ok((!values.is_empty()).then_some(Fact::Texts(values)))
     }
 

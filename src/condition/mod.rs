@@ -21,12 +21,14 @@ mod pattern;
 mod problem;
 mod program;
 mod source;
+mod unmet;
 mod value;
 
 pub use check::Scope;
 pub use domain::{Always, Domain};
 pub use facts::{Fact, Facts, Object, Unreadable};
 pub use source::Trouble;
+pub use unmet::Unmet;
 
 use native::Test;
 use problem::Problem;
@@ -52,22 +54,6 @@ struct Part {
 enum How {
     Native(Test),
     Interpreted(Box<Program>),
-}
-
-/// The part of a condition that was not true.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unmet {
-    /// The part, as it was written.
-    pub part: String,
-    /// Why it came to no answer, without a value of the request; none when it is
-    /// false.
-    pub failure: Option<String>,
-}
-
-impl std::fmt::Display for Unmet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.part, self.failure.as_deref().unwrap_or("it is false"))
-    }
 }
 
 impl Condition {

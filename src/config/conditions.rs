@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{issuers::IssuerConfig, reader::Section};
+use super::{CheckConfig, IdentityConfig, issuers::IssuerConfig, reader::Section};
 use crate::{
     authz::{Access, IdentitySettings, IssuedBy, Needs, is_hidden_header},
     condition::{Always, Condition, Domain, Scope},
@@ -20,6 +20,13 @@ pub(super) struct MayRead<'m> {
     pub(super) context: &'m [(String, String)],
     /// The headers that are kept from them.
     pub(super) identity: Option<&'m IdentitySettings>,
+}
+
+impl<'m> MayRead<'m> {
+    pub(super) fn new(check: &'m CheckConfig, identity: Option<&'m IdentityConfig>) -> Self {
+        let identity = identity.map(|identity| &identity.settings);
+        Self { context: &check.context, identity }
+    }
 }
 
 /// The rule that a condition belongs to.

@@ -71,6 +71,12 @@ impl Sources {
         Self { is_for_upstream: true, ..self }
     }
 
+    /// The same, with this file over the others.
+    pub(super) fn with_file(&self, file: &Path) -> Self {
+        let files = self.files.iter().cloned().chain([file.to_owned()]).collect();
+        Self { files, environment: self.environment.clone(), ..*self }
+    }
+
     pub(super) fn is_for_upstream(&self) -> bool {
         self.is_for_upstream
     }

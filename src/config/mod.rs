@@ -18,6 +18,7 @@ mod reader;
 mod rules;
 mod seen;
 mod service;
+mod shadow;
 mod shape;
 mod sso;
 mod store;
@@ -80,6 +81,8 @@ pub struct Config {
     pub lifecycle: LifecycleConfig,
     /// `[telemetry]`.
     pub telemetry: TelemetryConfig,
+    /// `[shadow]`: what would be in its place.
+    pub shadow: Option<Box<Config>>,
     /// What works, but may not be meant.
     pub warnings: Vec<Problem>,
     /// All files that it was read from.
@@ -138,6 +141,15 @@ impl Config {
     ///
     /// All [`Problems`] at once.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        Self::load_with(sources, true)
+    }
+
+    /// One that is a shadow, and has none.
+    fn load_shadow(sources: &Sources) -> Result<Self, Problems> {
+        Self::load_with(sources, false)
+    }
+
+    fn load_with(sources: &Sources, has_shadow: bool) -> Result<Self, Problems> {
         let files = sources.look();
         let (figment, problems) = sources.merge();
         let reader = Reader::new(figment, problems);
@@ -194,8 +206,7 @@ impl Config {
             login::check_origins(&root.table("login"), login, &http.public_url, &tokens.cookie);
         }
         let has_own_rules = root.is_set("rules");
-        let settings = identity.as_ref().map(|identity| &identity.settings);
-        let may_read = conditions::MayRead { context: &check.context, identity: settings };
+        let may_read = conditions::MayRead::new(&check, identity.as_ref());
         let policy = rules::read(&mut root, roles, public_url, &issuers, &may_read);
         if let (Some(login), Some(keys), Some(http)) = (&login, &tokens.keys, &http) {
             let signs_in = sso.is_some() || login.users_file.is_some();
@@ -205,6 +216,7 @@ impl Config {
                 keys::Uses { keys, signs_in, tokens, policy, issuers, public_url, is_for_upstream };
             keys::check_use(&mut root, &uses);
         }
+        let shadow = shadow::read(root.table("shadow"), sources, has_shadow);
         let lifecycle = LifecycleConfig::read(root.table("lifecycle"));
         let telemetry = TelemetryConfig::read(root.table("telemetry"), sources);
         root.finish();
@@ -233,6 +245,7 @@ impl Config {
                     has_own_rules,
                     lifecycle,
                     telemetry,
+                    shadow,
                     warnings,
                     files,
                 })

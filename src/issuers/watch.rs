@@ -57,6 +57,12 @@ impl Followed {
         Self { source, keys, missed, is_asked, text }
     }
 
+    /// Whether it is followed by the very same settings.
+    #[must_use]
+    pub fn is_of(&self, source: &KeySource) -> bool {
+        self.source == *source
+    }
+
     /// The same issuer, of which something else is configured now: what it has
     /// said stays known, so that none of its tokens is refused meanwhile.
     fn after(source: KeySource, before: &Self) -> Self {

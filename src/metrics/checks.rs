@@ -11,6 +11,7 @@ use prometheus_client::{
 use super::Histogram;
 use crate::{
     authz::{Decision, Reason},
+    change::Change,
     transport::Transport,
 };
 
@@ -44,18 +45,26 @@ struct RuleLabel {
     rule: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChangeLabels {
+    change: &'static str,
+    rule: String,
+}
+
 /// The checks.
 #[derive(Debug)]
 pub struct Checks {
     total: Family<CheckLabels, Counter>,
     duration: Histogram,
     shadow: Family<RuleLabel, Counter>,
+    changes: Family<ChangeLabels, Counter>,
 }
 
 impl Default for Checks {
     fn default() -> Self {
         let duration = Histogram::new(&BOUNDS);
-        Self { total: Family::default(), duration, shadow: Family::default() }
+        let (total, shadow, changes) = <(_, _, _)>::default();
+        Self { total, duration, shadow, changes }
     }
 }
 
@@ -80,6 +89,14 @@ impl Checks {
         registry.register("check_duration_seconds", "How long a decision took", took);
         let help = "Checks that a shadow rule would have denied";
         registry.register("shadow_denials", help, self.shadow.clone());
+        let help = "Checks that the configuration in [shadow] would have decided otherwise";
+        registry.register("shadow_changes", help, self.changes.clone());
+    }
+
+    /// Counts a check that a shadow would have decided otherwise, by its rule.
+    pub fn count_change(&self, change: Change, next: &Decision<'_>) {
+        let rule = next.rule_name().unwrap_or_default().to_owned();
+        self.changes.get_or_create(&ChangeLabels { change: change.as_str(), rule }).inc();
     }
 
     /// Counts a check. The counters are those of the rules that decided it.

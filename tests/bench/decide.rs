@@ -16,7 +16,7 @@ use std::sync::Arc;
 use divan::{Bencher, black_box};
 use portcullis::{
     app,
-    authz::{CheckInput, Engine, Header, Headers},
+    authz::{CheckInput, Engine, Header, Headers, Reason},
     clock::Timestamp,
     config::{Config, Sources},
     token::{RevocationList, TokenRef},
@@ -36,8 +36,23 @@ fn main() {
 /// How many tokens are revoked.
 const REVOKED: [usize; 2] = [0, 100_000];
 
+/// How many comparisons the conditions have.
+const COMPARED: [usize; 2] = [0, 3];
+/// A condition that is matched, and one that is interpreted, of three comparisons
+/// each; the headers, the path and the user are those of the request below.
+const MATCHED: &str =
+    r#"request.method == "GET" && user.id == "7" && user.role in ["REGULAR", "ADMIN"]"#;
+const INTERPRETED: &str =
+    r#"(user.role == "REGULAR" && request.path.startsWith("/api/")) == (user.id == "7")"#;
+
 /// An engine of this many rules; the last one is for the agents.
 fn engine(rules: usize) -> Engine {
+    engine_when(rules, None)
+}
+
+/// The same, whose rules all have this condition.
+fn engine_when(rules: usize, when: Option<&str>) -> Engine {
+    let when = when.map_or(String::new(), |when| format!("when = '{when}'\n"));
     let mut toml = String::new();
     for at in 1..rules {
         let path = match at % 3 {
@@ -45,9 +60,10 @@ fn engine(rules: usize) -> Engine {
             1 => format!("path = \"/service-{at}/v1/status\""),
             _ => format!("path_template = \"/service-{at}/{{id}}/runs\""),
         };
-        toml += &format!("[[rules]]\nname = \"r{at}\"\n{path}\naccess = \"authenticated\"\n");
+        toml += &format!("[[rules]]\nname = \"r{at}\"\n{path}\naccess = \"authenticated\"\n{when}");
     }
     toml += "[[rules]]\nname = \"agents\"\npath_prefix = \"/api/agents\"\nroles = [\"REGULAR\"]\n";
+    toml += &when;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), toml).unwrap();
     let environment = [("AUTH_JWT_SECRET".into(), jwt::SECRET.into())];
@@ -92,6 +108,72 @@ fn headers(authorization: &str) -> Vec<(&'static str, String)> {
 #[divan::bench(args = RULES, sample_count = 500, sample_size = 50)]
 fn decide(bencher: Bencher<'_, '_>, rules: usize) {
     run(bencher, &engine(rules));
+}
+
+#[divan::bench(args = COMPARED, sample_count = 500, sample_size = 50)]
+fn matched(bencher: Bencher<'_, '_>, compared: usize) {
+    run(bencher, &engine_when(1, (compared > 0).then_some(MATCHED)));
+}
+
+#[divan::bench(args = COMPARED, sample_count = 500, sample_size = 50)]
+fn interpreted(bencher: Bencher<'_, '_>, compared: usize) {
+    run(bencher, &engine_when(1, (compared > 0).then_some(INTERPRETED)));
+}
+
+#[divan::bench(args = [1, 10_000], sample_count = 500, sample_size = 50)]
+fn conditions(bencher: Bencher<'_, '_>, rules: usize) {
+    run(bencher, &engine_when(rules, Some(MATCHED)));
+}
+
+/// Conditions that work until they may not any more, or as long as they can, over
+/// the longest requests that there are.
+const HOSTILE: [&str; 11] = [
+    // What the rest takes of such a request.
+    "user.id == 'nobody'",
+    "claims.many.all(x, x != 'a')",
+    "claims.many.map(x, x + x).size() == 1",
+    "claims.many.filter(x, x.contains('aaaaaab')).size() == 1",
+    "claims.many.exists_one(x, x.matches('(a|aa)+$'))",
+    "request.headers.all(name, request.headers[name].contains('aaaaaaaab') || true)",
+    "request.query.all(name, size(request.query[name]) > 300) && false",
+    "request.segments.all(x, x.matches('^(([a-z])+.)+[A-Z]([a-z])+$'))",
+    "request.path.matches('(a*)*b') || request.path.matches('(.*)(.*)(.*)x$')",
+    "[1,2,3,4,5,6,7,8,9].all(x, request.path.contains('aaaaaaaaaaaaab') || x > 0)",
+    "[1,2,3,4,5,6].all(x, [1,2,3,4,5,6].all(y, string(x * y) + string(y) != string(x) + 'a')) && false",
+];
+
+#[divan::bench(args = 0..HOSTILE.len(), sample_count = 100, sample_size = 10)]
+fn spent(bencher: Bencher<'_, '_>, condition: usize) {
+    let engine = engine_when(1, Some(&HOSTILE[condition].replace('\'', "\"")));
+    let many: Vec<String> = (0..600).map(|at| format!("a{at}")).collect();
+    let authorization =
+        format!("Bearer {}", jwt::token(&jwt::with(NOW, &serde_json::json!({ "many": many }))));
+    let mut headers = headers(&authorization);
+    let names: Vec<String> = (0..60).map(|at| format!("x-long-{at}")).collect();
+    let long = "a".repeat(500);
+    let path = format!(
+        "/api/agents{}?a={}",
+        "/aaaaaaaa".repeat(900),
+        "&b=cccccccccccccccccccccccccc".repeat(250)
+    );
+    let now = Timestamp::from_secs(NOW);
+    headers.retain(|(name, _)| *name != ":path");
+    bencher.bench_local(|| {
+        let all = headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let all = all.chain(names.iter().map(|name| (name.as_str(), long.as_str())));
+        let map = all.map(|(name, value)| Header { name, value: value.as_bytes() });
+        let input = CheckInput {
+            method: "GET",
+            scheme: "https",
+            host: "app.example.com",
+            path: &path,
+            headers: Headers { map: map.collect(), list: Vec::new() },
+            ..CheckInput::default()
+        };
+        let decision = engine.decide(black_box(&input), now);
+        assert_eq!(decision.reason(), Some(Reason::Condition));
+        divan::black_box_drop(decision);
+    });
 }
 
 #[divan::bench(args = REVOKED, sample_count = 500, sample_size = 50)]

@@ -30,6 +30,7 @@ fn every_configuration_is_one() {
         let own = ca.issue(1, 2099);
         for (name, text) in [
             ("users.toml", ""),
+            ("next.toml", ""),
             ("2026-10.key", "a key of at least 32 bytes, the oldest one"),
             ("2026-11.key", "a key of at least 32 bytes, the old one"),
             ("2027-02.key", "a key of at least 32 bytes, the new one"),
@@ -48,8 +49,9 @@ fn every_configuration_is_one() {
 }
 
 #[test]
-fn every_piece_of_envoys_configuration_is_in_the_whole_one() {
-    let whole = read("envoy/envoy.yaml") + &read("envoy/plans.yaml");
+fn every_piece_of_a_configuration_is_in_the_whole_one() {
+    let files = ["envoy/envoy.yaml", "envoy/plans.yaml", "examples/policy-tests.yaml"];
+    let whole: String = files.map(read).concat();
     let blocks = blocks("yaml");
     assert!(!blocks.is_empty());
     for block in blocks {

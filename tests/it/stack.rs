@@ -31,6 +31,9 @@ pub(crate) enum Mode {
     Lax,
     /// The same, with headers sent as a list of bytes.
     LaxRaw,
+    /// Strict, with the routes of `envoy/plans.yaml`, and a header sent that a
+    /// condition reads.
+    Plans,
     /// Strict, asking over HTTP.
     Http,
     /// What nobody should do: an error is consent, and each question comes with
@@ -233,6 +236,14 @@ pub(crate) fn envoy(mode: Mode) -> String {
         ] {
             config = replace(&config, from, to);
         }
+    }
+    if mode == Mode::Plans {
+        let last = "                        - match: { prefix: \"/\" }\n                          \
+                    route: { cluster: agents, timeout: 15s }\n";
+        config = replace(&config, last, &read("envoy/plans.yaml"));
+        let header = "                          - exact: origin\n";
+        config =
+            replace(&config, header, &format!("{header}{}", header.replace("origin", "x-tenant")));
     }
     if mode == Mode::Open {
         config = replace(&config, "failure_mode_allow: false", "failure_mode_allow: true");

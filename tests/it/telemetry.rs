@@ -407,10 +407,13 @@ async fn the_dashboard_and_the_alerts_use_metrics_and_labels_that_there_are() {
                 http.public_url = \"https://localhost\"\n\
                 [[rules]]\nname = \"a\"\npath = \"/a\"\naccess = \"authenticated\"\n\
                 [[rules]]\nname = \"b\"\npath = \"/a\"\naccess = \"deny\"\nmode = \"shadow\"\n\
+                [shadow]\nfile = \"next.toml\"\n\
                 [lifecycle]\ndrain = \"0s\"\n";
+    let next = "[[rules]]\nname = \"a\"\npath = \"/a\"\naccess = \"deny\"\n";
     let toml = format!("{toml}{}", table("acme", &issuer.issuer, ""));
     let mount = Mount::new(&[
         ("portcullis.toml", toml.as_str()),
+        ("next.toml", next),
         ("tls.crt", &own.certificate),
         ("tls.key", &own.key),
     ]);
