@@ -312,3 +312,117 @@ when = 'request.method == "GET" && request.headers["x-region"] == "eu"'
         "{told}"
     );
 }
+
+/// A configuration with these rules, in a file; and what a command says of it.
+fn run(rules: &str, files: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
+    let room = tempfile::tempdir().unwrap();
+    let config = format!("check.context = {{ plan = \"free\" }}\nrules = {rules}");
+    for (name, text) in files.iter().chain(&[("c.toml", config.as_str())]) {
+        std::fs::write(room.path().join(name), text).unwrap();
+    }
+    let mut command = portcullis();
+    command.current_dir(room.path()).env("AUTH_JWT_SECRET", jwt::SECRET);
+    let out = output(command.args(arguments), "");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (out.status.code().unwrap(), text(out.stdout), text(out.stderr))
+}
+
+#[test]
+fn cases_say_what_a_route_says_and_what_a_token_claims() {
+    const CASES: &str = r#"
+defaults:
+  as: { role: REGULAR, id: 7, claims: { tenants: [acme] } }
+  request: { path: /tenants/acme }
+  context: { plan: gold }
+cases:
+  - name: a tenant of the token
+    expect: { decision: allow }
+  - name: another tenant
+    request: { path: /tenants/globex }
+    expect: { reason: condition, status: 403 }
+  - name: another plan
+    context: { plan: free }
+    expect: { reason: condition }
+  - name: a service of the mesh
+    request: { path: /mesh, source: { principal: "spiffe://mesh/ns/a" } }
+    expect: { decision: allow }
+  - name: another service
+    request: { path: /mesh, source: { address: 192.0.2.1 } }
+    expect: { reason: condition }
+"#;
+    let rules = r#"[
+        { name = "tenant", path_template = "/tenants/{tenant}", when = 'context.plan == "gold" && path.tenant in claims.tenants' },
+        { name = "mesh", path = "/mesh", when = 'source.principal.startsWith("spiffe://mesh/")' },
+    ]"#;
+    let arguments = ["test", "--require-coverage", "--config", "c.toml", "cases.yaml"];
+    let (code, told, said) = run(rules, &[("cases.yaml", CASES)], &arguments);
+    assert_eq!((code, said.as_str()), (0, ""), "{told}");
+    assert!(told.contains("rules reached: 2 of 2"), "{told}");
+}
+
+#[test]
+fn what_is_wrong_with_a_condition_is_told_with_line_and_caret() {
+    for (rule, cause) in [
+        (
+            r#"roles = ["ADMIN"], when = 'path.id == 7'"#,
+            "== cannot be done with string and int\n    path.id == 7\n            ^",
+        ),
+        (
+            r#"access = "public", when = 'path.id == user.id'"#,
+            "a rule that is public, or that denies, has no condition",
+        ),
+        (
+            r#"access = "deny", when = 'path.id == user.id'"#,
+            "a rule that is public, or that denies, has no condition",
+        ),
+        (r#"when = 'context.tier == "a"'"#, "context has no tier: name one of: plan"),
+        (
+            r#"when = 'request.headers["x_user_role"] == "ADMIN"'"#,
+            "x_user_role is kept from conditions",
+        ),
+        ("when = 7", "it is a number, and should be"),
+    ] {
+        let rules = format!("[{{ name = \"a\", path_template = \"/a/{{id}}\", {rule} }}]");
+        let (code, _, said) = run(&rules, &[], &["check-config", "--config", "c.toml"]);
+        assert_eq!(code, 2, "{rule}: {said}");
+        assert!(said.contains(cause) && said.contains("mend: "), "{rule}: {said}");
+    }
+    let warned = |rule: &str| {
+        let rules = format!("[{{ name = \"a\", path_template = \"/a/{{id}}\", {rule} }}]");
+        let (code, _, said) = run(&rules, &[], &["check-config", "--config", "c.toml"]);
+        assert_eq!(code, 0, "{rule}: {said}");
+        said
+    };
+    let never = "it is true of no request that comes here";
+    assert!(warned(r#"roles = ["REGULAR"], when = 'user.role == "ADMIN"'"#).contains(never));
+    assert!(warned(r#"methods = ["GET"], when = 'request.method != "GET"'"#).contains(never));
+    assert!(warned("when = '1 + 1 == 2'").contains("it is true of every request that comes here"));
+    assert_eq!(warned("when = 'path.id == user.id'"), "");
+}
+
+#[test]
+fn a_shadow_rule_tells_what_its_condition_would_deny() {
+    let engine = engine(
+        r#"
+        [[rules]]
+        name = "all"
+        path_prefix = "/"
+        access = "authenticated"
+
+        [[rules]]
+        name = "own"
+        path_template = "/users/{id}"
+        when = 'path.id == user.id && has(claims.vip)'
+        mode = "shadow"
+        "#,
+    );
+    let told = |path, claims: Value| {
+        let out = ask("GET", path).claiming(&claims).of(&engine);
+        assert_eq!(out.reason, "");
+        out.shadow
+    };
+    assert_eq!(told("/users/7", json!({ "userId": 7, "vip": true })), Vec::<String>::new());
+    assert_eq!(told("/users/7", json!({ "userId": 7 })), ["own"]);
+    assert_eq!(told("/users/8", json!({ "userId": 7, "vip": true })), ["own"]);
+    assert_eq!(told("/else", json!({ "userId": 7 })), Vec::<String>::new());
+}
