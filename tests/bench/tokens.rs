@@ -5,7 +5,8 @@
 //! `tokens make DIRECTORY` makes keys, tokens and configurations, so that no key
 //! is made where something is counted; `tokens.py` puts the tokens into questions.
 //! `tokens count CASE TIMES DIRECTORY` answers so many; `tokens time TURNS
-//! DIRECTORY` runs all cases in turns and prints nanoseconds as JSON.
+//! DIRECTORY` runs all cases in turns and prints nanoseconds as JSON. `tokens flood
+//! SECONDS` is of `flood.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,6 +37,7 @@ use prost::Message as _;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
+mod flood;
 #[path = "../it/jwt.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod jwt;
@@ -96,7 +98,10 @@ fn main() {
             Asked::new(&case, Path::new(directory)).ask(times.parse().unwrap());
         }
         ["time", turns, directory] => time(turns.parse().unwrap(), Path::new(directory)),
-        _ => unreachable!("make DIRECTORY | count CASE TIMES DIRECTORY | time TURNS DIRECTORY"),
+        ["flood", seconds] => flood::flood(Duration::from_secs(seconds.parse().unwrap())),
+        _ => unreachable!(
+            "make DIRECTORY | count CASE TIMES DIRECTORY | time TURNS DIRECTORY | flood SECONDS"
+        ),
     }
 }
 

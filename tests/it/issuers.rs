@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// An upstream that shows what it was sent; its port.
-async fn upstream() -> u16 {
+pub(crate) async fn upstream() -> u16 {
     let show = async |request: Request| {
         let headers = request.headers().iter();
         let text = |value: &axum::http::HeaderValue| value.to_str().unwrap().to_owned();

@@ -1,102 +1,18 @@
 //! A real provider changes its keys under load, and goes away.
 
-use std::time::{Duration, Instant};
-
-use tokio::{
-    task::{JoinHandle, JoinSet},
-    time::MissedTickBehavior,
-};
-use tokio_util::sync::CancellationToken;
+use std::time::Duration;
 
 use crate::{
     confined::release,
     issuer::{AUDIENCE, Asker, RULE, table},
     oidc::Provider,
     replica::Replica,
+    steady::Load,
     support::{portcullis, portcullis_of},
 };
 
-/// Checks a second of each of the two replicas.
-const RATE: u32 = 500;
-
-/// What came of the checks: how long each took, and why it was denied.
-struct Seen(Vec<(Duration, String)>);
-
-impl Seen {
-    fn denials(&self) -> Vec<&str> {
-        self.0.iter().map(|(_, reason)| reason.as_str()).filter(|one| !one.is_empty()).collect()
-    }
-
-    /// The median and the 99th percentile.
-    fn latencies(&self) -> [Duration; 2] {
-        let mut times: Vec<Duration> = self.0.iter().map(|(took, _)| *took).collect();
-        times.sort();
-        [50, 99].map(|percent| times[times.len() * percent / 100])
-    }
-}
-
-/// Load until it is stopped.
-struct Load {
-    stop: CancellationToken,
-    tasks: Vec<JoinHandle<Vec<(Duration, String)>>>,
-    begun: Instant,
-}
-
-impl Load {
-    /// Asks each replica at that rate, with one token after the other, whether
-    /// or not what was asked before has been answered.
-    fn of(askers: &[Asker], tokens: &[String]) -> Self {
-        let stop = CancellationToken::new();
-        let tasks = askers.iter().map(|asker| {
-            let (asker, tokens, stop) = (asker.clone(), tokens.to_vec(), stop.clone());
-            tokio::spawn(async move {
-                let mut asked = JoinSet::new();
-                let mut tick = tokio::time::interval(Duration::from_secs(1) / RATE);
-                tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
-                for token in tokens.iter().cycle() {
-                    tokio::select! {
-                        biased;
-                        () = stop.cancelled() => break,
-                        _ = tick.tick() => {}
-                    }
-                    let (asker, token) = (asker.clone(), token.clone());
-                    asked.spawn(async move {
-                        let begun = Instant::now();
-                        let reason = asker.reason(&token).await;
-                        (begun.elapsed(), reason)
-                    });
-                }
-                asked.join_all().await
-            })
-        });
-        Self { tasks: tasks.collect(), stop, begun: Instant::now() }
-    }
-
-    /// Stops it. The rate was as it should have been, or half of that on a machine
-    /// that has other things to do.
-    async fn end(self) -> Seen {
-        self.stop.cancel();
-        let took = self.begun.elapsed();
-        let mut seen = Vec::new();
-        for task in self.tasks {
-            seen.extend(task.await.unwrap());
-        }
-        let rate = seen.len() * 1000 / usize::try_from(took.as_millis()).unwrap();
-        println!("{rate} checks a second");
-        assert!(rate > RATE as usize, "{rate} checks a second");
-        Seen(seen)
-    }
-
-    /// Load for so long.
-    async fn during(askers: &[Asker], tokens: &[String], span: Duration) -> Seen {
-        let load = Self::of(askers, tokens);
-        tokio::time::sleep(span).await;
-        load.end().await
-    }
-}
-
 /// Two of them, of the release build where there is one: it is what is run.
-async fn replicas(toml: &str) -> [Replica; 2] {
+pub(crate) async fn replicas(toml: &str) -> [Replica; 2] {
     let start = || {
         let release = release();
         Replica::of(if release.exists() { portcullis_of(&release) } else { portcullis() }, toml)
@@ -105,7 +21,8 @@ async fn replicas(toml: &str) -> [Replica; 2] {
     [one.ready().await, two.ready().await]
 }
 
-async fn tokens(provider: &Provider) -> Vec<String> {
+/// Twenty of them, by its newest key.
+pub(crate) async fn tokens(provider: &Provider) -> Vec<String> {
     let mut tokens = Vec::new();
     for _ in 0..20 {
         tokens.push(provider.robot(AUDIENCE).await);

@@ -1,6 +1,7 @@
 //! What takes time is measured, on the release build.
 
 use std::{
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use crate::{
     grpc::question,
     replica::{OPEN, PASSWORD, Replica, answer, everybody},
     replicas::until,
-    support::{portcullis_of, root},
+    support::{output, portcullis_of, root},
 };
 
 /// The release build: what is measured is what is run.
@@ -189,4 +190,14 @@ async fn two_hundred_sign_ins_at_once_leave_checks_their_time() {
         best = best.min(p99);
     }
     assert!(best < Duration::from_millis(20), "{best:?}");
+}
+
+#[test]
+fn a_flood_of_unknown_kids_has_the_keys_fetched_once_a_minute_and_delays_no_good_token() {
+    let tokens = root().join("target/release/examples/tokens");
+    assert!(tokens.exists(), "no release build: run tests/run");
+    let flood = output(Command::new(tokens).args(["flood", "3"]), "");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    println!("{}", text(&flood.stdout));
+    assert!(flood.status.success(), "{}", text(&flood.stderr));
 }

@@ -20,7 +20,7 @@ use crate::{
     mount::Mount,
     pki::{Authority, Issued},
     redis::Redis,
-    stack::{Answer, Mode, NEWEST, envoy, envoy_of, replace, start_agents, with_ports},
+    stack::{Answer, Mode, NEWEST, envoy, envoy_of, patient, replace, start_agents, with_ports},
     support::{Running, eventually, free_port, listens, portcullis},
 };
 
@@ -136,8 +136,7 @@ impl Town {
                    address: { socket_address: { address: 127.0.0.1, port_value: 9191 } }\n";
         let other = one.replace("9191", &replicas[1].port.to_string());
         let config = replace(&envoy(Mode::Strict), one, &format!("{one}{other}{tls}"));
-        // Nor is how busy the machine is with other tests.
-        let config = replace(&config, "timeout: 0.25s", "timeout: 10s");
+        let config = patient(&config);
         let ports = [(8000, port), (9191, replicas[0].port), (8081, agents), (9901, admin)];
         let config = with_ports(&config, "port_value: ", &ports);
         let envoy = Running::start(&mut envoy_of(NEWEST, &config, room.path()));

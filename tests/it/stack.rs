@@ -208,6 +208,13 @@ pub(crate) fn with_ports(config: &str, before: &str, ports: &[(u16, u16)]) -> St
     })
 }
 
+/// The configuration with more time for an answer: a machine that is busy with
+/// other tests is no error. Envoy takes the second for the time of each try.
+pub(crate) fn patient(config: &str) -> String {
+    let config = replace(config, "timeout: 0.25s", "timeout: 20s");
+    replace(&config, "max_interval: 0.12s", "max_interval: 10s")
+}
+
 /// `envoy/envoy.yaml` in this mode.
 pub(crate) fn envoy(mode: Mode) -> String {
     if matches!(mode, Mode::RouteGrpc | Mode::RouteHttp | Mode::Texera) {
@@ -247,9 +254,7 @@ pub(crate) fn envoy(mode: Mode) -> String {
     }
     if mode == Mode::Open {
         config = replace(&config, "failure_mode_allow: false", "failure_mode_allow: true");
-        // A machine that is busy is no error.
-        config = replace(&config, "timeout: 0.25s", "timeout: 20s");
-        config = replace(&config, "max_interval: 0.12s", "max_interval: 10s");
+        config = patient(&config);
         let metadata: String = (0..3)
             .map(|n| format!("{{ key: x-long-{n}, value: {:?} }}, ", "x".repeat(15_000)))
             .collect();

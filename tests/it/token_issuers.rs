@@ -12,7 +12,7 @@ use std::{
 
 use portcullis::{
     clock::Timestamp,
-    token::{Algorithm, Issuer, IssuerKeys, KeySet, Refusal, Verifier},
+    token::{Algorithm, Issuer, IssuerKeys, KeySet, Refusal, Verified, Verifier},
 };
 use serde_json::json;
 
@@ -160,6 +160,62 @@ fn what_is_taken_back_of_one_issuer_stays_good_of_the_others() {
     verifier.revocations().cut_off_user("zeta:ann", now());
     assert_eq!(seen(&verifier, &acme).map_err(|_| ()), a);
     assert_eq!(seen(&verifier, &zeta), Err(Refusal::Revoked));
+}
+
+#[test]
+fn a_signed_token_that_is_not_good_here_is_not_remembered_in_the_place_of_one_that_is() {
+    let key = Signer::new("1", Algorithm::EdDsa);
+    let verifier =
+        verifier(vec![secret(None, jwt::SECRET.as_bytes())], vec![issuer("acme", &[&key])]);
+    // A token of each kind of issuer, which differs from the others of its kind.
+    let own = |nth: usize, changes: &serde_json::Value| {
+        let mut claims = jwt::with(NOW, changes);
+        claims["jti"] = json!(format!("{nth}"));
+        jwt::token(&claims)
+    };
+    let theirs = |nth: usize, changes: &serde_json::Value| {
+        let mut claims = claims("acme", changes);
+        claims["jti"] = json!(format!("{nth}"));
+        key.token(&claims)
+    };
+    let verify = |token: &String| verifier.verify(token, now());
+
+    // Two of these may have one place, which is the later one's then.
+    let good = (0..500).map(|nth| own(nth, &json!({}))).chain([theirs(0, &json!({}))]);
+    let met = good.map(|token| {
+        verify(&token).unwrap();
+        (verify(&token).unwrap(), token)
+    });
+    let met: Vec<_> = met.collect();
+    let is_known = |(known, token): &&(Arc<Verified>, String)| {
+        verify(token).is_ok_and(|verified| Arc::ptr_eq(&verified, known))
+    };
+    let known: Vec<_> = met.iter().filter(is_known).collect();
+    assert!(known.len() > 400, "{}", known.len());
+
+    let (elsewhere, past) =
+        (json!({ "aud": "zeta-api" }), json!({ "iat": NOW - 200, "exp": NOW - 100 }));
+    for (refusal, changes) in [
+        (Refusal::BadAudience, &elsewhere),
+        (Refusal::Expired, &past),
+        (Refusal::Revoked, &json!({})),
+    ] {
+        for make in [&own as &dyn Fn(usize, &serde_json::Value) -> String, &theirs] {
+            for token in (1000..1300).map(|nth| make(nth, changes)) {
+                if refusal == Refusal::Revoked {
+                    let (name, until) = verifier.name_of(&token, now()).unwrap();
+                    verifier.revocations().revoke_token(name, until);
+                }
+                // It is met for the second time, and once more.
+                for _ in 0..3 {
+                    assert_eq!(verify(&token).err(), Some(refusal));
+                }
+            }
+            // So many, remembered, would have had the places of some ten of these.
+            let left = known.iter().filter(|known| is_known(known)).count();
+            assert_eq!(left, known.len(), "{refusal:?}");
+        }
+    }
 }
 
 /// A verifier of one issuer and its token, which is remembered.
