@@ -76,6 +76,7 @@ impl DecisionLog {
             method = text(|input| word(input.method).to_owned()),
             host = text(|input| host(input.host)),
             path = text(|input| path(input.path)),
+            path_cut = input.filter(|input| is_cut(input.path)).map(|_| true),
             client = (!context.client.is_empty()).then(|| shorten(context.client)),
             iss = claims.and_then(|claims| claims.issued_by.as_deref()),
             user_id = claims.map(|claims| claims.user_id.as_str()),
@@ -150,6 +151,12 @@ pub(crate) fn path(path: &str) -> String {
     shorten(upto(path, credential_at(path.as_bytes())))
 }
 
+/// Whether the log lacks a part of the path, beside the query.
+fn is_cut(whole: &str) -> bool {
+    let without_query = whole.split('?').next().unwrap_or_default();
+    path(whole).len() != without_query.len()
+}
+
 /// The trace that the request is a part of (W3C Trace Context, section 3.2).
 fn trace_id<'a>(input: &CheckInput<'a>) -> Option<&'a str> {
     let mut parts = input.headers.text("traceparent")?.split('-');
@@ -177,6 +184,16 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(path(given), expected);
+        }
+        for (whole, expected) in [
+            ("/api?access-token=T", false),
+            ("/api", false),
+            ("/api;x", true),
+            ("/files/eyJabc", true),
+            ("/a%23", true),
+            ("http://a/", true),
+        ] {
+            assert_eq!(is_cut(whole), expected, "{whole}");
         }
         assert_eq!(path(&"/é".repeat(1000)).len(), MAX_TEXT);
         assert_eq!(host("user:pass@host"), "host");

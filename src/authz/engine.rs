@@ -335,18 +335,16 @@ impl Asked<'_, '_> {
     fn unmet(&self, rule: &Rule, identified: &Identified<'_>) -> Option<Unmet> {
         let when = rule.when.as_ref()?;
         let &Asked { engine, host, path, input, now, notes } = self;
-        path.readings().find_map(|segments| {
-            when.unmet(&RequestFacts {
-                engine,
-                input,
-                host,
-                segments,
-                rule,
-                identified,
-                now,
-                notes,
-                query: OnceLock::new(),
-            })
-        })
+        when.unmet(path.readings().map(|segments| RequestFacts {
+            engine,
+            input,
+            host,
+            segments,
+            rule,
+            identified,
+            now,
+            notes,
+            query: OnceLock::new(),
+        }))
     }
 }

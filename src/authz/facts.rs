@@ -7,7 +7,11 @@ use std::{
 };
 
 use super::{
-    CheckInput, Engine, IdentitySettings, engine::Identified, host::NormalHost, input::Header,
+    CheckInput, Engine, IdentitySettings,
+    engine::Identified,
+    host::NormalHost,
+    identity::{fold, is_alike},
+    input::Header,
     rule::Rule,
 };
 use crate::{
@@ -19,27 +23,38 @@ use crate::{
 /// The longest query that conditions read, in bytes.
 const MAX_QUERY_BYTES: usize = 8 * 1024;
 
+/// The longest header that conditions read, in bytes.
+const MAX_HEADER_BYTES: usize = 8 * 1024;
 /// The most parameters of a query that conditions read.
 const MAX_PARAMETERS: usize = 256;
 
-/// Headers that hold a credential, or an address with its query, in which a
-/// token may stand.
-const HIDDEN: [&str; 9] = [
+/// Headers that hold a credential, or an address with its query, in which a token
+/// may stand. As identity headers are: whatever is no letter or digit is a hyphen.
+const HIDDEN: [&str; 12] = [
     "authorization",
     "proxy-authorization",
     "cookie",
+    "set-cookie",
+    "referer",
+    "sec-websocket-protocol",
     "x-original-uri",
     "x-original-url",
     "x-forwarded-uri",
+    "x-forwarded-url",
     "x-envoy-original-path",
     "x-rewrite-url",
-    "x-api-key",
 ];
+/// What a header's name holds when it carries one of somebody else's making.
+const TELLTALE: [&str; 6] = ["token", "secret", "password", "api-key", "apikey", "oidc-data"];
 
-/// Whether conditions do not see a header of this name, in lower case.
+/// Whether conditions do not see a header of this name.
 #[must_use]
 pub fn is_hidden_header(name: &str, identity: &IdentitySettings) -> bool {
-    name.starts_with(':') || HIDDEN.contains(&name) || identity.is_identity(name)
+    let folded: String = name.bytes().map(|byte| char::from(fold(byte))).collect();
+    name.starts_with(':')
+        || HIDDEN.contains(&folded.as_str())
+        || TELLTALE.iter().any(|part| folded.contains(part))
+        || identity.is_identity(name)
 }
 
 /// What conditions have read: each name, and its value as a condition would
@@ -51,8 +66,10 @@ impl Notes {
     fn note(&self, of: Object, name: &str, fact: Option<&Fact<'_>>) {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("{}.{name}", of.as_str());
-        if !notes.iter().any(|(noted, _)| *noted == name) {
-            notes.push((name, fact.map(Fact::to_string)));
+        let value = fact.map(Fact::to_string);
+        match notes.iter_mut().find(|(noted, _)| *noted == name) {
+            Some((_, before)) => *before = value.or(before.take()),
+            None => notes.push((name, value)),
         }
     }
 
@@ -86,13 +103,16 @@ impl Facts for RequestFacts<'_> {
             Object::Path => variable(self.rule, self.segments, name),
             Object::User => self.of_user(name),
             Object::Claims => {
-                self.identified.verified.payload().and_then(|all| all.get(name)).map(Fact::Json)
+                let all = self.identified.verified.payload();
+                all.ok_or(Unreadable("the claims were not kept"))?.get(name).map(Fact::Json)
             }
             Object::Source => match name {
                 "address" => present(self.input.source_address),
-                _ => present(self.input.source_principal),
+                "principal" => present(self.input.source_principal),
+                _ => None,
             },
-            Object::Destination => present(self.input.destination_principal),
+            Object::Destination if name == "principal" => present(self.input.destination_principal),
+            Object::Destination => None,
             Object::Context => self.context(name),
         };
         if let Some(notes) = self.notes
@@ -141,17 +161,27 @@ impl<'r> RequestFacts<'r> {
             }
             "scheme" => present(input.scheme),
             "protocol" => present(input.protocol),
-            "id" => present(input.headers.text("x-request-id").unwrap_or(input.id)),
+            // The gateway's own, which a client does not choose.
+            "id" if input.id.is_empty() => input.headers.text("x-request-id").and_then(present),
+            "id" => present(input.id),
             "time" => Some(Fact::Time(self.now)),
             _ => None,
         }
     }
 
     fn header(&self, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
-        if is_hidden_header(name, &self.engine.identity) {
+        // They are named in lower case, whichever way they came.
+        let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        if !is_lower || is_hidden_header(name, &self.engine.identity) {
             return Ok(None);
         }
         let headers = &self.input.headers;
+        let is_other = |header: Header<'_>| {
+            is_alike(header.name, name) && !header.name.eq_ignore_ascii_case(name)
+        };
+        if headers.iter().any(is_other) {
+            return Err(Unreadable("the header is there in another spelling, too"));
+        }
         let joined = |form: &[Header<'_>]| -> Option<Vec<u8>> {
             let values: Vec<&[u8]> = form
                 .iter()
@@ -167,6 +197,9 @@ impl<'r> RequestFacts<'r> {
             (map, list) => map.or(list),
         };
         let Some(value) = value else { return Ok(None) };
+        if value.len() > MAX_HEADER_BYTES {
+            return Err(Unreadable("the header is too long"));
+        }
         let text = String::from_utf8(value).map_err(|_| Unreadable("the header is not text"))?;
         Ok(Some(Fact::Text(text.into())))
     }
@@ -254,14 +287,15 @@ fn lower(name: &str) -> Cow<'_, str> {
 }
 
 /// A part of a query (`application/x-www-form-urlencoded`). Servers differ about
-/// a broken escape, bytes that are no text, and `;` between parameters.
+/// a broken escape, bytes that are no text, `;` between parameters, and `#`.
 fn decode(text: &str) -> Result<Cow<'_, str>, Unreadable> {
     const TWO: Unreadable = Unreadable("the query can be read in two ways");
     let mut escapes = text.split('%').skip(1);
     let is_whole = |rest: &str| {
         rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
     };
-    if text.contains(';') || !escapes.all(is_whole) {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b';' | b'#');
+    if !text.bytes().all(is_plain) || !escapes.all(is_whole) {
         return Err(TWO);
     }
     let spaced = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { text.into() };

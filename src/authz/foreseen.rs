@@ -119,7 +119,7 @@ impl Left<'_> {
         let Some(when) = &rule.when else { return Foreseen::Allow(rule) };
         for segments in self.path.readings() {
             let facts = LogFacts { left: self, segments, rule, somebody, unknown: OnceLock::new() };
-            match (when.unmet(&facts), facts.unknown.get()) {
+            match (when.unmet([&facts]), facts.unknown.get()) {
                 (None, _) => {}
                 (Some(Unmet { failure: Some(_), .. }), Some(what)) => {
                     return Foreseen::Unknown(what.clone().into(), rule);

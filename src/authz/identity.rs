@@ -128,13 +128,13 @@ fn starts_alike(name: &str, prefix: &str) -> bool {
         && name.bytes().map(fold).zip(prefix.bytes().map(fold)).all(|(a, b)| a == b)
 }
 
-fn is_alike(name: &str, other: &str) -> bool {
+pub(super) fn is_alike(name: &str, other: &str) -> bool {
     name.len() == other.len() && starts_alike(name, other)
 }
 
 /// Servers that hand headers on as variables (CGI: RFC 3875, section 4.1.18)
 /// know but one separator, and write it for whatever is no letter or digit.
-fn fold(byte: u8) -> u8 {
+pub(super) fn fold(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 

@@ -20,6 +20,19 @@ pub(super) static BUDGET_TYPE: Type = Type::new_unspecified_type("@budget");
 #[derive(Clone, Debug)]
 pub(super) struct Budget(Arc<AtomicI64>);
 
+/// The steps that one condition may take, over all its parts and all readings of a
+/// request: some 100 us of a processor of today.
+pub(super) const STEPS: u64 = 1_000;
+/// Something that is made, or looked through, is a step, and one more for so many
+/// bytes of it.
+const BYTES_A_STEP: usize = 64;
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::of(STEPS)
+    }
+}
+
 impl Budget {
     pub(super) fn of(steps: u64) -> Self {
         Self(Arc::new(AtomicI64::new(i64::try_from(steps).unwrap_or(i64::MAX))))
@@ -32,6 +45,11 @@ impl Budget {
         let left = before.saturating_sub(steps);
         self.0.store(left, Ordering::Relaxed);
         left >= 0
+    }
+
+    /// Takes what something of this length costs.
+    pub(super) fn take_bytes(&self, bytes: usize) -> bool {
+        self.take(1 + (bytes / BYTES_A_STEP) as u64)
     }
 
     /// Whether more were asked for than there are.

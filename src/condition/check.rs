@@ -7,11 +7,12 @@ use cel::{
 };
 
 use super::{
+    budget::STEPS,
     facts::Object,
     function,
     kind::Kind,
     pattern::Pattern,
-    program::{self, BUDGET},
+    program,
     source::{Source, Trouble, children},
 };
 
@@ -54,8 +55,8 @@ pub(super) fn check(source: &Source, scope: &Scope<'_>) -> Result<Kind, Vec<Trou
         Checker { source, scope, named: Vec::new(), loops: Vec::new(), troubles: Vec::new() };
     let kind = checker.value(&source.expr);
     let work = work(&source.expr);
-    if work > BUDGET {
-        let cause = format!("it is too much work: {work} steps, and {BUDGET} may be done");
+    if work > STEPS {
+        let cause = format!("it is too much work: {work} steps, and {STEPS} may be done");
         checker.troubles.push(Trouble::of_all(cause));
     }
     if checker.troubles.is_empty() { Ok(kind) } else { Err(checker.troubles) }
@@ -110,7 +111,15 @@ impl Checker<'_> {
     fn value(&mut self, expr: &Expression) -> Kind {
         match self.infer(expr) {
             Kind::Object(object) => {
-                let cause = format!("{} is no value: {}", object.as_str(), self.asks_for(object));
+                let cause = if object.is_map() {
+                    format!(
+                        "{0} as a whole is no value: name one of it, ask \"name\" in {0}, or go \
+                         through it with a macro",
+                        object.as_str()
+                    )
+                } else {
+                    format!("{} is no value: {}", object.as_str(), self.asks_for(object))
+                };
                 self.trouble(expr, cause)
             }
             kind => kind,
@@ -153,19 +162,16 @@ impl Checker<'_> {
     }
 
     fn ident(&mut self, expr: &Expression, name: &str) -> Kind {
-        // With a dot before it, it is none of a macro's.
-        let (name, is_inner) = name.strip_prefix('.').map_or((name, true), |name| (name, false));
-        let inner = self.named.iter().rev().find(|(own, _)| own == name);
-        if let Some((_, kind)) = inner.filter(|_| is_inner) {
+        if let Some((_, kind)) = self.named.iter().rev().find(|(own, _)| own == name) {
             return kind.clone();
         }
         match Object::named(name) {
-            Some(Object::Claims) => Kind::map(Kind::Text, Kind::Any),
             Some(object) => Kind::Object(object),
             None if TYPES.contains(&name) => Kind::Type,
             None => {
                 let known = Object::ROOTS.map(Object::as_str).join(", ");
-                self.trouble(expr, format!("there is no variable {name}; there are: {known}"))
+                let cause = format!("there is no variable {name}; there are: {known}");
+                self.trouble(expr, cause + hint_of_headers(self.source.text()))
             }
         }
     }
@@ -174,6 +180,10 @@ impl Checker<'_> {
         match of {
             Kind::Any => Kind::Any,
             Kind::Map(keys, values) if Kind::Text.fits(&keys) => *values,
+            Kind::Object(object @ (Object::Headers | Object::Query | Object::Claims)) => {
+                self.header_name(expr, object, name);
+                map_kind(object)
+            }
             Kind::Object(object) => {
                 let known = self.names(object);
                 if known.contains(&name) {
@@ -221,47 +231,77 @@ impl Checker<'_> {
         let is_member = call.target.is_some();
         let given: Vec<&Expression> =
             call.target.iter().map(|target| &**target).chain(&call.args).collect();
-        let given: Vec<Kind> = given.into_iter().map(|one| self.value(one)).collect();
-        if let [text] = call.args.as_slice()
-            && !is_member
-            && literal_text(text).is_some()
-            && let Some(cause) = program::failure_of_constant(expr)
-        {
-            return self.trouble(expr, format!("{}() fails: {cause}", call.func_name));
+        // Of a map that a request brings there is a size, and what it holds.
+        let last = given.len().saturating_sub(1);
+        let takes_map =
+            |at| at == last && matches!(call.func_name.as_str(), "size" | operators::IN);
+        let mut kinds = Vec::with_capacity(given.len());
+        for (at, one) in given.iter().enumerate() {
+            kinds.push(match self.infer(one) {
+                Kind::Object(object) if object.is_map() && takes_map(at) => {
+                    if let Some(name) = given.first().and_then(|name| literal_text(name)) {
+                        self.header_name(one, object, name);
+                    }
+                    Kind::map(Kind::Text, map_kind(object))
+                }
+                Kind::Object(_) => self.value(one),
+                kind => kind,
+            });
         }
-        match function::result(&call.func_name, &given, is_member) {
-            Ok(kind) => kind,
+        match function::result(&call.func_name, &kinds, is_member) {
             Err(cause) => self.trouble(expr, cause),
+            Ok(kind) => {
+                if let [text] = call.args.as_slice()
+                    && !is_member
+                    && literal_text(text).is_some()
+                    && let Some(cause) = program::failure_of_constant(expr)
+                {
+                    return self.trouble(expr, format!("{}() fails: {cause}", call.func_name));
+                }
+                kind
+            }
         }
     }
 
     fn index(&mut self, expr: &Expression, of: &Expression, at: &Expression) -> Kind {
         let (kind, key) = (self.infer(of), literal_text(at));
-        if let (Kind::Object(_), Some(name)) = (&kind, key) {
-            return self.field(expr, kind, name);
-        }
-        if let (Some(name), true) = (key, is_headers(of)) {
-            if name.chars().any(|c| c.is_ascii_uppercase()) {
-                let cause = format!("names of headers are in lower case: {}", name.to_lowercase());
-                return self.trouble(at, cause);
+        match (&kind, key) {
+            (Kind::Object(_), Some(name)) => return self.field(expr, kind, name),
+            (Kind::Object(object), None) if object.is_map() => {
+                let name = self.value(at);
+                if !name.fits(&Kind::Text) {
+                    return self.trouble(at, format!("a name is a string, and this a {name}"));
+                }
+                return map_kind(*object);
             }
-            if (self.scope.is_hidden)(name) {
-                let cause = format!(
-                    "{name} is kept from conditions: it is, or may hold, a credential or an identity"
-                );
-                return self.trouble(at, cause);
-            }
-        }
-        if let Kind::Object(_) = kind {
-            return self.value(of);
+            (Kind::Object(_), None) => return self.value(of),
+            _ => {}
         }
         let at = self.value(at);
         function::result(operators::INDEX, &[kind, at], false)
             .unwrap_or_else(|cause| self.trouble(expr, cause))
     }
 
+    /// A header that is named has to be one that can be there.
+    fn header_name(&mut self, expr: &Expression, object: Object, name: &str) {
+        if object != Object::Headers {
+            return;
+        }
+        if name.chars().any(|c| c.is_ascii_uppercase()) {
+            let cause = format!("names of headers are in lower case: {}", name.to_lowercase());
+            self.trouble(expr, cause);
+        } else if (self.scope.is_hidden)(name) {
+            let cause = format!(
+                "{name} is kept from conditions: it is, or may hold, a credential or an identity"
+            );
+            self.trouble(expr, cause);
+        }
+    }
+
     fn comprehension(&mut self, it: &ComprehensionExpr) -> Kind {
-        let item = match self.value(&it.iter_range) {
+        let item = match self.infer(&it.iter_range) {
+            Kind::Object(object) if object.is_map() => Kind::Text,
+            Kind::Object(_) => self.value(&it.iter_range),
             Kind::List(of) => *of,
             Kind::Map(keys, _) => *keys,
             Kind::Any => Kind::Any,
@@ -300,21 +340,34 @@ fn is_type(expr: &Expression) -> bool {
         rest = &select.operand;
     }
     let Expr::Ident(root) = &rest.expr else { return false };
-    names.push(root.trim_start_matches('.'));
+    names.push(root);
     names.reverse();
     TYPES.contains(&names.join(".").as_str())
 }
 
-fn is_headers(expr: &Expression) -> bool {
-    matches!(&expr.expr, Expr::Select(select) if select.field == "headers"
-        && matches!(&select.operand.expr, Expr::Ident(name) if name == "request"))
+/// What a map holds that a request brings.
+fn map_kind(object: Object) -> Kind {
+    match object {
+        Object::Claims => Kind::Any,
+        Object::Query => Kind::list(Kind::Text),
+        _ => Kind::Text,
+    }
+}
+
+/// What may be meant where a header's name is no name of CEL.
+fn hint_of_headers(text: &str) -> &'static str {
+    if text.contains("request.headers.") {
+        "; a header with a hyphen is written request.headers[\"x-tenant\"]"
+    } else {
+        ""
+    }
 }
 
 fn field_kind(object: Object, name: &str) -> Kind {
     match (object, name) {
         (Object::Request, "segments") | (Object::User, "scopes") => Kind::list(Kind::Text),
-        (Object::Request, "headers") => Kind::map(Kind::Text, Kind::Text),
-        (Object::Request, "query") => Kind::map(Kind::Text, Kind::list(Kind::Text)),
+        (Object::Request, "headers") => Kind::Object(Object::Headers),
+        (Object::Request, "query") => Kind::Object(Object::Query),
         (Object::Request, "time") => Kind::Time,
         _ => Kind::Text,
     }

@@ -3,8 +3,10 @@
 
 use super::{
     How,
-    facts::{Fact, Facts, Object, Unreadable},
-    native::{Constant, Side, Test},
+    budget::Budget,
+    compare::Constant,
+    facts::{Fact, Facts, Object, Read, Unreadable},
+    native::{Side, Test},
 };
 
 /// What a condition always is.
@@ -53,7 +55,9 @@ pub(super) fn always<'p>(
                 | Test::Equal(Side::Constant(constant), Side::Read(read)) = test
                 {
                     // The same variable cannot be two constants.
-                    let differs = |(other, value): &(_, _)| *other == read && *value != constant;
+                    let differs = |(other, value): &(&Read, &Constant)| {
+                        *other == read && !value.equals(constant)
+                    };
                     if wanted.iter().any(differs) {
                         return Some(Always::NotTrue);
                     }
@@ -64,7 +68,7 @@ pub(super) fn always<'p>(
             // One that reads nothing is the same whatever comes.
             How::Interpreted(program) => {
                 let nothing = Nothing::default();
-                let is = program.truth(&nothing);
+                let is = program.truth(&nothing, &Budget::default());
                 (!nothing.was_asked()).then(|| is.unwrap_or(false))
             }
         };
@@ -81,7 +85,7 @@ pub(super) fn always<'p>(
 fn known(test: &Test, domain: &Domain<'_>) -> Option<bool> {
     match test {
         Test::Is(Side::Constant(constant)) => Some(*constant == Constant::Bool(true)),
-        Test::Equal(Side::Constant(a), Side::Constant(b)) => Some(a == b),
+        Test::Equal(Side::Constant(a), Side::Constant(b)) => Some(a.equals(b)),
         Test::Equal(side @ Side::Read(a), other) | Test::Equal(other, side @ Side::Read(a)) => {
             match other {
                 // What may be missing is not equal to itself.

@@ -62,6 +62,11 @@ impl Object {
         Self::ROOTS.into_iter().find(|object| object.as_str() == name)
     }
 
+    /// Whether it is a map: whose names can be gone through, and asked for.
+    pub(super) fn is_map(self) -> bool {
+        self.fields().is_none()
+    }
+
     /// What it always has, or may have; none for a map, whose names are a
     /// matter of the request or of the configuration.
     pub(super) fn fields(self) -> Option<&'static [&'static str]> {
@@ -130,6 +135,16 @@ pub trait Facts: Sync {
     ///
     /// [`Unreadable`], as that of one of its values.
     fn names(&self, of: Object) -> Result<Vec<Cow<'_, str>>, Unreadable>;
+}
+
+impl<F: Facts> Facts for &F {
+    fn get(&self, of: Object, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
+        (**self).get(of, name)
+    }
+
+    fn names(&self, of: Object) -> Result<Vec<Cow<'_, str>>, Unreadable> {
+        (**self).names(of)
+    }
 }
 
 /// One value that a condition reads: its object, its name, and the way from it

@@ -40,11 +40,15 @@ pub(super) fn result(name: &str, given: &[Kind], is_member: bool) -> Result<Kind
             arithmetic(name, a, b)
         }
         (op::NEGATE, [a @ (Kind::Int | Kind::Double | Kind::Any)]) => Some(a.clone()),
+        (op::INDEX | op::IN | op::NEGATE, _) => None,
         _ => function(name, given, is_member)?,
     };
     kind.ok_or_else(|| {
         let given: Vec<String> = given.iter().map(Kind::to_string).collect();
-        format!("{} cannot be done with {}", shown(name), given.join(" and "))
+        let is_id =
+            given.iter().any(|kind| kind == "string") && given.iter().any(|kind| kind == "int");
+        let hint = if is_id { "; a text is written in quotes, as \"7\"" } else { "" };
+        format!("{} cannot be done with {}{hint}", shown(name), given.join(" and "))
     })
 }
 

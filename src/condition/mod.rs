@@ -12,6 +12,8 @@
 
 mod budget;
 mod check;
+mod compare;
+mod cost;
 mod domain;
 mod facts;
 mod function;
@@ -30,6 +32,7 @@ pub use facts::{Fact, Facts, Object, Unreadable};
 pub use source::Trouble;
 pub use unmet::Unmet;
 
+use budget::Budget;
 use native::Test;
 use problem::Problem;
 use program::Program;
@@ -100,20 +103,20 @@ impl Condition {
         &self.text
     }
 
-    /// The first part that is not true of a request; none when all are.
+    /// The first part that is not true in one of the ways in which a request can be
+    /// read; none when all are, in all of them.
     #[must_use]
-    pub fn unmet(&self, facts: &dyn Facts) -> Option<Unmet> {
-        self.parts.iter().find_map(|part| {
-            let failure = match part.how.truth(facts) {
-                Ok(true) => return None,
-                Ok(false) => None,
-                // A name that was made of the request is not told.
-                Err(Problem::Missing(name)) if !part.text.contains(own_name(&name)) => {
-                    Some("something that it names by a value is not there".to_owned())
-                }
-                Err(problem) => Some(problem.to_string()),
-            };
-            Some(Unmet { part: part.text.to_string(), failure })
+    pub fn unmet<F: Facts>(&self, readings: impl IntoIterator<Item = F>) -> Option<Unmet> {
+        let budget = Budget::default();
+        readings.into_iter().find_map(|facts| {
+            self.parts.iter().find_map(|part| {
+                let failure = match part.how.truth(&facts, &budget) {
+                    Ok(true) => return None,
+                    Ok(false) => None,
+                    Err(problem) => Some(problem.to_string()),
+                };
+                Some(Unmet { part: part.text.to_string(), failure })
+            })
         })
     }
 
@@ -124,16 +127,11 @@ impl Condition {
     }
 }
 
-/// The last of the names of a variable.
-fn own_name(name: &str) -> &str {
-    name.rsplit('.').next().unwrap_or(name)
-}
-
 impl How {
-    fn truth(&self, facts: &dyn Facts) -> Result<bool, Problem> {
+    fn truth(&self, facts: &dyn Facts, budget: &Budget) -> Result<bool, Problem> {
         match self {
-            Self::Native(test) => test.truth(facts),
-            Self::Interpreted(program) => program.truth(facts),
+            Self::Native(test) => test.truth(facts, budget),
+            Self::Interpreted(program) => program.truth(facts, budget),
         }
     }
 }

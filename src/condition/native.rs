@@ -4,7 +4,7 @@
 //! It says what the interpreter would say, to the last case: what fails is
 //! neither true nor false, and an `||` is true when either side is.
 
-use std::{borrow::Cow, cmp::Ordering};
+use std::cmp::Ordering;
 
 use cel::{
     common::ast::{CallExpr, Expr, LiteralValue, operators as op},
@@ -13,20 +13,24 @@ use cel::{
 use serde_json::Value;
 
 use super::{
+    budget::Budget,
     check::literal_text,
+    compare::{Constant, Found},
     facts::{Fact, Facts, Object, Read},
     problem::Problem,
 };
 
-/// A constant.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Constant {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Uint(u64),
-    Double(f64),
-    Text(Box<str>),
+/// What a test reads, and the work that it may be.
+#[derive(Clone, Copy)]
+struct By<'f> {
+    facts: &'f dyn Facts,
+    budget: &'f Budget,
+}
+
+impl By<'_> {
+    fn pay(&self, bytes: usize) -> Result<(), Problem> {
+        if self.budget.take_bytes(bytes) { Ok(()) } else { Err(Problem::TooMuchWork) }
+    }
 }
 
 /// One side of a comparison.
@@ -111,38 +115,44 @@ impl Test {
     }
 
     /// Whether it is true.
-    pub(super) fn truth(&self, facts: &dyn Facts) -> Result<bool, Problem> {
+    pub(super) fn truth(&self, facts: &dyn Facts, budget: &Budget) -> Result<bool, Problem> {
+        let by = By { facts, budget };
+        self.by(by)
+    }
+
+    fn by(&self, by: By<'_>) -> Result<bool, Problem> {
         match self {
-            Self::Is(side) => match side.value(facts)? {
+            Self::Is(side) => match side.value(by)? {
                 Found::Bool(is) => Ok(is),
                 _ => Err(Problem::WrongType),
             },
-            Self::Equal(a, b) => Ok(a.value(facts)?.equals(&b.value(facts)?)),
+            Self::Equal(a, b) => Ok(a.value(by)?.equals(&b.value(by)?)),
             Self::Orders(a, orders, b) => {
-                let order = a.value(facts)?.compare(&b.value(facts)?)?;
+                let order = a.value(by)?.compare(&b.value(by)?)?;
                 Ok(orders.contains(&order))
             }
             Self::OneOf(item, constants) => {
-                let item = item.value(facts)?;
+                let item = item.value(by)?;
                 Ok(constants.iter().any(|constant| Found::constant(constant).equals(&item)))
             }
             Self::In(item, list) => {
-                let item = item.value(facts)?;
-                contains(list, &item, facts)
+                let item = item.value(by)?;
+                contains(list, &item, by)
             }
-            Self::Has(read) => has(read, facts),
-            Self::Not(test) => test.truth(facts).map(|is| !is),
-            Self::All(tests) => join(tests, facts, false),
-            Self::Any(tests) => join(tests, facts, true),
+            Self::Has(read) => has(read, by),
+            Self::Not(test) => test.by(by).map(|is| !is),
+            Self::All(tests) => join(tests, by, false),
+            Self::Any(tests) => join(tests, by, true),
         }
     }
 }
 
 /// The one value that decides, or else the other when nothing failed.
-fn join(tests: &[Test], facts: &dyn Facts, decides: bool) -> Result<bool, Problem> {
+fn join(tests: &[Test], by: By<'_>, decides: bool) -> Result<bool, Problem> {
     let mut problem = None;
     for test in tests {
-        match test.truth(facts) {
+        match test.by(by) {
+            Err(Problem::TooMuchWork) => return Err(Problem::TooMuchWork),
             Ok(is) if is == decides => return Ok(decides),
             Ok(_) => {}
             Err(error) => problem = problem.or(Some(error)),
@@ -155,16 +165,15 @@ impl Side {
     fn compile(expr: &Expression) -> Option<Self> {
         match constant(expr) {
             Some(constant) => Some(Self::Constant(constant)),
-            None => read(expr, None).map(Self::Read),
+            // A map as a whole is no value.
+            None => read(expr, None).filter(|read| !read.name.is_empty()).map(Self::Read),
         }
     }
 
-    fn value<'f>(&'f self, facts: &'f dyn Facts) -> Result<Found<'f>, Problem> {
+    fn value<'f>(&'f self, by: By<'f>) -> Result<Found<'f>, Problem> {
         match self {
             Self::Constant(constant) => Ok(Found::constant(constant)),
-            Self::Read(read) => {
-                look(read, facts)?.ok_or_else(|| Problem::Missing(read.to_string()))
-            }
+            Self::Read(read) => look(read, by)?.ok_or_else(|| Problem::Missing(read.to_string())),
         }
     }
 }
@@ -222,26 +231,16 @@ fn read(expr: &Expression, field: Option<&str>) -> Option<Read> {
     Some(Read { of, name: name.into(), way })
 }
 
-/// A value, as it is compared.
-#[derive(Debug)]
-enum Found<'f> {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Uint(u64),
-    Double(f64),
-    Text(Cow<'f, str>),
-    Texts(Vec<Cow<'f, str>>),
-    List(&'f [Value]),
-    Map(&'f serde_json::Map<String, Value>),
-}
-
 /// The value of a variable; none when it is not there.
-fn look<'f>(read: &Read, facts: &'f dyn Facts) -> Result<Option<Found<'f>>, Problem> {
-    if read.name.is_empty() {
-        return Err(Problem::WrongType);
-    }
-    let Some(fact) = facts.get(read.of, &read.name)? else { return Ok(None) };
+fn look<'f>(read: &Read, by: By<'f>) -> Result<Option<Found<'f>>, Problem> {
+    by.pay(0)?;
+    let Some(fact) = by.facts.get(read.of, &read.name)? else { return Ok(None) };
+    by.pay(match &fact {
+        Fact::Text(text) => text.len(),
+        Fact::Texts(texts) => texts.iter().map(|text| 16 + text.len()).sum(),
+        // Of a value of the token, what is looked for within it is paid for.
+        Fact::Time(_) | Fact::Json(_) => 0,
+    })?;
     let mut value = match fact {
         Fact::Text(text) => return Ok(Some(Found::Text(text))),
         Fact::Texts(texts) => return Ok(Some(Found::Texts(texts))),
@@ -253,14 +252,28 @@ fn look<'f>(read: &Read, facts: &'f dyn Facts) -> Result<Option<Found<'f>>, Prob
         let Some(member) = members.get(&**name) else { return Ok(None) };
         value = member;
     }
+    by.pay(size(value))?;
     Ok(Some(Found::json(value)))
 }
 
+/// How large a value is, in bytes.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(|item| 16 + size(item)).sum(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| 16 + name.len() + size(value)).sum()
+        }
+        _ => 0,
+    }
+}
+
 /// Whether it is there. What it would be within has to be.
-fn has(read: &Read, facts: &dyn Facts) -> Result<bool, Problem> {
+fn has(read: &Read, by: By<'_>) -> Result<bool, Problem> {
+    by.pay(0)?;
     if let Some((_, within)) = read.way.split_last() {
         let within = Read { way: within.into(), ..read.clone() };
-        return match look(&within, facts)? {
+        return match look(&within, by)? {
             Some(Found::Map(members)) => {
                 Ok(read.way.last().is_some_and(|name| members.contains_key(&**name)))
             }
@@ -268,16 +281,17 @@ fn has(read: &Read, facts: &dyn Facts) -> Result<bool, Problem> {
             None => Err(Problem::Missing(within.to_string())),
         };
     }
-    Ok(facts.get(read.of, &read.name)?.is_some())
+    Ok(by.facts.get(read.of, &read.name)?.is_some())
 }
 
 /// Whether a variable holds a value: a list as one of it, a map as a name.
-fn contains(list: &Read, item: &Found<'_>, facts: &dyn Facts) -> Result<bool, Problem> {
+fn contains(list: &Read, item: &Found<'_>, by: By<'_>) -> Result<bool, Problem> {
     if list.name.is_empty() {
+        by.pay(0)?;
         let Found::Text(name) = item else { return not_a_name(item) };
-        return Ok(facts.get(list.of, name)?.is_some());
+        return Ok(by.facts.get(list.of, name)?.is_some());
     }
-    match look(list, facts)?.ok_or_else(|| Problem::Missing(list.to_string()))? {
+    match look(list, by)?.ok_or_else(|| Problem::Missing(list.to_string()))? {
         Found::Texts(texts) => {
             Ok(matches!(item, Found::Text(item) if texts.iter().any(|text| text == item)))
         }
@@ -295,84 +309,5 @@ fn not_a_name(item: &Found<'_>) -> Result<bool, Problem> {
     match item {
         Found::Bool(_) | Found::Int(_) | Found::Uint(_) | Found::Double(_) => Ok(false),
         _ => Err(Problem::WrongType),
-    }
-}
-
-impl<'f> Found<'f> {
-    fn constant(constant: &'f Constant) -> Self {
-        match constant {
-            Constant::Null => Self::Null,
-            Constant::Bool(is) => Self::Bool(*is),
-            Constant::Int(int) => Self::Int(*int),
-            Constant::Uint(uint) => Self::Uint(*uint),
-            Constant::Double(double) => Self::Double(*double),
-            Constant::Text(text) => Self::Text(Cow::Borrowed(text)),
-        }
-    }
-
-    fn json(value: &'f Value) -> Self {
-        match value {
-            Value::Null => Self::Null,
-            Value::Bool(is) => Self::Bool(*is),
-            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-                (Some(int), _) => Self::Int(int),
-                (_, Some(uint)) => Self::Uint(uint),
-                _ => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
-            },
-            Value::String(text) => Self::Text(Cow::Borrowed(text)),
-            Value::Array(items) => Self::List(items),
-            Value::Object(members) => Self::Map(members),
-        }
-    }
-
-    /// Values of different types are not equal; numbers are what they are worth.
-    fn equals(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Null, Self::Null) => true,
-            (Self::Bool(a), Self::Bool(b)) => a == b,
-            (Self::Text(a), Self::Text(b)) => a == b,
-            (Self::Texts(a), Self::Texts(b)) => a == b,
-            (Self::Texts(texts), Self::List(items)) | (Self::List(items), Self::Texts(texts)) => {
-                texts.len() == items.len()
-                    && texts.iter().zip(*items).all(|(text, item)| item == &**text)
-            }
-            (Self::List(a), Self::List(b)) => {
-                a.len() == b.len()
-                    && a.iter().zip(*b).all(|(a, b)| Self::json(a).equals(&Self::json(b)))
-            }
-            (Self::Map(a), Self::Map(b)) => {
-                a.len() == b.len()
-                    && a.iter().all(|(name, value)| {
-                        let value = Found::json(value);
-                        b.get(name).is_some_and(|other| value.equals(&Found::json(other)))
-                    })
-            }
-            (a, b) => a.compare_numbers(b) == Some(Ordering::Equal),
-        }
-    }
-
-    fn compare(&self, other: &Self) -> Result<Ordering, Problem> {
-        match (self, other) {
-            (Self::Bool(a), Self::Bool(b)) => Ok(a.cmp(b)),
-            (Self::Text(a), Self::Text(b)) => Ok(a.cmp(b)),
-            (a, b) => a.compare_numbers(b).ok_or(Problem::WrongType),
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "cel-spec compares with a double as doubles")]
-    fn compare_numbers(&self, other: &Self) -> Option<Ordering> {
-        use Found::{Double, Int, Uint};
-        match (self, other) {
-            (Int(a), Int(b)) => Some(a.cmp(b)),
-            (Uint(a), Uint(b)) => Some(a.cmp(b)),
-            (Int(a), Uint(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
-            (Uint(a), Int(b)) => Some(i128::from(*a).cmp(&i128::from(*b))),
-            (Double(a), Double(b)) => a.partial_cmp(b),
-            (Int(a), Double(b)) => (*a as f64).partial_cmp(b),
-            (Double(a), Int(b)) => a.partial_cmp(&(*b as f64)),
-            (Uint(a), Double(b)) => (*a as f64).partial_cmp(b),
-            (Double(a), Uint(b)) => a.partial_cmp(&(*b as f64)),
-            _ => None,
-        }
     }
 }

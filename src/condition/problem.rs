@@ -11,6 +11,8 @@ use super::facts::Unreadable;
 pub(super) enum Problem {
     /// Something that it reads is not there.
     Missing(String),
+    /// Something that it names by a value is not there.
+    MissingByValue,
     /// A value is of a type with which it cannot be done.
     WrongType,
     /// A value is there, and has no one reading.
@@ -27,6 +29,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(name) => write!(f, "there is no {name}"),
+            Self::MissingByValue => f.write_str("something that it names by a value is not there"),
             Self::WrongType => f.write_str("a value is of a type with which that cannot be done"),
             Self::Unreadable(why) => f.write_str(why),
             Self::TooMuchWork => f.write_str("it took too much work"),

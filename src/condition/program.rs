@@ -8,10 +8,10 @@
 use std::sync::{Arc, LazyLock};
 
 use cel::{
-    Context, Env, ExecutionError, Value,
+    Context, Env, Value,
     common::{
         ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators},
-        types::{CelBool, CelString, STRING_TYPE, Type},
+        types::{CelBool, DYN_TYPE, STRING_TYPE, Type},
         value::CowVal,
     },
     context::VariableResolver,
@@ -21,25 +21,25 @@ use cel::{
 use super::{
     budget::{BUDGET_TYPE, Budget},
     check::{literal_text, work},
+    cost::{self, added, compared},
     facts::{Facts, Object},
     pattern::{PATTERN_TYPE, Pattern},
     problem::Problem,
-    value::{self, Fields, too_much},
+    source::children,
+    value::{self, Fields},
 };
-
-/// The steps that an evaluation may take: some 100 us of a processor of today.
-pub(super) const BUDGET: u64 = 1_000;
-/// A search takes a step for so many bytes of what is searched.
-const BYTES_A_STEP: usize = 16;
 
 /// The functions of cel-spec, and those that count their work.
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::default().with_optional_support(false).with_stdlib();
     let given =
         |second: &Type| vec![STRING_TYPE.to_owned(), second.to_owned(), BUDGET_TYPE.to_owned()];
+    let any = || vec![DYN_TYPE.to_owned(), DYN_TYPE.to_owned(), BUDGET_TYPE.to_owned()];
     let added = [
-        env.add_overload("@matches", "@matches", given(&PATTERN_TYPE), matches),
-        env.add_overload("@contains", "@contains", given(&STRING_TYPE), contains),
+        env.add_overload("@matches", "@matches", given(&PATTERN_TYPE), cost::matches),
+        env.add_overload("@contains", "@contains", given(&STRING_TYPE), cost::contains),
+        env.add_overload("@add", "@add", any(), added),
+        env.add_overload("@equals", "@equals", any(), compared),
     ];
     debug_assert!(added.iter().all(Result::is_ok));
     Arc::new(env)
@@ -50,6 +50,8 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
 pub(super) struct Program {
     expr: Expression,
     patterns: Vec<Pattern>,
+    /// The names that stand in it.
+    names: Vec<String>,
     /// What it takes beside what depends on the request.
     work: u64,
 }
@@ -58,15 +60,16 @@ impl Program {
     /// Makes one of an expression that was checked.
     pub(super) fn new(mut expr: Expression) -> Self {
         let work = work(&expr);
-        let mut patterns = Vec::new();
-        rewrite(&mut expr, &mut patterns);
-        Self { expr, patterns, work }
+        let (mut patterns, mut names) = (Vec::new(), Vec::new());
+        collect_names(&expr, &mut names);
+        rewrite(&mut expr, &mut patterns, false);
+        Self { expr, patterns, names, work }
     }
 
     /// Whether it is true.
-    pub(super) fn truth(&self, facts: &dyn Facts) -> Result<bool, Problem> {
-        let budget = Budget::of(BUDGET.saturating_sub(self.work));
-        let variables = Variables { facts, budget: &budget, patterns: &self.patterns };
+    pub(super) fn truth(&self, facts: &dyn Facts, budget: &Budget) -> Result<bool, Problem> {
+        budget.take(self.work);
+        let variables = Variables { facts, budget, patterns: &self.patterns };
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
         context.set_variable_resolver(&variables);
         let value = Value::resolve_val(&self.expr, &context);
@@ -75,7 +78,11 @@ impl Program {
         if budget.is_spent() {
             return Err(Problem::TooMuchWork);
         }
-        let value = value.map_err(Problem::from)?;
+        let value = value.map_err(|error| match Problem::from(error) {
+            // A name that was made of the request is not told.
+            Problem::Missing(name) if !self.names.contains(&name) => Problem::MissingByValue,
+            problem => problem,
+        })?;
         value.downcast_ref::<CelBool>().map(|is| *is.inner()).ok_or(Problem::WrongType)
     }
 
@@ -84,7 +91,7 @@ impl Program {
     pub(super) fn look<T>(
         &self,
         facts: &dyn Facts,
-        look: impl FnOnce(Result<&dyn cel::common::value::Val, ExecutionError>) -> T,
+        look: impl FnOnce(Result<&dyn cel::common::value::Val, cel::ExecutionError>) -> T,
     ) -> T {
         let budget = Budget::of(u64::MAX / 4);
         let variables = Variables { facts, budget: &budget, patterns: &self.patterns };
@@ -116,41 +123,79 @@ fn after(steps: u64, expr: Expression, otherwise: Expression) -> Expression {
     call(operators::CONDITIONAL, vec![ident(format!("@{steps}")), expr, otherwise])
 }
 
-fn rewrite(expr: &mut Expression, patterns: &mut Vec<Pattern>) {
+/// The names of fields and the texts that stand in an expression.
+fn collect_names(expr: &Expression, into: &mut Vec<String>) {
+    match &expr.expr {
+        Expr::Select(select) => into.push(select.field.clone()),
+        Expr::Ident(name) => into.push(name.clone()),
+        Expr::Literal(_) => into.extend(literal_text(expr).map(str::to_owned)),
+        _ => {}
+    }
+    for child in children(expr) {
+        collect_names(child, into);
+    }
+}
+
+/// `is_inside` a macro, where one value can be compared again and again.
+fn rewrite(expr: &mut Expression, patterns: &mut Vec<Pattern>, is_inside: bool) {
     match &mut expr.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
-        Expr::Select(select) => rewrite(&mut select.operand, patterns),
-        Expr::List(list) => list.elements.iter_mut().for_each(|item| rewrite(item, patterns)),
+        Expr::Select(select) => rewrite(&mut select.operand, patterns, is_inside),
+        Expr::List(list) => {
+            list.elements.iter_mut().for_each(|item| rewrite(item, patterns, is_inside));
+        }
         Expr::Map(map) => {
             for entry in &mut map.entries {
                 if let EntryExpr::MapEntry(entry) = &mut entry.expr {
-                    rewrite(&mut entry.key, patterns);
-                    rewrite(&mut entry.value, patterns);
+                    rewrite(&mut entry.key, patterns, is_inside);
+                    rewrite(&mut entry.value, patterns, is_inside);
                 }
             }
         }
         Expr::Comprehension(it) => rewrite_macro(it, patterns),
         Expr::Call(found) => {
-            found.target.iter_mut().for_each(|target| rewrite(target, patterns));
-            found.args.iter_mut().for_each(|arg| rewrite(arg, patterns));
+            found.target.iter_mut().for_each(|target| rewrite(target, patterns, is_inside));
+            found.args.iter_mut().for_each(|arg| rewrite(arg, patterns, is_inside));
             let is_search = found.func_name == "matches"
                 || found.func_name == "contains" && found.target.is_some();
-            if is_search {
-                let mut args: Vec<Expression> =
-                    found.target.take().into_iter().map(|t| *t).collect();
-                args.append(&mut found.args);
-                if found.func_name == "matches"
-                    && let Some(last) = args.last_mut()
-                    && let Some(Ok(pattern)) = literal_text(last).map(Pattern::compile)
-                {
-                    *last = ident(format!("@p{}", patterns.len()));
-                    patterns.push(pattern);
+            match found.func_name.as_str() {
+                _ if is_search => *expr = counted_search(found, patterns),
+                // The list that a macro makes is added to as it goes.
+                operators::ADD if !is_result(found.args.first()) => {
+                    let mut args = std::mem::take(&mut found.args);
+                    args.push(ident("@budget"));
+                    *expr = call("@add", args);
                 }
-                args.push(ident("@budget"));
-                *expr = call(&format!("@{}", found.func_name), args);
+                operators::EQUALS | operators::NOT_EQUALS | operators::IN if is_inside => {
+                    let mut args = found.args.clone();
+                    args.push(ident("@budget"));
+                    let pay = call("@equals", args);
+                    let compare = std::mem::take(expr);
+                    *expr = call(operators::CONDITIONAL, vec![pay, compare, literal(false)]);
+                }
+                _ => {}
             }
         }
     }
+}
+
+/// Whether it is what a macro has made so far.
+fn is_result(expr: Option<&Expression>) -> bool {
+    expr.is_some_and(|expr| matches!(&expr.expr, Expr::Ident(name) if name.starts_with('@')))
+}
+
+fn counted_search(found: &mut CallExpr, patterns: &mut Vec<Pattern>) -> Expression {
+    let mut args: Vec<Expression> = found.target.take().into_iter().map(|it| *it).collect();
+    args.append(&mut found.args);
+    if found.func_name == "matches"
+        && let Some(last) = args.last_mut()
+        && let Some(Ok(pattern)) = literal_text(last).map(Pattern::compile)
+    {
+        *last = ident(format!("@p{}", patterns.len()));
+        patterns.push(pattern);
+    }
+    args.push(ident("@budget"));
+    call(&format!("@{}", found.func_name), args)
 }
 
 /// Each round of a macro takes as many steps as there are in it. Where that is
@@ -164,7 +209,7 @@ fn rewrite_macro(it: &mut ComprehensionExpr, patterns: &mut Vec<Pattern>) {
         &mut it.loop_step,
         &mut it.result,
     ] {
-        rewrite(part, patterns);
+        rewrite(part, patterns, true);
     }
     let (yes, no) = (literal(true), literal(false));
     if it.loop_cond.expr != yes.expr || it.result.expr != ident(&it.accu_var).expr {
@@ -201,6 +246,9 @@ impl VariableResolver for Variables<'_> {
         if let Some(own) = name.strip_prefix('@') {
             return self.own(own);
         }
+        if self.budget.is_spent() {
+            return None;
+        }
         let Some((object, field)) = name.split_once('.') else {
             // An object as a whole: to be asked whether it has something.
             let object = Object::named(name)?;
@@ -208,7 +256,9 @@ impl VariableResolver for Variables<'_> {
         };
         let object = Object::named(object)?;
         match (object, field) {
+            // A field of one of its own: by the object.
             (Object::Claims, _) => None,
+            (_, field) if field.contains('.') => None,
             (Object::Request, "headers") => {
                 Some(CowVal::owned(Fields::new(self.facts, self.budget, Object::Headers)))
             }
@@ -235,32 +285,4 @@ impl Variables<'_> {
         }
         self.budget.take(name.parse().ok()?).then(|| CowVal::owned(CelBool::from(true)))
     }
-}
-
-/// The text that is searched, once its length is paid for.
-fn searched<'b>(args: &'b [CowVal<'_, '_>]) -> Result<&'b str, ExecutionError> {
-    let (Some(text), Some(budget)) = (
-        args.first().and_then(|text| text.downcast_ref::<CelString>()),
-        args.last().and_then(|budget| budget.downcast_ref::<Budget>()),
-    ) else {
-        return Err(ExecutionError::missing_argument_or_target());
-    };
-    let steps = text.inner().len() / BYTES_A_STEP;
-    if budget.take(steps as u64) { Ok(text.inner()) } else { Err(too_much()) }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "functions of the interpreter are so")]
-fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
-    let text = searched(&args)?;
-    let pattern = args.get(1).and_then(|pattern| pattern.downcast_ref::<Pattern>());
-    let pattern = pattern.ok_or_else(ExecutionError::missing_argument_or_target)?;
-    Ok(CowVal::owned(CelBool::from(pattern.0.is_match(text))))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "functions of the interpreter are so")]
-fn contains<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
-    let text = searched(&args)?;
-    let part = args.get(1).and_then(|part| part.downcast_ref::<CelString>());
-    let part = part.ok_or_else(ExecutionError::missing_argument_or_target)?;
-    Ok(CowVal::owned(CelBool::from(text.contains(part.inner()))))
 }

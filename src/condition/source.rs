@@ -81,6 +81,11 @@ impl Source {
         Ok(Self { expr, info })
     }
 
+    /// As it was written.
+    pub(super) fn text(&self) -> &str {
+        &self.info.source
+    }
+
     /// Trouble with this part of it.
     pub(super) fn trouble(&self, part: &Expression, cause: impl Into<String>) -> Trouble {
         let at = self
@@ -97,7 +102,12 @@ fn parse_error(text: &str, error: &cel::ParseError) -> Trouble {
     let column = usize::try_from(column - 1).unwrap_or(0);
     // What the parser wraps is of its own making.
     let message = error.msg.trim_start_matches("Syntax error: ");
-    let cause = if message.contains("Recursion limit") {
+    let cause = if message.contains("has() macro") {
+        "has() asks for a field, as has(claims.tenant): write \"name\" in request.headers"
+            .to_owned()
+    } else if message.contains("expecting '=='") || text.contains(" = ") && !text.contains(" == ") {
+        format!("it is no expression of CEL, in which == compares: {message}")
+    } else if message.contains("Recursion limit") {
         format!("it has more than {MAX_DEPTH} levels of what lies within another")
     } else {
         format!("it is no expression of CEL: {message}")

@@ -22,9 +22,6 @@ use super::{
     facts::{Fact, Facts, Object, Unreadable},
 };
 
-/// Reading a value is one step, and one more for so many bytes of it.
-const BYTES_A_STEP: usize = 64;
-
 /// What is read is not there to be read, or too much.
 pub(super) fn unreadable(Unreadable(why): Unreadable) -> ExecutionError {
     ExecutionError::function_error("read", why)
@@ -59,8 +56,7 @@ pub(super) fn of<'v>(fact: Fact<'v>, budget: &Budget) -> Result<Box<dyn Val + 'v
 }
 
 fn charge(budget: &Budget, bytes: usize) -> Result<(), ExecutionError> {
-    let steps = 1 + bytes / BYTES_A_STEP;
-    if budget.take(steps as u64) { Ok(()) } else { Err(too_much()) }
+    if budget.take_bytes(bytes) { Ok(()) } else { Err(too_much()) }
 }
 
 fn json<'v>(value: &'v Value, budget: &Budget) -> Result<Box<dyn Val + 'v>, ExecutionError> {
@@ -111,6 +107,9 @@ impl<'v> Fields<'v> {
     /// macro cannot be told.
     fn names(&self) -> &[CelString<'v>] {
         self.names.get_or_init(|| {
+            if self.budget.is_spent() {
+                return Vec::new();
+            }
             let Ok(names) = self.facts.names(self.of) else {
                 self.budget.take(u64::MAX);
                 return Vec::new();
@@ -130,6 +129,7 @@ impl<'v> Fields<'v> {
         let Some(name) = name.downcast_ref::<CelString>() else {
             return Err(ExecutionError::no_such_key("that is no text"));
         };
+        charge(self.budget, 0)?;
         match self.facts.get(self.of, name.inner()).map_err(unreadable)? {
             Some(fact) => of(fact, self.budget),
             None => Err(ExecutionError::no_such_key(name.inner())),
@@ -168,18 +168,11 @@ impl Val for Fields<'_> {
         Some(self)
     }
 
-    fn equals(&self, other: &dyn Val) -> bool {
-        let Some(other) = other.as_iterable().zip(other.as_indexer()) else { return false };
-        let mut names = other.0.iter();
-        let mut count = 0;
-        while let Some(name) = names.next() {
-            count += 1;
-            let (Ok(own), Ok(other)) = (self.value(name), other.1.get(name)) else { return false };
-            if !own.equals(other.as_ref()) {
-                return false;
-            }
-        }
-        count == self.names().len()
+    /// Never asked for: a map as a whole is no value. What cannot be read would be
+    /// unequal, so that it is the end of the condition.
+    fn equals(&self, _: &dyn Val) -> bool {
+        self.budget.take(u64::MAX);
+        false
     }
 
     fn clone_as_boxed<'w>(&self) -> Box<dyn Val + 'w>
@@ -193,6 +186,7 @@ impl Val for Fields<'_> {
 impl Container for Fields<'_> {
     fn contains(&self, name: &dyn Val) -> Result<bool, ExecutionError> {
         let Some(name) = name.downcast_ref::<CelString>() else { return Ok(false) };
+        charge(self.budget, 0)?;
         Ok(self.facts.get(self.of, name.inner()).map_err(unreadable)?.is_some())
     }
 }

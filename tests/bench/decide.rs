@@ -127,7 +127,7 @@ fn conditions(bencher: Bencher<'_, '_>, rules: usize) {
 
 /// Conditions that work until they may not any more, or as long as they can, over
 /// the longest requests that there are.
-const HOSTILE: [&str; 11] = [
+const HOSTILE: [&str; 17] = [
     // What the rest takes of such a request.
     "user.id == 'nobody'",
     "claims.many.all(x, x != 'a')",
@@ -140,6 +140,12 @@ const HOSTILE: [&str; 11] = [
     "request.path.matches('(a*)*b') || request.path.matches('(.*)(.*)(.*)x$')",
     "[1,2,3,4,5,6,7,8,9].all(x, request.path.contains('aaaaaaaaaaaaab') || x > 0)",
     "[1,2,3,4,5,6].all(x, [1,2,3,4,5,6].all(y, string(x * y) + string(y) != string(x) + 'a')) && false",
+    "request.headers['x-bits'].matches('[01]*1[01]{60}x')",
+    "request.headers['x-bits'].matches('[01]*1[01]{9}x') || request.headers['x-bits'].matches('(0|1)*0[01]{9}x')",
+    "request.headers['x-bits'].matches('^(([01])+.)+[A-Z]([01])+$')",
+    "[[[user.name].map(y, y+y+y+y+y+y+y+y)[0]].map(y, y+y+y+y+y+y+y+y)[0]].map(y, y+y+y+y+y+y+y+y)[0] == 'a'",
+    "!(user.name in claims.many) && !(user.email in claims.many) && !(user.id in claims.many) && user.name == 'nobody'",
+    "[claims.many].all(l, l == l && l == l && l == l && l == l) && user.name == 'nobody'",
 ];
 
 #[divan::bench(args = 0..HOSTILE.len(), sample_count = 100, sample_size = 10)]
@@ -151,6 +157,14 @@ fn spent(bencher: Bencher<'_, '_>, condition: usize) {
     let mut headers = headers(&authorization);
     let names: Vec<String> = (0..60).map(|at| format!("x-long-{at}")).collect();
     let long = "a".repeat(500);
+    let mut random = 1_u64;
+    let bits: String = std::iter::repeat_with(|| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        if random >> 63 == 0 { '0' } else { '1' }
+    })
+    .take(2000)
+    .collect();
+    headers.push(("x-bits", bits));
     let path = format!(
         "/api/agents{}?a={}",
         "/aaaaaaaa".repeat(900),

@@ -365,7 +365,7 @@ fn what_is_wrong_with_a_condition_is_told_with_line_and_caret() {
     for (rule, cause) in [
         (
             r#"roles = ["ADMIN"], when = 'path.id == 7'"#,
-            "== cannot be done with string and int\n    path.id == 7\n            ^",
+            "== cannot be done with string and int; a text is written in quotes, as \"7\"\n    path.id == 7\n            ^",
         ),
         (
             r#"access = "public", when = 'path.id == user.id'"#,
@@ -425,4 +425,78 @@ fn a_shadow_rule_tells_what_its_condition_would_deny() {
     assert_eq!(told("/users/7", json!({ "userId": 7 })), ["own"]);
     assert_eq!(told("/users/8", json!({ "userId": 7, "vip": true })), ["own"]);
     assert_eq!(told("/else", json!({ "userId": 7 })), Vec::<String>::new());
+}
+
+/// Whether a rule with this condition lets the request pass, and why not.
+fn told_of(when: &str, path: &str, headers: &[(&str, &str)]) -> String {
+    let toml = format!("[[rules]]\nname = \"r\"\npath_prefix = \"/\"\nwhen = '{when}'\n");
+    let mut asked = ask("GET", path).claiming(&json!({ "tenants": ["acme"] }));
+    for (name, value) in headers {
+        asked = asked.with(name, value);
+    }
+    asked.of(&engine(&toml)).reason.to_owned()
+}
+
+#[test]
+fn a_header_or_a_query_that_two_servers_read_differently_is_not_read() {
+    let tenant = r#"request.headers["x-tenant"] == "acme""#;
+    let not_evil = r#"request.headers["x-tenant"] != "evil""#;
+    let acme = ("x-tenant", "acme");
+    assert_eq!(told_of(tenant, "/", &[acme]), "");
+    assert_eq!(told_of(tenant, "/", &[("X-Tenant", "acme")]), "");
+    for other in ["x_tenant", "X.Tenant", "x~tenant"] {
+        for when in [
+            tenant,
+            not_evil,
+            r#"!("x-tenant" in request.headers)"#,
+            r#""x-tenant" in request.headers"#,
+        ] {
+            assert_eq!(told_of(when, "/", &[acme, (other, "evil")]), "condition", "{when} {other}");
+        }
+    }
+    let asked = r#"request.query.tenant == ["acme"]"#;
+    let not_asked = r#"!("tenant" in request.query)"#;
+    assert_eq!(told_of(asked, "/?tenant=acme", &[]), "");
+    assert_eq!(told_of(not_asked, "/?x=1", &[]), "");
+    for query in [
+        "x=1#&tenant=acme",
+        "tenant=acme;x",
+        "tenant=acme&x=%zz",
+        "tenant=acme&x=%ff",
+        "tenant=acme&\u{e9}=1",
+    ] {
+        for when in [asked, not_asked, "request.query.tenant != [\"b\"]"] {
+            assert_eq!(told_of(when, &format!("/?{query}"), &[]), "condition", "{when} {query}");
+        }
+    }
+}
+
+#[test]
+fn no_condition_reads_a_credential_however_it_is_named() {
+    let names = [
+        "Author\" + \"ization",
+        "authorizatio\" + \"n",
+        "coo\" + \"kie",
+        "x_user_\" + \"role",
+        "proxy_authorizatio\" + \"n",
+        "x-forwarded-access-toke\" + \"n",
+        "refere\" + \"r",
+        ":pat\" + \"h",
+    ];
+    for name in names {
+        let when = format!("request.headers[\"{name}\"] != \"\"");
+        let headers = [
+            ("cookie", "a=b"),
+            ("x_user_role", "ADMIN"),
+            ("proxy_authorization", "x"),
+            ("x-forwarded-access-token", "x"),
+            ("referer", "https://a/?access-token=T"),
+            (":path", "/?access-token=T"),
+        ];
+        assert_eq!(told_of(&when, "/", &headers), "condition", "{when}");
+    }
+    assert_eq!(
+        told_of(r#"request.query.all(name, name != "access-token")"#, "/?access-token=T&a=1", &[]),
+        ""
+    );
 }

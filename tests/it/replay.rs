@@ -206,3 +206,28 @@ fn many_lines_are_read_in_little_time() {
     assert!(told.contains("decisions  22000\nunchanged  22000\n"), "{told}");
     assert!(started.elapsed() < std::time::Duration::from_secs(20));
 }
+
+#[test]
+fn a_path_of_which_the_log_has_a_part_is_unknown_and_one_that_was_refused_stays_so() {
+    let cut = json!({ "path_cut": true });
+    let log = [
+        line(
+            "allow",
+            "",
+            "agents",
+            "/api/agents",
+            &json!({ "user_id": "7", "role": "REGULAR", "path_cut": true }),
+        ),
+        line("deny", "bad_path", "", "/api/healthcheck", &cut),
+    ]
+    .concat();
+    let (code, told, _) = run(RULES, None, &log, &["--fail-on", "any", "--format", "json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((code, &told["unknown"]), (0, &json!({ "the whole path": 1 })), "{told}");
+    assert_eq!(told["unchanged"], 1);
+    // Where other paths are let through, that is no longer sure.
+    let lax = format!("check.path_allow = [\"semicolon\"]\n{RULES}");
+    let (_, told, _) = run(&lax, None, &log, &["--format", "json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["unknown"], json!({ "the whole path": 2 }));
+}

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use portcullis::{
-    authz::{Engine, Foreseen, Known, Reason, Somebody},
+    authz::{Engine, Foreseen, Known, PathAllow, Reason, Somebody},
     token::Refusal,
 };
 use serde::Deserialize;
@@ -34,6 +34,9 @@ pub(super) struct Line<'a> {
     role: Option<Cow<'a, str>>,
     #[serde(borrow)]
     iss: Option<Cow<'a, str>>,
+    /// Whether the path is not all of it.
+    #[serde(default)]
+    path_cut: bool,
 }
 
 /// What was decided, or would be.
@@ -95,7 +98,12 @@ impl Line<'_> {
         let (Some(method), Some(host), Some(path)) = (&self.method, &self.host, &self.path) else {
             return Told::Unknown("the request".into());
         };
-        if path.len() >= MAX_PATH_BYTES || path.is_empty() {
+        // What is let through of a path that is refused is not a matter of rules.
+        let is_refused = matches!(reason, Some(Reason::BadPath));
+        if path.len() >= MAX_PATH_BYTES || path.is_empty() || self.path_cut || is_refused {
+            if is_refused && engine.path_allow == PathAllow::default() {
+                return Told::Outcome(self.logged());
+            }
             return Told::Unknown("the whole path".into());
         }
         let who = match self.who(engine, reason) {

@@ -36,7 +36,8 @@ Example:
   kubectl logs deploy/portcullis | portcullis replay --config next.toml
 
 A line holds no header, no query and no token, so what depends on those is counted
-as unknown, and never guessed. The exit code is 0, 1 when there is a change of the
+as unknown, and never guessed. It is the rules that are tried: a token that was
+refused stays so, whatever the other keys and issuers. The exit code is 0, 1 when there is a change of the
 kind that --fail-on names, and 2 when something could not be read.")]
 pub(super) struct Replay {
     /// A TOML file of the rules to try; a later one wins

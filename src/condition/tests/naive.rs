@@ -320,7 +320,7 @@ fn compare(e: &E, request: &Request) -> Result<bool, TestCaseError> {
         return Ok(false);
     }
     for (how, condition) in [("as it is", &condition), ("interpreted", &interpreted(&text))] {
-        let unmet = condition.unmet(request);
+        let unmet = condition.unmet([request]);
         let is_too_much = |unmet: &Unmet| unmet.failure.as_deref() == Some("it took too much work");
         prop_assert!(!unmet.as_ref().is_some_and(is_too_much), "{text}: {how}, {unmet:?}");
         // Where parts are told apart, the first one that is not true is told of.
