@@ -93,11 +93,28 @@ pub(super) fn added<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
     Ok(CowVal::Owned(adder.add(b.as_ref())?.into_owned()))
 }
 
-/// Pays for a comparison of two values.
-pub(super) fn compared<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
-    let size = args.iter().take(2).map(|value| size(value.as_ref())).fold(0, usize::saturating_add);
-    if !budget(&args)?.take_bytes(size) {
+/// `a == b`, of any types.
+pub(super) fn equal<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
+    let (a, b) = two(&args)?;
+    Ok(CowVal::owned(CelBool::from(a.equals(b))))
+}
+
+/// `a in b`, of any types.
+pub(super) fn held<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
+    let (item, container) = two(&args)?;
+    let container = container.as_container();
+    let container = container.ok_or_else(|| ExecutionError::no_such_overload("in", Vec::new()))?;
+    Ok(CowVal::owned(CelBool::from(container.contains(item)?)))
+}
+
+/// Two values, once it is paid for that they are looked through.
+fn two<'a, 'v>(
+    args: &'a [CowVal<'_, 'v>],
+) -> Result<(&'a (dyn Val + 'v), &'a (dyn Val + 'v)), ExecutionError> {
+    let [a, b, _] = args else { return Err(ExecutionError::missing_argument_or_target()) };
+    let (a, b) = (a.as_ref(), b.as_ref());
+    if !budget(args)?.take_bytes(size(a).saturating_add(size(b))) {
         return Err(too_much());
     }
-    Ok(CowVal::owned(CelBool::from(true)))
+    Ok((a, b))
 }

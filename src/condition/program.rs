@@ -21,7 +21,7 @@ use cel::{
 use super::{
     budget::{BUDGET_TYPE, Budget},
     check::{literal_text, work},
-    cost::{self, added, compared},
+    cost,
     facts::{Facts, Object},
     pattern::{PATTERN_TYPE, Pattern},
     problem::Problem,
@@ -38,8 +38,9 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let added = [
         env.add_overload("@matches", "@matches", given(&PATTERN_TYPE), cost::matches),
         env.add_overload("@contains", "@contains", given(&STRING_TYPE), cost::contains),
-        env.add_overload("@add", "@add", any(), added),
-        env.add_overload("@equals", "@equals", any(), compared),
+        env.add_overload("@add", "@add", any(), cost::added),
+        env.add_overload("@equals", "@equals", any(), cost::equal),
+        env.add_overload("@holds", "@holds", any(), cost::held),
     ];
     debug_assert!(added.iter().all(Result::is_ok));
     Arc::new(env)
@@ -167,11 +168,16 @@ fn rewrite(expr: &mut Expression, patterns: &mut Vec<Pattern>, is_inside: bool) 
                     *expr = call("@add", args);
                 }
                 operators::EQUALS | operators::NOT_EQUALS | operators::IN if is_inside => {
-                    let mut args = found.args.clone();
+                    let is_in = found.func_name == operators::IN;
+                    let is_not = found.func_name == operators::NOT_EQUALS;
+                    let mut args = std::mem::take(&mut found.args);
                     args.push(ident("@budget"));
-                    let pay = call("@equals", args);
-                    let compare = std::mem::take(expr);
-                    *expr = call(operators::CONDITIONAL, vec![pay, compare, literal(false)]);
+                    let compared = call(if is_in { "@holds" } else { "@equals" }, args);
+                    *expr = if is_not {
+                        call(operators::LOGICAL_NOT, vec![compared])
+                    } else {
+                        compared
+                    };
                 }
                 _ => {}
             }

@@ -351,6 +351,9 @@ fn work_ends() {
         // Debug builds take thirty times as long as others.
         assert!(began.elapsed().as_millis() < 500, "{text}: {:?}", began.elapsed());
     }
+    // What lies within another is looked at once.
+    let nested = format!("[true].all(x, {}x{})", "(".repeat(24), " == true)".repeat(24));
+    assert!(parse(&nested).unmet([&request]).is_none());
     // Where it is a constant that grows, it ends while it is looked at.
     let constant = grown.replace("user.name", "'a'") + " == 'a'";
     let domain = Domain::default();
