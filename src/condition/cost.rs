@@ -93,6 +93,15 @@ pub(super) fn added<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
     Ok(CowVal::Owned(adder.add(b.as_ref())?.into_owned()))
 }
 
+/// A value, once it is paid for that it is copied.
+pub(super) fn paid<'b, 'v>(mut args: Args<'b, 'v>) -> Given<'b, 'v> {
+    let size = args.first().map_or(0, |value| size(value.as_ref()));
+    if !budget(&args)?.take_bytes(size) {
+        return Err(too_much());
+    }
+    Ok(args.swap_remove(0))
+}
+
 /// `a == b`, of any types.
 pub(super) fn equal<'b, 'v>(args: Args<'b, 'v>) -> Given<'b, 'v> {
     let (a, b) = two(&args)?;

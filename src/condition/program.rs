@@ -39,6 +39,7 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
         env.add_overload("@matches", "@matches", given(&PATTERN_TYPE), cost::matches),
         env.add_overload("@contains", "@contains", given(&STRING_TYPE), cost::contains),
         env.add_overload("@add", "@add", any(), cost::added),
+        env.add_overload("@paid", "@paid", any().split_off(1), cost::paid),
         env.add_overload("@equals", "@equals", any(), cost::equal),
         env.add_overload("@holds", "@holds", any(), cost::held),
     ];
@@ -143,13 +144,17 @@ fn rewrite(expr: &mut Expression, patterns: &mut Vec<Pattern>, is_inside: bool) 
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
         Expr::Select(select) => rewrite(&mut select.operand, patterns, is_inside),
         Expr::List(list) => {
-            list.elements.iter_mut().for_each(|item| rewrite(item, patterns, is_inside));
+            for item in &mut list.elements {
+                rewrite(item, patterns, is_inside);
+                pay_for_copy(item, is_inside);
+            }
         }
         Expr::Map(map) => {
             for entry in &mut map.entries {
                 if let EntryExpr::MapEntry(entry) = &mut entry.expr {
                     rewrite(&mut entry.key, patterns, is_inside);
                     rewrite(&mut entry.value, patterns, is_inside);
+                    pay_for_copy(&mut entry.value, is_inside);
                 }
             }
         }
@@ -182,6 +187,13 @@ fn rewrite(expr: &mut Expression, patterns: &mut Vec<Pattern>, is_inside: bool) 
                 _ => {}
             }
         }
+    }
+}
+
+/// A list or a map copies what it is made of, within a macro again and again.
+fn pay_for_copy(item: &mut Expression, is_inside: bool) {
+    if is_inside && !matches!(item.expr, Expr::Literal(_)) {
+        *item = call("@paid", vec![std::mem::take(item), ident("@budget")]);
     }
 }
 

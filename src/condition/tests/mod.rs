@@ -342,6 +342,8 @@ fn work_ends() {
         all("claims.m == claims.m", 60),
         format!("[claims.l].all(l, {})", all("l == l", 40)),
         format!("[claims.l].all(l, size(l{}) > 3)", " + l".repeat(20)),
+        format!("[claims.l].all(l, size([l{}]) > 3)", ", l".repeat(60)),
+        format!("[claims.l].all(l, size([{{0: l}}{}]) > 3)", ", {0: l}".repeat(40)),
         "request.headers['x-bits'].matches('[01]*1[01]{60}x')".to_owned(),
         "request.headers['x-bits'].matches('^(([01])+.)+[A-Z]([01])+$')".to_owned(),
     ] {
