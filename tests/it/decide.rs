@@ -348,7 +348,8 @@ fn every_reason_that_the_engine_has_can_be_reached() {
     let asking = engine(
         "[[issuers]]\nname = \"acme\"\nissuer = \"i\"\nkeys = [{ secret = \"another-secret-of-at-least-32-bytes\" }]\n\
          [[rules]]\nname = \"theirs\"\npath = \"/theirs\"\nissuers = [\"acme\"]\n\
-         [[rules]]\nname = \"scoped\"\npath = \"/scoped\"\nscopes = [\"a\"]\n",
+         [[rules]]\nname = \"scoped\"\npath = \"/scoped\"\nscopes = [\"a\"]\n\
+         [[rules]]\nname = \"asked\"\npath = \"/asked\"\nwhen = \"has(claims.vip)\"\n",
     );
     let agents = || ask("GET", "/api/agents");
     let cookie = format!("token={}", good());
@@ -406,6 +407,7 @@ fn every_reason_that_the_engine_has_can_be_reached() {
         ("role", &plain, agents().role("INACTIVE")),
         ("issuer", &asking, ask("GET", "/theirs").role("ADMIN")),
         ("insufficient_scope", &asking, ask("GET", "/scoped").role("ADMIN")),
+        ("condition", &asking, ask("GET", "/asked").role("ADMIN")),
         ("not_ready", &waiting, agents()),
     ];
     for (reason, engine, ask) in &cases {
