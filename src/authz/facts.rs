@@ -10,7 +10,7 @@ use super::{
     CheckInput, Engine, IdentitySettings,
     engine::Identified,
     host::NormalHost,
-    identity::{fold, is_alike},
+    identity::{fold, is_alike, lower},
     input::Header,
     rule::Rule,
 };
@@ -134,8 +134,9 @@ impl Facts for RequestFacts<'_> {
                 self.rule.variables.iter().map(|(_, name)| Cow::Borrowed(name.as_str())).collect()
             }
             Object::Claims => {
-                let claims = self.identified.verified.payload().into_iter().flatten();
-                claims.map(|(name, _)| Cow::Borrowed(name.as_str())).collect()
+                let all = self.identified.verified.payload();
+                let all = all.ok_or(Unreadable("the claims were not kept"))?;
+                all.keys().map(|name| Cow::Borrowed(name.as_str())).collect()
             }
             Object::Context => {
                 self.engine.context.iter().map(|(name, _)| Cow::Borrowed(name.as_str())).collect()
@@ -154,11 +155,8 @@ impl<'r> RequestFacts<'r> {
         match name {
             "method" => present(input.method),
             "host" => present(self.host.as_str()),
-            "path" => Some(Fact::Text(format!("/{}", self.segments.join("/")).into())),
-            "segments" => {
-                let segments = self.segments.iter().map(|segment| Cow::Borrowed(&**segment));
-                Some(Fact::Texts(segments.collect()))
-            }
+            "path" => Some(path(self.segments)),
+            "segments" => Some(all_segments(self.segments)),
             "scheme" => present(input.scheme),
             "protocol" => present(input.protocol),
             // The gateway's own, which a client does not choose.
@@ -260,6 +258,16 @@ impl<'r> RequestFacts<'r> {
     }
 }
 
+/// The path as the rules see it.
+pub(super) fn path(segments: &[Cow<'_, str>]) -> Fact<'static> {
+    Fact::Text(format!("/{}", segments.join("/")).into())
+}
+
+/// Its segments.
+pub(super) fn all_segments<'s>(segments: &'s [Cow<'_, str>]) -> Fact<'s> {
+    Fact::Texts(segments.iter().map(|segment| Cow::Borrowed(&**segment)).collect())
+}
+
 /// A variable of the rule's template.
 pub(super) fn variable<'s>(
     rule: &Rule,
@@ -276,14 +284,6 @@ type Pair<'q> = (Cow<'q, str>, Cow<'q, str>);
 /// What a transport does not know is not there.
 pub(super) fn present(text: &str) -> Option<Fact<'_>> {
     (!text.is_empty()).then(|| Fact::text(text))
-}
-
-fn lower(name: &str) -> Cow<'_, str> {
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(name.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(name)
-    }
 }
 
 /// A part of a query (`application/x-www-form-urlencoded`). Servers differ about

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::OnceLock};
 
 use super::{
     CheckInput, Engine, Reason,
-    facts::{present, variable},
+    facts::{all_segments, path, present, variable},
     host::NormalHost,
     path::NormalPath,
     policy::Found,
@@ -143,14 +143,11 @@ struct LogFacts<'r> {
 
 impl Facts for LogFacts<'_> {
     fn get(&self, of: Object, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
-        let segments = || self.segments.iter().map(|segment| Cow::Borrowed(&**segment));
         let fact = match (of, name) {
             (Object::Request, "method") => present(self.left.method),
             (Object::Request, "host") => present(self.left.host.as_str()),
-            (Object::Request, "path") => {
-                Some(Fact::Text(format!("/{}", self.segments.join("/")).into()))
-            }
-            (Object::Request, "segments") => Some(Fact::Texts(segments().collect())),
+            (Object::Request, "path") => Some(path(self.segments)),
+            (Object::Request, "segments") => Some(all_segments(self.segments)),
             (Object::Path, name) => variable(self.rule, self.segments, name),
             (Object::User, "id") => present(self.somebody.id),
             (Object::User, "role") => {

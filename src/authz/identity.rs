@@ -110,7 +110,7 @@ impl IdentitySettings {
     }
 }
 
-fn lower(name: &str) -> Cow<'_, str> {
+pub(super) fn lower(name: &str) -> Cow<'_, str> {
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(name.to_ascii_lowercase())
     } else {

@@ -41,7 +41,6 @@ use source::Source;
 /// What has to be true for a rule to let a request pass.
 #[derive(Debug)]
 pub struct Condition {
-    text: Box<str>,
     parts: Vec<Part>,
     reads_claims: bool,
 }
@@ -88,19 +87,13 @@ impl Condition {
             },
         });
         let reads_claims = source::names(&source.expr, Object::Claims.as_str());
-        Ok(Self { text: text.into(), parts: parts.collect(), reads_claims })
+        Ok(Self { parts: parts.collect(), reads_claims })
     }
 
     /// Whether it asks for what a token says.
     #[must_use]
     pub fn reads_claims(&self) -> bool {
         self.reads_claims
-    }
-
-    /// As it was written.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
     }
 
     /// The first part that is not true in one of the ways in which a request can be

@@ -25,6 +25,7 @@ mod cases;
 mod cgi;
 mod cli;
 mod conditions;
+mod conditions_tried;
 mod config;
 mod config_issuers;
 mod config_sso;
