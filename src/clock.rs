@@ -45,6 +45,20 @@ impl Timestamp {
         Some(Self::from_secs(0).plus(since))
     }
 
+    /// The time as RFC 3339 has it, in whole seconds; one that has no such form, in
+    /// seconds since the Unix epoch.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        // To the end of the year 9999.
+        match u64::try_from(self.as_secs()) {
+            Ok(secs) if secs < 253_402_300_800 => {
+                humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(secs))
+                    .to_string()
+            }
+            _ => self.as_secs().to_string(),
+        }
+    }
+
     /// Milliseconds since the Unix epoch.
     #[must_use]
     pub const fn as_millis(self) -> i64 {
@@ -119,6 +133,9 @@ mod tests {
         assert_eq!(Timestamp::parse("1795004800"), time);
         assert_eq!(Timestamp::parse("2026-11-18T12:26:40Z"), time);
         assert_eq!(Timestamp::parse("2026-11-18 12:26:40"), time);
+        assert_eq!(time.map(Timestamp::to_rfc3339).as_deref(), Some("2026-11-18T12:26:40Z"));
+        assert_eq!(Timestamp::from_secs(-1).to_rfc3339(), "-1");
+        assert_eq!(Timestamp::from_millis(i64::MAX).to_rfc3339(), "9223372036854775");
         for text in ["", "yesterday", "2026-11-18", "2026-13-18T12:26:40Z", "1.5"] {
             assert_eq!(Timestamp::parse(text), None, "{text:?}");
         }

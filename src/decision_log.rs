@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    api_key::PREFIX,
     authz::{CheckInput, Decision, Reason},
     change::Change,
     checker::Context,
@@ -80,6 +81,7 @@ impl DecisionLog {
             client = (!context.client.is_empty()).then(|| shorten(context.client)),
             iss = claims.and_then(|claims| claims.issued_by.as_deref()),
             user_id = claims.map(|claims| claims.user_id.as_str()),
+            key_id = decision.key_id.map(tracing::field::display),
             role = decision.principal.as_ref().map(|principal| principal.role),
             micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         );
@@ -125,7 +127,7 @@ pub(crate) fn word(text: &str) -> &str {
 }
 
 /// Where a query could begin for any server, or what looks like a token (`eyJ`
-/// is the base64url of `{"`).
+/// is the base64url of `{"`), or a key for machines.
 fn credential_at(bytes: &[u8]) -> usize {
     let is_end = |at: &usize| {
         let rest = bytes.get(*at..).unwrap_or_default();
@@ -134,6 +136,7 @@ fn credential_at(bytes: &[u8]) -> usize {
         matches!(rest.first(), Some(b'?' | b'#' | b';'))
             || [&b"%3f"[..], b"%23", b"%3b", b"%25"].into_iter().any(encoded)
             || rest.starts_with(b"eyJ")
+            || rest.starts_with(PREFIX.as_bytes())
     };
     (0..bytes.len()).find(is_end).unwrap_or(bytes.len())
 }
@@ -179,6 +182,7 @@ mod tests {
             ("/x#access-token=T", "/x"),
             ("/x;access-token=T", "/x"),
             ("/x/eyJhbGciOi", "/x/"),
+            ("/x/pck_2hVb", "/x/"),
             ("http://user:pass@host/", ""),
             ("*", "*"),
             ("", ""),

@@ -25,6 +25,7 @@
 //! | [`authz`] | paths, rules, credentials, identity headers, the decision |
 //! | [`condition`] | what a rule's `when` asks: CEL, parsed, checked, matched or interpreted |
 //! | [`token`] | keys, claims, verification for every issuer, minting, the list of the revoked |
+//! | [`api_key`] | keys for machines: their form, those that are known, their verification |
 //! | [`clock`] | time as a value |
 //! | [`checker`], [`change`] | a decision in its setting: snapshot, clock, log; what a shadow would change |
 //! | [`grpc`] | protobuf to [`authz`] and back; the listener |
@@ -42,11 +43,12 @@
 //! | [`places`] | the connections of the listeners: how many, whose, what they may hold |
 //! | [`tls`], [`transport`], [`lifecycle`], [`error_body`] | certificates of the listeners, names of who asks, signals, errors to clients |
 //!
-//! Dependencies run one way: `clock` <- `token`, `condition` <- `authz` <- `metrics` <- `checker` <-
+//! Dependencies run one way: `clock` <- `token` <- `api_key`, `condition` <- `authz` <- `metrics` <- `checker` <-
 //! `grpc`, `guard`, and beside them `store` <- `login`, `issuers` <- `sso`, and
 //! `revocations` <- `web`; below both listeners `places` <- `tls`;
 //! then `app` and the command line, which alone read [`config::Config`].
 
+pub mod api_key;
 pub mod app;
 pub mod authz;
 pub mod change;

@@ -13,7 +13,8 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
+    api_key::{ApiKey, KeyId, KeyList, Told},
+    clock::{Clock, Timestamp},
     store::{Cursor, Revocation, Store, StoreError},
     token::{MAX_LEEWAY, RevocationList},
 };
@@ -23,6 +24,8 @@ use crate::{
 const POLL: Duration = Duration::from_millis(200);
 /// How often what has expired is forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
+/// How often the store is told which keys were used.
+const HAND_ON: Duration = Duration::from_secs(5);
 
 /// How the list stands to the store.
 #[derive(Debug)]
@@ -71,6 +74,8 @@ pub struct Follower {
     pub store: Arc<Store>,
     /// Where they are enforced.
     pub list: Arc<RevocationList>,
+    /// The keys for machines of the store, which are followed in the same way.
+    pub keys: Arc<KeyList>,
     /// How that goes.
     pub health: Arc<ListHealth>,
     /// The time.
@@ -80,10 +85,13 @@ pub struct Follower {
 impl Follower {
     /// Follows until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let mut cursor = Cursor::default();
-        let (mut swept, mut is_whole) = (Instant::now(), false);
+        let mut cursors = Cursors::default();
+        let (mut swept, mut handed_on, mut is_whole) = (Instant::now(), Instant::now(), false);
         while !stop.is_cancelled() {
-            match self.catch_up(&mut cursor).await {
+            let takes_keys = self.keys.is_wanted();
+            let Self { store, list, keys, clock, .. } = &self;
+            let caught = cursors.catch_up(store, list, (keys, takes_keys), clock.now()).await;
+            match caught {
                 Ok(()) => {
                     self.list.set_loaded();
                     self.health.whole();
@@ -95,13 +103,18 @@ impl Follower {
                     // lacks the last moment of this one, or whose clock is
                     // behind: what is new there need not be beyond the cursor.
                     if std::mem::take(&mut is_whole) {
-                        cursor = Cursor::default();
+                        cursors = Cursors::default();
                     }
                 }
             }
             if swept.elapsed() > SWEEP {
                 self.list.forget(self.clock.now(), self.store.cut_offs_kept());
+                self.keys.forget(self.clock.now());
                 swept = Instant::now();
+            }
+            if handed_on.elapsed() > HAND_ON {
+                self.hand_on_uses().await;
+                handed_on = Instant::now();
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
@@ -110,26 +123,103 @@ impl Follower {
         }
     }
 
-    async fn catch_up(&self, cursor: &mut Cursor) -> Result<(), StoreError> {
+    /// Tells the store which keys were used. What it does not take now, it takes later.
+    async fn hand_on_uses(&self) {
+        let uses = self.keys.uses.take();
+        if !uses.is_empty() && self.store.note_key_uses(&uses).await.is_err() {
+            self.keys.uses.put_back(uses);
+        }
+    }
+}
+
+/// Where the follower stands.
+#[derive(Default)]
+struct Cursors {
+    revocations: Cursor,
+    keys: Cursor,
+    /// Whether the keys have been whole: what comes from then on is news.
+    tells: bool,
+}
+
+impl Cursors {
+    async fn catch_up(
+        &mut self,
+        store: &Store,
+        list: &RevocationList,
+        (keys, takes_keys): (&KeyList, bool),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         loop {
-            let (page, next) = self.store.revocations(cursor).await?;
-            if *cursor == next {
-                return Ok(());
+            let (page, next) = store.revocations(&self.revocations).await?;
+            if self.revocations == next {
+                break;
             }
-            *cursor = next;
-            let now = self.clock.now();
+            self.revocations = next;
             for revocation in page {
                 match revocation {
                     // One that has expired is refused for that, whatever the
                     // leeway: it can be raised while the service runs.
                     Revocation::Token(token, until) if until.plus(MAX_LEEWAY) > now => {
-                        self.list.revoke_token(token, until);
+                        list.revoke_token(token, until);
                     }
                     Revocation::Token(..) => {}
-                    Revocation::User(id, at) => self.list.cut_off_user(&id, at),
-                    Revocation::Everybody(at) => self.list.cut_off_everybody(at),
+                    Revocation::User(id, at) => {
+                        list.cut_off_user(&id, at);
+                        keys.cut_off(&id, at);
+                    }
+                    Revocation::Everybody(at) => list.cut_off_everybody(at),
                 }
             }
         }
+        if !takes_keys {
+            self.keys = Cursor::default();
+            self.tells = false;
+            return Ok(());
+        }
+        loop {
+            let (page, next) = store.key_changes(&self.keys).await?;
+            if self.keys == next {
+                self.tells = true;
+                return Ok(());
+            }
+            self.keys = next;
+            let tells = self.tells;
+            keys.apply(&page, |told, id, key| {
+                // What was there at the start is no news.
+                if tells {
+                    audit(told, id, key);
+                }
+            });
+        }
     }
+}
+
+/// Reads all that there is once: for a command.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub async fn load(
+    store: &Store,
+    list: &RevocationList,
+    keys: &KeyList,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    Cursors::default().catch_up(store, list, (keys, true), now).await?;
+    list.set_loaded();
+    Ok(())
+}
+
+/// Tells of a change of a key, under the target `portcullis::audit`.
+fn audit(told: Told, id: KeyId, key: Option<&ApiKey>) {
+    tracing::info!(
+        target: "portcullis::audit",
+        event = told.as_str(),
+        key_id = %id,
+        user_id = key.map(|key| key.says.user_id.as_str()),
+        name = key.map(|key| key.says.name.as_str()),
+        role = key.map(|key| key.says.role.as_str()),
+        expires = key.and_then(|key| key.expires).map(Timestamp::to_rfc3339),
+        replaces = key.and_then(|key| key.says.replaces.as_deref()),
+    );
 }

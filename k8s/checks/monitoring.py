@@ -43,6 +43,7 @@ METRICS = {
     "portcullis_issuer_keys": {"issuer"},
     "portcullis_issuer_keys_age_seconds": {"issuer"},
     "portcullis_issuer_fetches_total": {"issuer", "result"},
+    "portcullis_api_keys": {"state"},
 }
 # Those that Prometheus sets by what it asked.
 OF_THE_TARGET = {"namespace", "pod"}

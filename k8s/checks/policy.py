@@ -16,7 +16,7 @@ SECRET_KEY = re.compile(r"^\s*(client_)?secret\s*=|[{,]\s*(client_)?secret\s*=",
 
 # What a decision can need of a request's headers.
 DECIDING = [
-    *("authorization", "cookie", "connection", "upgrade", "sec-websocket-version"),
+    *("authorization", "x-api-key", "cookie", "connection", "upgrade", "sec-websocket-version"),
     *("origin", "sec-fetch-site", "sec-fetch-mode", "access-control-request-method"),
     *("content-type", "x-request-id", "traceparent"),
 ]

@@ -20,7 +20,7 @@ use self::{
     reload::{Fixed, Reloader, Reloads},
 };
 pub use self::{
-    parts::{engine, engine_watched, engine_with, store},
+    parts::{Lists, engine, engine_watched, engine_with, store},
     reload::Loader,
 };
 use crate::{
@@ -34,7 +34,6 @@ use crate::{
     revocations::Follower,
     sso::ProviderError,
     store::{Store, StoreError},
-    token::RevocationList,
     traces::{Traces, TracesError},
     web::{HttpServer, InternalAnswers, Routed},
 };
@@ -101,7 +100,8 @@ impl App {
 
         let metrics = Arc::new(Metrics::default());
         let store = store(&config, Arc::clone(&clock))?.observed(metrics.store.clone());
-        let list = Arc::new(RevocationList::default());
+        let lists = Lists::default();
+        let list = &lists.revoked;
         if !store.is_shared() {
             list.set_loaded();
         } else if !config.store.require_at_start {
@@ -118,7 +118,7 @@ impl App {
             clock,
             store,
             watch,
-            list,
+            lists,
             metrics,
             accounts: Arc::default(),
             hasher: Hasher::default(),
@@ -209,7 +209,7 @@ impl App {
     /// Starts all parts; each ends by `close`.
     fn start(self, close: &CancellationToken) -> JoinSet<Result<(), String>> {
         let Self { server, check, http, internal, in_force, reloads, fixed, files, .. } = self;
-        let Lasting { clock, store, list, accounts, watch: keys, .. } = &in_force.lasting;
+        let Lasting { clock, store, lists, accounts, watch: keys, .. } = &in_force.lasting;
         let mut parts: JoinSet<Result<(), String>> = JoinSet::new();
         tracing::info!(listener = "check", address = %check, "listening");
         let (token, tls) = (close.clone(), Arc::clone(&in_force.check_tls));
@@ -218,14 +218,15 @@ impl App {
 
         let follower = Follower {
             store: Arc::clone(store),
-            list: Arc::clone(list),
+            list: Arc::clone(&lists.revoked),
+            keys: Arc::clone(&lists.keys),
             health: Arc::clone(&in_force.internal.health),
             clock: Arc::clone(clock),
         };
         let watch = AccountsWatch {
             accounts: Arc::clone(accounts),
             store: Arc::clone(store),
-            list: Arc::clone(list),
+            list: Arc::clone(&lists.revoked),
             clock: Arc::clone(clock),
         };
         let pages =

@@ -12,10 +12,11 @@ use ipnet::IpNet;
 
 use super::AppError;
 use crate::{
+    api_key::{ApiKeys, KeyList},
     authz::{CredentialSettings, Engine, Origin},
     checker::Checker,
     clock::Clock,
-    config::{Config, IssuerConfig, KeysFrom, LifecycleConfig, StoreConfig},
+    config::{ApiKeysConfig, Config, IssuerConfig, KeysFrom, LifecycleConfig, StoreConfig},
     decision_log::DecisionLog,
     issuers::{Followed, KeySource, KeyWatch},
     login::{Accounts, Codes, Hasher, Limits, Login},
@@ -33,21 +34,39 @@ const DAY: i64 = 24 * 60 * 60;
 /// How near the end of a certificate is told of, in seconds.
 const SOON: i64 = 7 * DAY;
 
-/// The engine that a configuration describes, over this list of revocations. The
+/// What the engines of all configurations look into.
+#[derive(Clone, Debug, Default)]
+pub struct Lists {
+    /// Who is shut out.
+    pub revoked: Arc<RevocationList>,
+    /// The keys of the store.
+    pub keys: Arc<KeyList>,
+}
+
+/// Without a key of a store.
+impl From<Arc<RevocationList>> for Lists {
+    fn from(revoked: Arc<RevocationList>) -> Self {
+        Self { revoked, keys: Arc::default() }
+    }
+}
+
+/// The engine that a configuration describes, over these lists. The
 /// keys of issuers that are to be fetched are yet to come.
 #[must_use]
-pub fn engine(config: Config, revoked: Arc<RevocationList>) -> Engine {
-    engine_with(config, revoked, &|_| Arc::new(IssuerKeys::awaited(|| {})))
+pub fn engine(config: Config, lists: impl Into<Lists>) -> Engine {
+    engine_with(config, lists, &|_| Arc::new(IssuerKeys::awaited(|| {})))
 }
 
 /// The same, with keys that somebody fetches.
 #[must_use]
 pub fn engine_with(
     config: Config,
-    revoked: Arc<RevocationList>,
+    lists: impl Into<Lists>,
     fetched: &dyn Fn(&KeySource) -> Arc<IssuerKeys>,
 ) -> Engine {
-    let Config { check, http, login, tokens, keys, issuers, identity, policy, .. } = config;
+    let Config { check, http, login, tokens, keys, issuers, api_keys, identity, policy, .. } =
+        config;
+    let lists = lists.into();
     let issuers = issuers.into_iter().map(|IssuerConfig { settings, keys }| {
         let keys = match keys {
             KeysFrom::Here(keys) => keys,
@@ -67,7 +86,7 @@ pub fn engine_with(
     };
     let origins = tokens.cookie.origins.into_iter().chain(own_pages).chain(control_plane);
     Engine {
-        verifier: Verifier::new(keys, tokens.settings, identity.roles, revoked)
+        verifier: Verifier::new(keys, tokens.settings, identity.roles, lists.revoked)
             .refusing(tokens.revoked)
             .trusting(issuers.collect())
             .keeping_payloads(policy.reads_claims())
@@ -80,7 +99,13 @@ pub fn engine_with(
             cookie_accepted: tokens.cookie.accept,
             cookie_origins: origins.collect(),
             forward: tokens.forward,
+            keys: api_keys.as_ref().map(|config| config.places.clone()),
         },
+        api_keys: api_keys.map(|ApiKeysConfig { file, foreign, .. }| ApiKeys {
+            file,
+            list: Arc::clone(&lists.keys),
+            foreign,
+        }),
         identity: identity.settings,
         path_allow: check.path_allow,
         upgrades: check.upgrades,
@@ -105,11 +130,11 @@ fn cut_offs_count_for(config: &Config) -> Duration {
 #[must_use]
 pub fn engine_watched(
     config: Config,
-    revoked: Arc<RevocationList>,
+    lists: impl Into<Lists>,
     watch: &KeyWatch,
 ) -> (Engine, Vec<Arc<Followed>>) {
     let followed = Mutex::new(Vec::new());
-    let engine = engine_with(config, revoked, &|source| {
+    let engine = engine_with(config, lists, &|source| {
         let one = watch.of(source);
         let keys = Arc::clone(&one.keys);
         followed.lock().unwrap_or_else(PoisonError::into_inner).push(one);
@@ -122,11 +147,11 @@ pub fn engine_watched(
 /// the same issuers.
 fn shadow_engine(
     config: Config,
-    revoked: &Arc<RevocationList>,
+    lists: Lists,
     followed: &Mutex<Vec<Arc<Followed>>>,
     watch: &KeyWatch,
 ) -> Arc<Engine> {
-    Arc::new(engine_with(config, Arc::clone(revoked), &|source| {
+    Arc::new(engine_with(config, lists, &|source| {
         let mut followed = followed.lock().unwrap_or_else(PoisonError::into_inner);
         let known = followed.iter().find(|one| one.is_of(source)).cloned();
         let one = known.unwrap_or_else(|| {
@@ -157,7 +182,7 @@ pub fn store(config: &Config, clock: Arc<dyn Clock>) -> Result<Store, StoreError
 pub(super) struct Lasting {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) store: Arc<Store>,
-    pub(super) list: Arc<RevocationList>,
+    pub(super) lists: Lists,
     pub(super) metrics: Arc<Metrics>,
     pub(super) accounts: Arc<ArcSwap<Accounts>>,
     pub(super) hasher: Hasher,
@@ -185,7 +210,7 @@ pub(super) struct Generation {
 impl Generation {
     /// Makes it; nothing is in force yet.
     pub(super) fn new(mut config: Config, lasting: &Lasting) -> Result<Self, AppError> {
-        let Lasting { clock, store, list, metrics, .. } = lasting;
+        let Lasting { clock, store, lists, metrics, .. } = lasting;
         let settings = SiteSettings {
             public_url: config.http.public_url.clone(),
             control_plane: config.login.control_plane.clone(),
@@ -229,10 +254,11 @@ impl Generation {
         let proxies = config.http.trusted_proxies.clone();
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
         let shadow = config.shadow.take();
-        let (engine, followed) = engine_watched(config, Arc::clone(list), &lasting.watch);
+        let (engine, followed) = engine_watched(config, lists.clone(), &lasting.watch);
         let engine = Arc::new(engine);
         let followed = Mutex::new(followed);
-        let shadow = shadow.map(|config| shadow_engine(*config, list, &followed, &lasting.watch));
+        let shadow =
+            shadow.map(|config| shadow_engine(*config, lists.clone(), &followed, &lasting.watch));
         let followed = followed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let signing_in = SigningIn { login, codes, sso, returns };
         let site = Site::new(settings, Arc::clone(&engine), &shared, signing_in);
@@ -293,6 +319,8 @@ impl InForce {
             http_tls: Arc::default(),
             lasting,
         };
+        let Lasting { store, lists, .. } = &in_force.lasting;
+        take_keys(store, lists, &in_force.checker.engine());
         in_force.lasting.accounts.store(first.accounts);
         in_force.lasting.watch.follow(first.followed);
         in_force.set_tls(first.check_tls.as_ref(), first.http_tls.as_ref());
@@ -302,9 +330,10 @@ impl InForce {
     /// A later one. Whatever is in flight ends by the one that it began with;
     /// nothing that begins sees a mixture within an answer.
     pub(super) fn put(&self, next: Generation) {
-        let Lasting { store, accounts, watch, .. } = &self.lasting;
+        let Lasting { store, lists, accounts, watch, .. } = &self.lasting;
         // Before a token that lives longer is let in.
         store.keep_cut_offs(next.cut_offs_count_for);
+        take_keys(store, lists, &next.engine);
         self.internal.peers.store(Arc::new(next.peers));
         self.proxies.store(Arc::new(next.proxies));
         accounts.store(next.accounts);
@@ -332,4 +361,12 @@ impl InForce {
             }
         }
     }
+}
+
+/// Follows the keys of the store where an engine takes keys, and keeps for them who
+/// is cut off.
+fn take_keys(store: &Store, lists: &Lists, engine: &Engine) {
+    let has_keys = engine.api_keys.is_some();
+    store.has_keys(has_keys);
+    lists.keys.want(has_keys);
 }

@@ -1,10 +1,11 @@
-//! Where a request carries its token.
+//! Where a request carries its credential.
 
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
     cookie,
     input::{CheckInput, Single},
+    key_place::{self, KeyPlaces},
     origin::{self, Origin},
     reason::Reason,
 };
@@ -12,6 +13,32 @@ use crate::token::Refusal;
 
 /// The longest credential, in bytes.
 const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
+
+/// What a credential is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A token.
+    Token,
+    /// A key for machines.
+    ApiKey,
+}
+
+/// The credential of a request.
+pub(super) enum Credential<'a> {
+    /// A token.
+    Token(Cow<'a, str>),
+    /// A key of this service.
+    Key(Cow<'a, str>),
+    /// A key of somebody else's making.
+    Foreign(Cow<'a, str>),
+}
+
+impl Credential<'_> {
+    fn fits(&self) -> bool {
+        let (Self::Token(text) | Self::Key(text) | Self::Foreign(text)) = self;
+        text.len() <= MAX_CREDENTIAL_BYTES
+    }
+}
 
 /// On which requests the query may carry the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,27 +77,36 @@ pub struct CredentialSettings {
     pub cookie_accepted: bool,
     /// Further origins whose pages may use the cookie.
     pub cookie_origins: Vec<Origin>,
-    /// How the credential goes on.
+    /// How the credential goes on; a key never does.
     pub forward: Forward,
+    /// Where keys for machines are; none where none are taken.
+    pub keys: Option<KeyPlaces>,
 }
 
 impl CredentialSettings {
-    /// The token that the request carries.
+    /// The credential that the request carries.
     ///
     /// # Errors
     ///
     /// [`Reason::NoCredential`], [`Reason::AmbiguousCredential`],
     /// [`Reason::CredentialTooLarge`], [`Reason::CrossSiteCookie`], or
-    /// [`Refusal::Malformed`] for one that is no text.
+    /// [`Refusal::Malformed`] for one that is no text, and
+    /// [`KeyRefusal::Malformed`](crate::api_key::KeyRefusal::Malformed) for a key
+    /// that stands where none is taken.
     ///
     /// `forward` is what becomes of it.
     pub(super) fn find<'a>(
         &self,
         input: &CheckInput<'a>,
         forward: &Forward,
-    ) -> Result<Cow<'a, str>, Reason> {
+    ) -> Result<Credential<'a>, Reason> {
         let header = bearer(input)?;
         let query = self.in_query(input, forward)?;
+        if let Some(keys) = &self.keys
+            && let Some(key) = key_of(keys, input, header.as_ref(), query.as_ref())?
+        {
+            return Some(key).filter(Credential::fits).ok_or(Reason::CredentialTooLarge);
+        }
         let explicit = match (header, query) {
             (Some(header), Some(query)) if header != query => {
                 return Err(Reason::AmbiguousCredential);
@@ -81,6 +117,9 @@ impl CredentialSettings {
             Some(token) => token,
             None => self.in_cookie(input)?.ok_or(Reason::NoCredential)?,
         };
+        if self.keys.is_some() && key_place::is_key(&token) {
+            return Err(key_place::MISPLACED);
+        }
         if token.len() > MAX_CREDENTIAL_BYTES {
             return Err(Reason::CredentialTooLarge);
         }
@@ -88,7 +127,27 @@ impl CredentialSettings {
             Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
             Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),
         }
+        .map(Credential::Token)
         .ok_or(Reason::Token(Refusal::Malformed))
+    }
+
+    /// Whether the request carries what looks like a key where credentials are,
+    /// whatever it is worth.
+    pub(super) fn carries_key(&self, input: &CheckInput<'_>) -> bool {
+        let Some(keys) = &self.keys else { return false };
+        let in_query = || {
+            let (_, query) = input.path_and_query();
+            query.into_iter().flat_map(|query| query.split('&')).any(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                self.is_parameter(name) && key_place::is_key(&decode(value))
+            })
+        };
+        let in_cookie = || {
+            let lines = input.headers.cookies().unwrap_or_default();
+            let found = cookie::find(&lines, &self.cookie).ok().flatten();
+            found.is_some_and(key_place::is_key)
+        };
+        keys.are_met(input) || in_query() || in_cookie()
     }
 
     /// Whether this is the parameter's name, however it is encoded.
@@ -155,6 +214,26 @@ impl CredentialSettings {
         }
         Ok(Some(Cow::Borrowed(token)))
     }
+}
+
+/// The key among the explicit credentials, which is the only one; none where
+/// there is none.
+fn key_of<'a>(
+    keys: &KeyPlaces,
+    input: &CheckInput<'a>,
+    bearer: Option<&Cow<'a, [u8]>>,
+    query: Option<&Cow<'a, [u8]>>,
+) -> Result<Option<Credential<'a>>, Reason> {
+    let of_bearer = bearer.map(|value| keys.of_bearer(value)).transpose()?.flatten();
+    let is_token = bearer.is_some() && of_bearer.is_none();
+    let of_basic = if bearer.is_none() { keys.of_basic(input)? } else { None };
+    let [of_header, of_foreign] = keys.of_headers(input)?;
+    let mut found = [of_bearer, of_basic, of_header, of_foreign].into_iter().flatten();
+    let (first, more) = (found.next(), found.next().is_some());
+    if first.is_some() && (more || is_token || query.is_some()) {
+        return Err(Reason::AmbiguousCredential);
+    }
+    Ok(first)
 }
 
 /// The token of `Authorization: Bearer`; none under another scheme.

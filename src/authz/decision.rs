@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{identity::IdentityHeaders, reason::Reason, rule::Rule};
 use crate::{
+    api_key::KeyId,
     condition::Unmet,
     error_body::{ErrorBody, ErrorKind},
     token::{Claims, Refusal},
@@ -16,6 +17,8 @@ pub struct Decision<'a> {
     pub rule: Option<&'a Rule>,
     /// Who it was, when a good token told. Also on a denial for the role.
     pub principal: Option<Principal<'a>>,
+    /// What names the key that came with it, whatever that was worth.
+    pub key_id: Option<KeyId>,
     /// The part of the rule's condition that was not true.
     pub unmet: Option<Unmet>,
     /// The shadow rules that would have denied.
@@ -31,6 +34,7 @@ impl<'a> Decision<'a> {
         Self {
             rule: None,
             principal: None,
+            key_id: None,
             unmet: None,
             shadow: Vec::new(),
             verdict: Verdict::Deny(Denial::of(reason)),
@@ -92,6 +96,9 @@ pub struct Grant<'a> {
     pub remove: Vec<Cow<'a, str>>,
     /// The names of the headers of a user, whether they are set or not.
     pub identity: Option<&'a IdentityHeaders>,
+    /// Headers that are for keys alone: taken off, also by a proxy that can only
+    /// empty them.
+    pub key_headers: Vec<&'a str>,
     /// Query parameters to take off, as the query spells them.
     pub remove_query: Vec<&'a str>,
     /// Whether the credential goes on as it came, here where that of other
@@ -159,6 +166,10 @@ impl Denial {
                 let scope = self.scope.as_deref().unwrap_or_default();
                 Some(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"").into())
             }
+            Reason::Key(_) => Some(
+                r#"Bearer realm="portcullis", error="invalid_token", error_description="The API key is malformed, unknown, expired, revoked or not valid here""#
+                    .into(),
+            ),
             Reason::Token(refusal) if refusal != Refusal::IssuerUnavailable => Some(
                 r#"Bearer realm="portcullis", error="invalid_token", error_description="The access token is malformed, expired, revoked or not valid here""#
                     .into(),
@@ -194,10 +205,12 @@ impl Denial {
                 (ErrorKind::UnavailableError, "Authorization is not available yet", None)
             }
             Reason::Token(_) => (ErrorKind::AuthError, "Invalid or expired token", None),
+            Reason::Key(_) => (ErrorKind::AuthError, "Invalid or expired API key", None),
             Reason::NoRule
             | Reason::RuleDenies
             | Reason::Method
             | Reason::CrossSiteCookie
+            | Reason::CredentialKind
             | Reason::Role
             | Reason::Issuer
             | Reason::InsufficientScope

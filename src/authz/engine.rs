@@ -4,22 +4,19 @@
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    CheckInput, CredentialSettings, Decision, Forward, Grant, IdentitySettings, Policy, Principal,
-    Reason, Verdict, cookie,
+    CheckInput, CredentialSettings, Decision, Forward, Grant, IdentitySettings, KeyPlaces, Policy,
+    Principal, Reason, Verdict, cookie,
     decision::Denial,
     facts::{Notes, RequestFacts},
     host::NormalHost,
+    identify::{Identified, Proof},
     path::{NormalPath, PathAllow},
     policy::Found,
     rule::{Access, Rule},
     sign_in::SignIn,
     upgrade::Upgrades,
 };
-use crate::{
-    clock::Timestamp,
-    condition::Unmet,
-    token::{Claims, Verified, Verifier},
-};
+use crate::{api_key::ApiKeys, clock::Timestamp, condition::Unmet, token::Verifier};
 
 /// All that a decision depends on, but for the request and the time.
 #[derive(Debug)]
@@ -28,7 +25,9 @@ pub struct Engine {
     pub policy: Policy,
     /// The keys, and what a token must fulfil.
     pub verifier: Verifier,
-    /// Where tokens are looked for.
+    /// The keys for machines; none where none are taken.
+    pub api_keys: Option<ApiKeys>,
+    /// Where credentials are looked for.
     pub credentials: CredentialSettings,
     /// The headers of the user.
     pub identity: IdentitySettings,
@@ -40,29 +39,6 @@ pub struct Engine {
     pub sign_in: Option<SignIn>,
     /// What conditions may ask of the gateway's route, with its defaults.
     pub context: Vec<(String, String)>,
-}
-
-/// A good token: what it says, and itself.
-pub struct Identified<'a> {
-    /// What it says.
-    pub verified: Arc<Verified>,
-    /// The token, for forwarding or revoking it.
-    pub token: std::borrow::Cow<'a, str>,
-}
-
-/// Without the token.
-impl std::fmt::Debug for Identified<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identified").field("claims", self.claims()).finish_non_exhaustive()
-    }
-}
-
-impl Identified<'_> {
-    /// Its claims.
-    #[must_use]
-    pub fn claims(&self) -> &Arc<Claims> {
-        &self.verified.claims
-    }
 }
 
 impl Engine {
@@ -146,6 +122,7 @@ impl Engine {
             .collect();
 
         let is_preflight = matches!(found, Found::Preflight(_));
+        let key_id = identity.as_ref().and_then(|identity| self.key_id(identity, input));
         let identity = identity.and_then(Result::ok).filter(|_| needs_identity && !is_preflight);
         let (denied, unmet) = denied.map_or((None, None), |it| (Some(it.reason), it.unmet));
         let verdict = match denied {
@@ -159,43 +136,7 @@ impl Engine {
             let claims = Arc::clone(identified.claims());
             Principal { role: self.verifier.roles().name(claims.role), claims }
         });
-        Decision { rule, principal, unmet, shadow, verdict }
-    }
-
-    /// Who a request to this service itself is from, whatever the rules say.
-    ///
-    /// # Errors
-    ///
-    /// The [`Denial`] to answer with.
-    pub fn authenticate<'a>(
-        &self,
-        input: &CheckInput<'a>,
-        now: Timestamp,
-    ) -> Result<Identified<'a>, Denial> {
-        if !self.verifier.revocations().is_loaded() {
-            return Err(Denial::of(Reason::NotReady));
-        }
-        self.identify(input, &self.credentials.forward, now).map_err(Denial::of)
-    }
-
-    /// Who the request is from.
-    fn identify<'a>(
-        &self,
-        input: &CheckInput<'a>,
-        forward: &Forward,
-        now: Timestamp,
-    ) -> Result<Identified<'a>, Reason> {
-        let token = self.credentials.find(input, forward)?;
-        let verified = self.verifier.verify(&token, now).map_err(Reason::Token)?;
-        Ok(Identified { verified, token })
-    }
-
-    /// Whether the token of a request was signed by one of the keys in lower
-    /// case: what to tell an operator of a bad signature.
-    #[must_use]
-    pub fn is_signed_in_lower_case(&self, input: &CheckInput<'_>) -> bool {
-        let token = self.credentials.find(input, &self.credentials.forward);
-        token.is_ok_and(|token| self.verifier.is_signed_in_lower_case(&token))
+        Decision { rule, principal, key_id, unmet, shadow, verdict }
     }
 
     fn denial(&self, reason: Reason, rule: Option<&Rule>, input: &CheckInput<'_>) -> Denial {
@@ -219,12 +160,19 @@ impl Engine {
             let claims = identified.claims();
             self.identity.of(claims, self.verifier.roles().name(claims.role))
         });
-        let mut also = Vec::new();
+        let keys = self.credentials.keys.as_ref();
+        let key_headers: Vec<&str> = keys.into_iter().flat_map(KeyPlaces::headers).collect();
+        let mut also = key_headers.clone();
         let mut remove_query = Vec::new();
-        if *forward != Forward::AsIs {
+        // A key never goes on, whatever becomes of tokens.
+        let goes_on = *forward == Forward::AsIs && !self.credentials.carries_key(input);
+        if !goes_on {
             also.push("authorization");
             match (forward, identity) {
-                (Forward::AuthorizationHeader, Some(Identified { token, .. })) => {
+                (
+                    Forward::AuthorizationHeader,
+                    Some(Identified { proof: Proof::Token(token), .. }),
+                ) => {
                     set.push(("authorization", format!("Bearer {token}")));
                 }
                 (Forward::Minted(audience), Some(Identified { verified, .. })) => {
@@ -243,14 +191,16 @@ impl Engine {
             remove_query = self.parameters_to_remove(input);
         }
         let remove = self.identity.to_remove(&input.headers, &also, &set);
-        let keeps_credential = *forward == Forward::AsIs && self.replaces_credentials();
+        let keeps_credential = goes_on && self.replaces_credentials();
         let identity = Some(&self.identity.headers);
-        Ok(Grant { set, remove, identity, remove_query, keeps_credential })
+        Ok(Grant { set, remove, identity, key_headers, remove_query, keeps_credential })
     }
 
     /// Whether there are requests whose credential does not go on as it came.
     fn replaces_credentials(&self) -> bool {
-        self.credentials.forward != Forward::AsIs || self.policy.has_forwards()
+        self.credentials.forward != Forward::AsIs
+            || self.credentials.keys.is_some()
+            || self.policy.has_forwards()
     }
 
     /// The cookies but for the token's; `None` when that is not among them.
@@ -319,6 +269,7 @@ impl Asked<'_, '_> {
         };
         let claims = identified.claims();
         let asked = [
+            (rule.needs.admits_kind(identified.kind()), Reason::CredentialKind),
             (rule.needs.admits_issuer(claims.issued_by.as_deref()), Reason::Issuer),
             (rule.access.admits(claims.role), Reason::Role),
             (rule.needs.admits_scope(claims), Reason::InsufficientScope),

@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     CheckInput, Engine, IdentitySettings,
-    engine::Identified,
     host::NormalHost,
+    identify::Identified,
     identity::{fold, is_alike, lower},
     input::Header,
     rule::Rule,

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, sync::OnceLock};
 
 use super::{
-    CheckInput, Engine, Reason,
+    CheckInput, CredentialKind, Engine, Reason,
     facts::{all_segments, path, present, variable},
     host::NormalHost,
     path::NormalPath,
@@ -19,7 +19,7 @@ use crate::{
 /// Who it was, as far as a log tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known<'a> {
-    /// Somebody with a good token.
+    /// Somebody with a good credential.
     Somebody(Somebody<'a>),
     /// Nobody with a good token, for this reason.
     Nobody(Reason),
@@ -38,6 +38,8 @@ pub struct Somebody<'a> {
     pub role: Role,
     /// The issuer's name; none for this service's own.
     pub issued_by: Option<&'a str>,
+    /// What they proved themselves by.
+    pub kind: CredentialKind,
 }
 
 /// What would be decided.
@@ -102,7 +104,9 @@ impl Left<'_> {
             Known::NobodyGood => return Foreseen::Deny(None, Some(rule)),
             Known::Unknown => return Foreseen::Unknown("who it was".into(), rule),
         };
-        if !rule.needs.admits_issuer(somebody.issued_by) {
+        if !rule.needs.admits_kind(somebody.kind) {
+            Foreseen::Deny(Some(Reason::CredentialKind), Some(rule))
+        } else if !rule.needs.admits_issuer(somebody.issued_by) {
             Foreseen::Deny(Some(Reason::Issuer), Some(rule))
         } else if !rule.access.admits(somebody.role) {
             Foreseen::Deny(Some(Reason::Role), Some(rule))

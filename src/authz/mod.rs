@@ -4,7 +4,7 @@
 //! [`Engine::decide`]. On the way to the [`Decision`] lie, in this order, the
 //! normal form of the host and of the path ([`NormalHost`], [`NormalPath`]),
 //! the rule ([`Policy`]), the credential ([`CredentialSettings`]), the token
-//! ([`Verifier`](crate::token::Verifier)), what the rule asks of it, up to its
+//! ([`Verifier`](crate::token::Verifier)) or the key ([`ApiKeys`](crate::api_key::ApiKeys)), what the rule asks of it, up to its
 //! [`Condition`](crate::condition::Condition), and the headers that are set and
 //! removed ([`IdentitySettings`]).
 
@@ -15,8 +15,10 @@ mod engine;
 mod facts;
 mod foreseen;
 mod host;
+mod identify;
 mod identity;
 mod input;
+mod key_place;
 mod origin;
 mod path;
 mod pattern;
@@ -27,14 +29,16 @@ mod sign_in;
 mod upgrade;
 
 pub(crate) use cookie::find as find_cookie;
-pub use credential::{CredentialSettings, Forward, QueryOn};
+pub use credential::{CredentialKind, CredentialSettings, Forward, QueryOn};
 pub use decision::{Decision, Denial, Grant, Principal, Verdict};
-pub use engine::{Engine, Identified};
+pub use engine::Engine;
 pub use facts::{Notes, is_hidden_header};
 pub use foreseen::{Foreseen, Known, Somebody};
 pub use host::NormalHost;
+pub use identify::{Identified, Proof};
 pub use identity::{IdentityHeaders, IdentitySettings};
 pub use input::{CheckInput, Header, Headers, Single, is_method};
+pub use key_place::{ForeignPlace, KEY_HEADER, KeyPlaces};
 pub use origin::Origin;
 pub use path::{BadPath, MAX_PATH_BYTES, NormalPath, PathAllow};
 pub use pattern::{HostPattern, PathPattern, PatternError, Segment};

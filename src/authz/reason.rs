@@ -1,6 +1,6 @@
 //! Why a request is denied.
 
-use crate::token::Refusal;
+use crate::{api_key::KeyRefusal, token::Refusal};
 
 /// The one reason of a denial, precise in logs, metrics and metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +31,10 @@ pub enum Reason {
     CrossSiteCookie,
     /// The token is not accepted.
     Token(Refusal),
+    /// The key is not accepted.
+    Key(KeyRefusal),
+    /// The rule takes no credential of this kind.
+    CredentialKind,
     /// The token's role is not among the rule's.
     Role,
     /// The token is of none of the rule's issuers.
@@ -49,7 +53,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 39] = [
         Self::BadHost,
         Self::BadPath,
         Self::BadMethod,
@@ -75,6 +79,13 @@ impl Reason {
         Self::Token(Refusal::BadIssuer),
         Self::Token(Refusal::BadAudience),
         Self::Token(Refusal::Revoked),
+        Self::Key(KeyRefusal::Malformed),
+        Self::Key(KeyRefusal::UnknownId),
+        Self::Key(KeyRefusal::BadKey),
+        Self::Key(KeyRefusal::Expired),
+        Self::Key(KeyRefusal::Revoked),
+        Self::Key(KeyRefusal::Address),
+        Self::CredentialKind,
         Self::Role,
         Self::Issuer,
         Self::InsufficientScope,
@@ -113,6 +124,8 @@ impl Reason {
             Self::Token(Refusal::BadIssuer) => "bad_issuer",
             Self::Token(Refusal::BadAudience) => "bad_audience",
             Self::Token(Refusal::Revoked) => "revoked",
+            Self::Key(refusal) => refusal.as_str(),
+            Self::CredentialKind => "credential_kind",
             Self::Role => "role",
             Self::Issuer => "issuer",
             Self::InsufficientScope => "insufficient_scope",
@@ -134,11 +147,12 @@ impl Reason {
             | Self::AmbiguousCredential
             | Self::CredentialTooLarge => 400,
             Self::NotReady | Self::Token(Refusal::IssuerUnavailable) => 503,
-            Self::NoCredential | Self::Token(_) => 401,
+            Self::NoCredential | Self::Token(_) | Self::Key(_) => 401,
             Self::NoRule
             | Self::RuleDenies
             | Self::Method
             | Self::CrossSiteCookie
+            | Self::CredentialKind
             | Self::Role
             | Self::Issuer
             | Self::InsufficientScope

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    credential::Forward,
+    credential::{CredentialKind, Forward},
     pattern::{HostPattern, PathPattern},
 };
 use crate::{
@@ -36,13 +36,15 @@ impl Access {
     }
 }
 
-/// What a rule asks of a good token, beside a role.
+/// What a rule asks of a good credential, beside a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// The scopes that it must have, all of them (RFC 6749, section 3.3).
     pub scopes: Vec<String>,
     /// Whose it must be, one of these; none for anybody's.
     pub issuers: Vec<IssuedBy>,
+    /// What it must be, one of these; none for anything.
+    pub credentials: Vec<CredentialKind>,
 }
 
 /// Whose a token is.
@@ -64,6 +66,12 @@ impl Needs {
             _ => false,
         };
         self.issuers.is_empty() || self.issuers.iter().any(is)
+    }
+
+    /// Whether a credential of this kind will do.
+    #[must_use]
+    pub fn admits_kind(&self, kind: CredentialKind) -> bool {
+        self.credentials.is_empty() || self.credentials.contains(&kind)
     }
 
     /// Whether the token has all the scopes.

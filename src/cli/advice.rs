@@ -1,6 +1,6 @@
 //! What to do about each reason.
 
-use portcullis::{authz::Reason, token::Refusal};
+use portcullis::{api_key::KeyRefusal, authz::Reason, token::Refusal};
 
 /// What an operator or a client can do about a denial.
 pub(super) fn advice(reason: Reason) -> &'static str {
@@ -23,6 +23,10 @@ pub(super) fn advice(reason: Reason) -> &'static str {
             "send a Bearer token, or add the page's origin to tokens.cookie.origins"
         }
         Reason::Token(refusal) => about_token(refusal),
+        Reason::Key(refusal) => about_key(refusal),
+        Reason::CredentialKind => {
+            "send a credential of one of the rule's credentials: a token, or a key"
+        }
         Reason::Role => "give the user one of the rule's roles",
         Reason::Issuer => "send a token of one of the rule's issuers",
         Reason::InsufficientScope => {
@@ -69,6 +73,24 @@ fn about_token(refusal: Refusal) -> &'static str {
         Refusal::BadIssuer => "send a token whose `iss` is tokens.issuer",
         Refusal::BadAudience => {
             "send a token whose `aud` names tokens.audience or one of its issuer's audience, or set that"
+        }
+    }
+}
+
+fn about_key(refusal: KeyRefusal) -> &'static str {
+    match refusal {
+        KeyRefusal::Malformed => {
+            "send the whole key, where api_keys.accept takes it; `portcullis key inspect --offline` tells more"
+        }
+        KeyRefusal::UnknownId => {
+            "see `portcullis key list`, and that api_keys.file is the newest; a key of the store is there within a second"
+        }
+        KeyRefusal::BadKey => {
+            "send the key as it was shown when it was made, and see that its role is one of identity.roles"
+        }
+        KeyRefusal::Expired | KeyRefusal::Revoked => "make another one: `portcullis key new`",
+        KeyRefusal::Address => {
+            "use it from one of its `allow`, through a gateway that tells the address (Envoy by gRPC), or make one without"
         }
     }
 }

@@ -6,10 +6,12 @@ mod explain;
 mod hash_password;
 mod healthcheck;
 mod issued;
+mod key;
 mod key_pair;
 mod keys;
 mod replay;
 mod serve;
+mod shared;
 mod test;
 mod token;
 
@@ -47,6 +49,8 @@ enum Command {
     Replay(replay::Replay),
     #[command(subcommand)]
     Token(token::Token),
+    #[command(subcommand)]
+    Key(key::Key),
     KeyPair(key_pair::KeyPair),
     HashPassword(hash_password::HashPassword),
     Healthcheck(healthcheck::Healthcheck),
@@ -87,6 +91,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Test(test) => test.run(),
         Command::Replay(replay) => replay.run(),
         Command::Token(token) => token.run(),
+        Command::Key(key) => key.run(),
         Command::KeyPair(pair) => pair.run(),
         Command::HashPassword(hash) => hash.run(),
         Command::Healthcheck(check) => check.run(),

@@ -19,7 +19,7 @@ use portcullis::{
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use super::{ConfigArgs, NO, WRONG, YES, fail, issued, keys, print};
+use super::{ConfigArgs, NO, WRONG, YES, fail, issued, keys, print, shared::Shared};
 
 /// The most that is read from stdin: more than any token that is accepted.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
@@ -233,15 +233,7 @@ pub(super) struct Revoke {
 impl Revoke {
     fn run(self) -> Result<ExitCode, ExitCode> {
         let config = self.config.load()?;
-        if config.store.target.is_none() {
-            return Err(fail(
-                WRONG,
-                "the store is the memory of another process",
-                "configure the Redis that the replicas share, or sign out by POST /session/logout",
-            ));
-        }
-        let store = app::store(&config, Arc::new(SystemClock))
-            .map_err(|error| fail(WRONG, error, "write the store's address as a Redis URL"))?;
+        let shared = Shared::of(&config, "sign out by POST /session/logout")?;
         let (token, user_id) = match (self.token, self.jti.zip(self.until), self.user_id) {
             (Some(token), ..) => (Some(of_token(config, token.trim())?), None),
             (None, Some((jti, until)), _) => {
@@ -260,16 +252,11 @@ impl Revoke {
             let mend = "there is nothing to do, unless --until is wrong";
             return Err(fail(WRONG, "the token has expired by itself", mend));
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| fail(NO, error, "try again"))?;
-        let revoked = runtime.block_on(async {
-            match (token, user_id) {
-                (Some((token, until)), _) => store.revoke(token, until).await,
-                (None, Some(user_id)) => store.cut_off(&user_id).await.map(drop),
-                (None, None) => Ok(()),
-            }
-        });
-        revoked.map_err(|error| fail(NO, error, "see whether Redis can be reached from here"))?;
+        shared.ask(async |store| match (token, user_id) {
+            (Some((token, until)), _) => store.revoke(token, until).await,
+            (None, Some(user_id)) => store.cut_off(&user_id).await.map(drop),
+            (None, None) => Ok(()),
+        })?;
         print("revoked");
         Ok(ExitCode::from(YES))
     }

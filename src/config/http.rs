@@ -97,3 +97,14 @@ pub(super) fn web_url(text: &str) -> Option<Url> {
         && url.fragment().is_none();
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
 }
+
+/// Warns of a control plane without TLS, whose page cannot sign anybody in.
+pub(super) fn check_pages(section: &Section<'_>, http: &HttpConfig) {
+    if http.public_url.scheme() == "http" && !is_loopback(&http.public_url) {
+        section.warn(
+            "public_url",
+            "browsers make no challenge on a page without TLS, so nobody can sign in there",
+            "use https",
+        );
+    }
+}

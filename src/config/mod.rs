@@ -4,6 +4,7 @@
 //! A file of this module is a section. What comes out are the types that the
 //! rest of the crate works with; nobody else reads a file's key or a variable.
 
+mod api_keys;
 mod check;
 mod conditions;
 mod forward;
@@ -31,6 +32,7 @@ use std::fmt;
 
 use self::reader::Reader;
 pub use self::{
+    api_keys::ApiKeysConfig,
     check::{CheckConfig, Listen},
     http::{HttpConfig, InternalConfig},
     identity::IdentityConfig,
@@ -71,6 +73,8 @@ pub struct Config {
     pub keys: KeyRing,
     /// `[[issuers]]`.
     pub issuers: Vec<IssuerConfig>,
+    /// `[api_keys]`.
+    pub api_keys: Option<ApiKeysConfig>,
     /// `[identity]`.
     pub identity: IdentityConfig,
     /// `[[rules]]`, compiled.
@@ -115,7 +119,9 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// What names files that an upstream does not have, nor needs.
-const OF_THE_SERVICE: [(&str, &str); 5] = [
+const OF_THE_SERVICE: [(&str, &str); 7] = [
+    ("api_keys", "file"),
+    ("api_keys", "foreign"),
     ("check", "tls"),
     ("http", "tls"),
     ("login", "users_file"),
@@ -171,18 +177,12 @@ impl Config {
             TokensConfig::read(root.table("tokens"), sources, roles, public_url, !has_issuers);
         let own_issuer = tokens.settings.issuer.as_deref();
         let issuers = issuers::read(&mut root, roles, own_issuer);
+        let api_keys = api_keys::read(&mut root, roles);
         let login = LoginConfig::read(root.table("login"), roles);
         let workers = login::workers(&mut root);
         let ui = UiConfig::read(root.table("ui"));
-        if let Some(http) = http.as_ref().filter(|_| !workers.is_empty())
-            && http.public_url.scheme() == "http"
-            && !http::is_loopback(&http.public_url)
-        {
-            root.table("http").warn(
-                "public_url",
-                "browsers make no challenge on a page without TLS, so nobody can sign in there",
-                "use https",
-            );
+        if let Some(http) = http.as_ref().filter(|_| !workers.is_empty()) {
+            http::check_pages(&root.table("http"), http);
         }
         let sso =
             sso::read(root.table("sso"), public_url, login.as_ref(), roles, tokens.settings.leeway);
@@ -240,6 +240,7 @@ impl Config {
                     tokens,
                     keys,
                     issuers,
+                    api_keys,
                     identity,
                     policy,
                     has_own_rules,

@@ -10,7 +10,10 @@ use super::{
     surprises,
 };
 use crate::{
-    authz::{Access, HostPattern, IssuedBy, Needs, PathPattern, Policy, Rule, is_method},
+    api_key::is_scope,
+    authz::{
+        Access, CredentialKind, HostPattern, IssuedBy, Needs, PathPattern, Policy, Rule, is_method,
+    },
     token::{Role, RoleSet, Roles},
 };
 
@@ -73,8 +76,12 @@ fn rule(
     let access = access(&mut section, roles);
     let asks = needs.as_ref().is_some_and(|needs| *needs != Needs::default());
     if asks && matches!(access, Some(Access::Public | Access::Deny)) {
-        let cause = "a rule that is public, or that denies, asks for no token";
-        section.problem("access", cause, "leave scopes and issuers out, or write roles");
+        let cause = "a rule that is public, or that denies, asks for no credential";
+        section.problem(
+            "access",
+            cause,
+            "leave scopes, issuers and credentials out, or write roles",
+        );
     }
     let methods_and_needs = methods.as_deref().zip(needs.as_ref()).zip(access);
     let when = match (methods_and_needs, roles) {
@@ -193,13 +200,8 @@ fn methods(section: &mut Section<'_>) -> Option<Vec<String>> {
     Some(methods)
 }
 
-/// `scopes` and `issuers`; `None` when there was a problem.
+/// `scopes`, `issuers` and `credentials`; `None` when there was a problem.
 fn needs(section: &mut Section<'_>, known: &[IssuerConfig]) -> Option<Needs> {
-    // RFC 6749, section 3.3.
-    let is_scope = |text: &str| {
-        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-        !text.is_empty() && text.bytes().all(plain)
-    };
     let names: Vec<&str> = known.iter().map(|issuer| &*issuer.settings.name).collect();
     let issuer = |text: &str| match text {
         "own" => Some(IssuedBy::Own),
@@ -210,13 +212,24 @@ fn needs(section: &mut Section<'_>, known: &[IssuerConfig]) -> Option<Needs> {
     });
     let expected = format!("one of: {}", [&["own"], &names[..]].concat().join(", "));
     let issuers = section.parsed_list("issuers", &expected, issuer);
-    for (key, is_empty) in [("scopes", scopes.is_empty()), ("issuers", issuers.is_empty())] {
+    let kind = |text: &str| match text {
+        "token" => Some(CredentialKind::Token),
+        "api-key" => Some(CredentialKind::ApiKey),
+        _ => None,
+    };
+    let credentials = section.parsed_list("credentials", "\"token\" or \"api-key\"", kind);
+    let asked = [
+        ("scopes", scopes.is_empty()),
+        ("issuers", issuers.is_empty()),
+        ("credentials", credentials.is_empty()),
+    ];
+    for (key, is_empty) in asked {
         if section.has(key) && is_empty {
             section.problem(key, "the list is empty", "name what it asks for, or leave it out");
             return None;
         }
     }
-    Some(Needs { scopes, issuers })
+    Some(Needs { scopes, issuers, credentials })
 }
 
 fn access(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Access> {
@@ -237,7 +250,8 @@ fn access(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Access> {
     match named {
         // Whoever has what else it asks for.
         None if !section.has("roles") && !section.has("access") => {
-            let asks = ["scopes", "issuers", "when"].iter().any(|key| section.has(key));
+            let asks =
+                ["scopes", "issuers", "credentials", "when"].iter().any(|key| section.has(key));
             if !asks {
                 section.problem("", "the rule does not say who may pass", MEND);
             }

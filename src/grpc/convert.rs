@@ -1,5 +1,7 @@
 //! Between the messages of `envoy.service.auth.v3` and [`crate::authz`].
 
+use std::borrow::Cow;
+
 use super::read::Question;
 use crate::proto::envoy::service::auth::v3::{AttributeContext, attribute_context::Peer};
 use crate::{
@@ -89,20 +91,23 @@ pub(super) const SHADOW: &str = "shadow";
 /// nothing takes an empty text for a user.
 pub(super) fn metadata_texts<'a>(
     decision: &'a Decision<'_>,
-) -> [(&'static str, Option<&'a str>); 9] {
+) -> [(&'static str, Option<Cow<'a, str>>); 10] {
     let claims = decision.principal.as_ref().map(|principal| &principal.claims);
     let role = decision.principal.as_ref().map(|principal| principal.role);
     let claims = claims.filter(|_| decision.is_allowed());
+    let key_id = decision.key_id.filter(|_| claims.is_some());
+    let text = Cow::Borrowed::<'a, str>;
     [
-        ("decision", Some(decision.name())),
-        ("iss", claims.and_then(|claims| claims.issued_by.as_deref())),
-        ("reason", decision.reason().map(Reason::as_str)),
-        ("role", role.filter(|_| decision.is_allowed())),
-        ("rule", decision.rule_name()),
+        ("decision", Some(text(decision.name()))),
+        ("iss", claims.and_then(|claims| claims.issued_by.as_deref()).map(text)),
+        ("key_id", key_id.map(|id| id.to_string().into())),
+        ("reason", decision.reason().map(Reason::as_str).map(text)),
+        ("role", role.filter(|_| decision.is_allowed()).map(text)),
+        ("rule", decision.rule_name().map(text)),
         (SHADOW, None),
-        ("token_id", claims.and_then(|claims| claims.token_id.as_deref())),
-        ("user_id", claims.map(|claims| claims.user_id.as_str())),
-        ("user_name", claims.map(|claims| claims.name.as_str())),
+        ("token_id", claims.and_then(|claims| claims.token_id.as_deref()).map(text)),
+        ("user_id", claims.map(|claims| claims.user_id.as_str()).map(text)),
+        ("user_name", claims.map(|claims| claims.name.as_str()).map(text)),
     ]
 }
 

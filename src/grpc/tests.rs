@@ -84,7 +84,7 @@ fn metadata(decision: &Decision<'_>) -> Struct {
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.into())) };
     let mut fields = BTreeMap::new();
     for (key, value) in convert::metadata_texts(decision) {
-        fields.extend(value.map(|value| (key.to_owned(), text(value))));
+        fields.extend(value.map(|value| (key.to_owned(), text(&value))));
     }
     if !decision.shadow.is_empty() {
         let values = decision.shadow.iter().map(|name| text(name)).collect();
@@ -158,12 +158,14 @@ proptest! {
                 set: set.iter().map(|value| ("x-user-name", value.clone())).collect(),
                 remove: remove.iter().map(Cow::from).collect(),
                 identity: None,
+                key_headers: Vec::new(),
                 remove_query: remove_query.iter().map(String::as_str).collect(),
                 keeps_credential: false,
             }),
         };
         let decision = Decision {
             rule: rule.as_ref(),
+            key_id: None,
             principal: claims.map(|claims| Principal { claims, role: "REGULAR" }),
             unmet: None,
             shadow: shadow.iter().map(String::as_str).collect(),

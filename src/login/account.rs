@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    fmt,
     path::Path,
     sync::Arc,
 };
@@ -15,7 +14,7 @@ use super::password::{Cost, Costs};
 use crate::{
     secret,
     store::AccountState,
-    token::{Role, Roles, UserId},
+    token::{Role, Roles, UserId, WrittenId},
 };
 
 /// The most that a users file may hold, in bytes.
@@ -94,7 +93,7 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    id: Id,
+    id: WrittenId,
     name: String,
     #[serde(default)]
     email: Option<String>,
@@ -102,22 +101,6 @@ struct Entry {
     password_hash: SecretString,
     #[serde(default)]
     disabled: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Id {
-    Number(i64),
-    Text(String),
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(id) => write!(f, "{id}"),
-            Self::Text(id) => f.write_str(id),
-        }
-    }
 }
 
 impl Accounts {

@@ -18,6 +18,7 @@ pub use self::{
     histogram::Histogram,
     text::Format,
 };
+use crate::api_key::{KeyCounts, KeyState};
 
 /// Upper bounds of what a question to the store takes, in nanoseconds.
 const STORE_BOUNDS: [u64; 13] = [
@@ -71,6 +72,11 @@ struct IssuerLabels {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VersionLabel {
     version: &'static str,
 }
@@ -119,6 +125,7 @@ pub struct Metrics {
     issuer_keys: Family<IssuerLabel, Gauge>,
     issuer_keys_age: Family<IssuerLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
     issuer_fetches: Family<IssuerLabels, Counter>,
+    api_keys: Family<StateLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -136,6 +143,7 @@ impl Default for Metrics {
             issuer_keys: Family::default(),
             issuer_keys_age: Family::default(),
             issuer_fetches: Family::default(),
+            api_keys: Family::default(),
         };
         metrics.register();
         metrics
@@ -173,6 +181,8 @@ impl Metrics {
         let fetches = self.issuer_fetches.clone();
         let help = "Times that the keys of an issuer were asked for, and what came of it";
         registry.register("issuer_fetches", help, fetches);
+        let keys = self.api_keys.clone();
+        registry.register("api_keys", "Keys for machines, by their state", keys);
         let build = Family::<VersionLabel, Gauge>::default();
         build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         registry.register("build_info", "The version that runs", build);
@@ -222,6 +232,20 @@ impl Metrics {
             if let Some(age) = age {
                 self.issuer_keys_age.get_or_create(&label).set(age.as_secs_f64());
             }
+        }
+    }
+
+    /// Tells how many keys for machines there are, by their state.
+    pub fn set_api_keys(&self, counts: KeyCounts) {
+        let KeyCounts { active, expired, revoked } = counts;
+        let all = [
+            (KeyState::Active, active),
+            (KeyState::Expired, expired),
+            (KeyState::Revoked, revoked),
+        ];
+        for (state, count) in all {
+            let gauge = self.api_keys.get_or_create(&StateLabel { state: state.as_str() });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 

@@ -5,9 +5,11 @@
 //! store; an error is an error, and never an empty answer.
 
 mod kept;
+mod keys;
 mod link;
 mod memory;
 mod redis;
+mod redis_keys;
 mod scripts;
 mod shelf;
 mod terms;
@@ -25,6 +27,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::terms::hex;
 pub use self::{
+    keys::KeyRevoked,
     link::Target,
     terms::{AccountState, Cursor, Hits, Key, Limit, Revocation, Standing, StoreError},
 };
@@ -96,6 +99,13 @@ impl Store {
     /// accepted may live; also those that are there already.
     pub fn keep_cut_offs(&self, span: Duration) {
         self.kept.store(u64::try_from(span.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Says whether keys for machines are taken: for these, cut-offs are kept for ever.
+    pub fn has_keys(&self, has_keys: bool) {
+        if let Backend::Redis(redis) = &self.backend {
+            redis.remember_cut_offs_for_keys(has_keys);
+        }
     }
 
     /// For how long cut-offs are kept.

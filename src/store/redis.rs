@@ -5,7 +5,11 @@
 //! goes on where it stood. Each stays in it for as long as it says. All keys
 //! of a script share a hash tag, so that a cluster keeps them in one slot.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 
@@ -22,11 +26,16 @@ use crate::{
 /// Revocations that are read at a time.
 const PAGE: usize = 5000;
 
+/// Entries of a stream: each with its id and its fields.
+pub(super) type Entries = Vec<(String, Vec<(String, String)>)>;
+
 /// The store in Redis.
 #[derive(Debug)]
 pub(super) struct Redis {
     link: Link,
     prefix: String,
+    /// Whether keys for machines are taken, which remember a cut-off for ever.
+    has_keys: AtomicBool,
 }
 
 impl Redis {
@@ -35,18 +44,30 @@ impl Redis {
         prefix: &str,
         timeout: Duration,
     ) -> Result<Self, StoreError> {
-        Ok(Self { link: Link::new(target, timeout)?, prefix: prefix.to_owned() })
+        Ok(Self {
+            link: Link::new(target, timeout)?,
+            prefix: prefix.to_owned(),
+            has_keys: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn remember_cut_offs_for_keys(&self, has_keys: bool) {
+        self.has_keys.store(has_keys, Ordering::Relaxed);
+    }
+
+    fn has_keys(&self) -> u8 {
+        self.has_keys.load(Ordering::Relaxed).into()
     }
 
     fn key(&self, key: &Key) -> String {
         format!("{}{}", self.prefix, key.0)
     }
 
-    fn shared_key(&self, name: &str) -> String {
+    pub(super) fn shared_key(&self, name: &str) -> String {
         format!("{}{{revocations}}:{name}", self.prefix)
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         let answer = self.link.send(command).await?;
         from_redis_value(answer).map_err(|_| StoreError::Garbled)
     }
@@ -141,8 +162,8 @@ impl Redis {
         user_id: &str,
         kept: Duration,
     ) -> Result<Timestamp, StoreError> {
-        let mut command = self.appending(&[scripts::CUT_OFF], &["cut-offs"], kept);
-        self.ask::<i64>(command.arg(user_id)).await.map(Timestamp::from_secs)
+        let mut command = self.appending(&[scripts::CUT_OFF], &scripts::CUTTING_OFF, kept);
+        self.ask::<i64>(command.arg(self.has_keys()).arg(user_id)).await.map(Timestamp::from_secs)
     }
 
     pub(super) async fn standing(&self, user_id: &str) -> Result<Standing, StoreError> {
@@ -162,8 +183,13 @@ impl Redis {
         kept: Duration,
     ) -> Result<Option<Timestamp>, StoreError> {
         let source = [scripts::NOTE_ACCOUNT, scripts::CUT_OFF];
-        let mut command = self.appending(&source, &["cut-offs", "accounts", "passwords"], kept);
-        command.arg(user_id).arg(&account.state).arg(account.password.as_deref().unwrap_or(""));
+        let more = [&scripts::CUTTING_OFF[..], &["accounts", "passwords"]].concat();
+        let mut command = self.appending(&source, &more, kept);
+        command
+            .arg(self.has_keys())
+            .arg(user_id)
+            .arg(&account.state)
+            .arg(account.password.as_deref().unwrap_or(""));
         let at: i64 = self.ask(&command).await?;
         Ok((at != 0).then(|| Timestamp::from_secs(at)))
     }
@@ -183,13 +209,24 @@ impl Redis {
         &self,
         after: &Cursor,
     ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
-        let start = if after.0.is_empty() { "-".to_owned() } else { format!("({}", after.0) };
-        let mut command = cmd("XRANGE");
-        command.arg(self.shared_key("stream")).arg(start).arg("+").arg("COUNT").arg(PAGE);
-        let entries: Vec<(String, Vec<(String, String)>)> = self.ask(&command).await?;
-        let last = entries.last().map_or_else(|| after.clone(), |(id, _)| Cursor(id.clone()));
+        let (entries, last) = self.entries("stream", after, PAGE).await?;
         let revocations = entries.iter().filter_map(|(_, fields)| revocation(fields)).collect();
         Ok((revocations, last))
+    }
+
+    /// What a stream has behind the cursor, and where the reader stands then.
+    pub(super) async fn entries(
+        &self,
+        stream: &str,
+        after: &Cursor,
+        count: usize,
+    ) -> Result<(Entries, Cursor), StoreError> {
+        let start = if after.0.is_empty() { "-".to_owned() } else { format!("({}", after.0) };
+        let mut command = cmd("XRANGE");
+        command.arg(self.shared_key(stream)).arg(start).arg("+").arg("COUNT").arg(count);
+        let entries: Entries = self.ask(&command).await?;
+        let last = entries.last().map_or_else(|| after.clone(), |(id, _)| Cursor(id.clone()));
+        Ok((entries, last))
     }
 
     pub(super) async fn concerns(&self) -> Result<Vec<String>, StoreError> {
@@ -237,7 +274,7 @@ fn texts(answer: Value) -> Vec<String> {
     }
 }
 
-fn script(source: &str, keys: &[String]) -> Cmd {
+pub(super) fn script(source: &str, keys: &[String]) -> Cmd {
     let mut command = cmd("EVAL");
     command.arg(source).arg(keys.len()).arg(keys);
     command
@@ -248,7 +285,7 @@ fn millis(span: Duration) -> u64 {
 }
 
 /// In whole seconds, of which a part is one.
-fn secs_up(span: Duration) -> u64 {
+pub(super) fn secs_up(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 

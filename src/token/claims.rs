@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
@@ -35,6 +36,23 @@ impl UserId {
 impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A user's id as a file has it: a number, or text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum WrittenId {
+    Number(i64),
+    Text(String),
+}
+
+impl fmt::Display for WrittenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(id) => write!(f, "{id}"),
+            Self::Text(id) => f.write_str(id),
+        }
     }
 }
 

@@ -77,6 +77,12 @@ impl Verified {
         }
     }
 
+    /// What a key for machines says, as if a token had said it. `name` names the key
+    /// as it is now, and is no secret.
+    pub(crate) fn of_key(name: &str, claims: Claims, payload: Map<String, Value>) -> Self {
+        Self::new(name, claims, None, Some(payload))
+    }
+
     /// Whether it is this token to the last byte.
     fn is(&self, token: &str) -> bool {
         let at = self.signature_at;

@@ -25,6 +25,7 @@ mod verify;
 mod way;
 
 pub use algorithm::Algorithm;
+pub(crate) use claims::WrittenId;
 pub use claims::{Claims, UserId};
 pub use issuer::{ClaimWays, Issuer, IssuerSettings};
 pub use jwk::{KeySetError, LeftOut};

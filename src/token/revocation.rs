@@ -101,6 +101,16 @@ impl Default for Lists {
     }
 }
 
+impl Lists {
+    fn cuts_off(&self, user_id: &str, issued_at: Option<Timestamp>) -> bool {
+        !self.users.is_empty()
+            && self
+                .users
+                .get(user_id)
+                .is_some_and(|cut_off| issued_at.is_none_or(|issued| issued.as_secs() <= *cut_off))
+    }
+}
+
 impl RevocationList {
     /// A list that is complete and empty: for a service that shares none.
     #[must_use]
@@ -173,6 +183,14 @@ impl RevocationList {
         });
     }
 
+    /// Whether all is void that this user was issued at that time. What nobody knows
+    /// the time of is void with all of the user's.
+    #[must_use]
+    pub fn cuts_off(&self, user_id: &str, issued_at: Option<Timestamp>) -> bool {
+        let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
+        lists.cuts_off(user_id, issued_at)
+    }
+
     /// Whether the token of these claims, issued then and of this name, is
     /// refused. One of which nobody knows when it was issued is cut off with
     /// all of its user's.
@@ -183,13 +201,9 @@ impl RevocationList {
         name: impl FnOnce() -> TokenRef,
     ) -> bool {
         let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
-        let issued_at = issued_at.map(Timestamp::as_secs);
-        if issued_at.is_some_and(|issued| issued <= lists.everybody) {
-            return true;
-        }
-        if !lists.users.is_empty()
-            && let Some(cut_off) = lists.users.get(claims.user_id.as_str())
-            && issued_at.is_none_or(|issued| issued <= *cut_off)
+        let is_of_everybody = |issued: Timestamp| issued.as_secs() <= lists.everybody;
+        if issued_at.is_some_and(is_of_everybody)
+            || lists.cuts_off(claims.user_id.as_str(), issued_at)
         {
             return true;
         }

@@ -119,6 +119,13 @@ impl Verifier {
         &self.revoked
     }
 
+    /// Whether all is void that a user was issued at that time, or whenever it was.
+    pub(crate) fn cuts_off(&self, user_id: &str, issued_at: Option<Timestamp>) -> bool {
+        let always = self.always_revoked.as_ref();
+        self.revoked.cuts_off(user_id, issued_at)
+            || always.is_some_and(|list| list.cuts_off(user_id, issued_at))
+    }
+
     /// The service's own keys.
     #[must_use]
     pub fn keys(&self) -> &KeyRing {

@@ -210,8 +210,9 @@ fn allow(mode: Mode, grant: &Grant<'_>, input: &CheckInput<'_>) -> Response {
         // These proxies take no header off, and overwrite: whatever tells of a
         // user is there, and empty where there is nothing.
         let identity = grant.identity.into_iter().flat_map(IdentityHeaders::names);
+        let emptied = grant.key_headers.iter().copied().chain(["authorization", "cookie"]);
         let is_removed = |name: &&str| grant.remove.iter().any(|removed| removed == name);
-        for name in identity.chain(["authorization", "cookie"]).filter(is_removed) {
+        for name in identity.chain(emptied).filter(is_removed) {
             if let Ok(name) = HeaderName::try_from(name) {
                 headers.insert(name, HeaderValue::from_static(""));
             }

@@ -129,6 +129,9 @@ async fn metrics(State(internal): State<Arc<Internal>>, headers: HeaderMap) -> R
     let engine = checker.engine();
     metrics.set_revocations(health.age(), engine.verifier.revocations().len());
     let now = checker.now();
+    if let Some(keys) = &engine.api_keys {
+        metrics.set_api_keys(keys.counts(now));
+    }
     metrics.set_issuers(engine.verifier.issuers().iter().map(|issuer| {
         let keys = &issuer.keys;
         let count = if keys.can_be_relied_upon(now) { keys.set().len() } else { 0 };

@@ -39,6 +39,7 @@ pub(crate) struct Ask {
     path: String,
     map: Vec<(String, String)>,
     list: Vec<(String, String)>,
+    address: String,
 }
 
 /// A question without anything special.
@@ -50,6 +51,7 @@ pub(crate) fn ask(method: &str, path: &str) -> Ask {
         path: path.into(),
         map: vec![],
         list: vec![],
+        address: String::new(),
     }
 }
 
@@ -142,6 +144,12 @@ impl Ask {
         self
     }
 
+    /// From this address.
+    pub(crate) fn from(mut self, address: &str) -> Self {
+        self.address = address.into();
+        self
+    }
+
     pub(crate) fn bearer(self, token: &str) -> Self {
         self.with("authorization", &format!("Bearer {token}"))
     }
@@ -158,15 +166,20 @@ impl Ask {
     }
 
     pub(crate) fn of(&self, engine: &Engine) -> Out {
-        let input = CheckInput {
+        Out::of(&engine.decide(&self.input(), Timestamp::from_secs(NOW)))
+    }
+
+    /// The question itself.
+    pub(crate) fn input(&self) -> CheckInput<'_> {
+        CheckInput {
             method: &self.method,
             scheme: &self.scheme,
             host: &self.host,
             path: &self.path,
             headers: Headers { map: view(&self.map), list: view(&self.list) },
+            source_address: &self.address,
             ..CheckInput::default()
-        };
-        Out::of(&engine.decide(&input, Timestamp::from_secs(NOW)))
+        }
     }
 }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use portcullis::{
     app,
     authz::{Engine, Reason},
+    clock::Timestamp,
     token::RevocationList,
 };
 use serde_json::json;
 
 use crate::{
+    api_keys::{engine_of, made},
     ask::{NOW, Out, ask, config, engine, good},
     jwt,
 };
@@ -351,7 +353,20 @@ fn every_reason_that_the_engine_has_can_be_reached() {
          [[rules]]\nname = \"scoped\"\npath = \"/scoped\"\nscopes = [\"a\"]\n\
          [[rules]]\nname = \"asked\"\npath = \"/asked\"\nwhen = \"has(claims.vip)\"\n",
     );
+    let keys = [
+        made(|key| key.expires = Some(Timestamp::from_secs(NOW))),
+        made(|key| key.revoked = Some(Timestamp::from_secs(NOW))),
+        made(|key| key.says.allow = vec!["10.0.0.0/8".parse().unwrap()]),
+        made(|key| key.says.role = "GONE".to_owned()),
+        made(|_| {}),
+    ];
+    let by_keys = engine_of(
+        "[api_keys]\n[[rules]]\nname = \"agents\"\npath = \"/api/agents\"\ncredentials = [\"token\"]\n",
+        &keys.each_ref(),
+    );
+    let stranger = made(|_| {}).text;
     let agents = || ask("GET", "/api/agents");
+    let by_key = |text: &str| agents().with("x-api-key", text);
     let cookie = format!("token={}", good());
     let claims = jwt::claims(NOW).to_string();
     let cases: Vec<(&str, &Engine, crate::ask::Ask)> = vec![
@@ -366,6 +381,13 @@ fn every_reason_that_the_engine_has_can_be_reached() {
         ("ambiguous_credential", &plain, agents().with("authorization", "Bearer a,Bearer b")),
         ("credential_too_large", &plain, agents().bearer(&"a".repeat(8193))),
         ("cross_site_cookie", &plain, ask("POST", "/api/agents").with("cookie", &cookie)),
+        ("malformed_key", &by_keys, by_key("x")),
+        ("unknown_key_id", &by_keys, by_key(&stranger)),
+        ("key_expired", &by_keys, by_key(&keys[0].text)),
+        ("key_revoked", &by_keys, by_key(&keys[1].text)),
+        ("key_address", &by_keys, by_key(&keys[2].text)),
+        ("bad_key", &by_keys, by_key(&keys[3].text)),
+        ("credential_kind", &by_keys, by_key(&keys[4].text)),
         ("malformed_token", &plain, agents().bearer("x")),
         ("bad_algorithm", &plain, agents().bearer(&jwt::sign(r#"{"alg":"none"}"#, &claims))),
         (

@@ -17,6 +17,9 @@
 mod accounts;
 mod agents;
 mod agents_talk;
+mod api_keys;
+mod api_keys_proxied;
+mod api_keys_shared;
 mod ask;
 mod asked;
 mod at_home;

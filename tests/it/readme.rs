@@ -31,6 +31,8 @@ fn every_configuration_is_one() {
         for (name, text) in [
             ("users.toml", ""),
             ("next.toml", ""),
+            ("api-keys.toml", ""),
+            ("litellm-keys.txt", ""),
             ("2026-10.key", "a key of at least 32 bytes, the oldest one"),
             ("2026-11.key", "a key of at least 32 bytes, the old one"),
             ("2027-02.key", "a key of at least 32 bytes, the new one"),

@@ -142,7 +142,12 @@ fn gateway(
 ) -> Command {
     // What stands there for a `forward` other than "as-is".
     let whole = |text: String| {
-        let lines = ["auth_request_set $", "proxy_set_header ", "copy_headers Authorization"];
+        let lines = [
+            "auth_request_set $",
+            "proxy_set_header ",
+            "copy_headers Authorization",
+            "header_up -X-Api-Key",
+        ];
         let uncomment = |text: String, line: &&str| text.replace(&format!("# {line}"), line);
         if replaces_credential { lines.iter().fold(text, uncomment) } else { text }
     };

@@ -283,7 +283,8 @@ fn promtool(text: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_has_the_value_that_it_should() {
     let replica = Replica::start(
-        "[[rules]]\nname = \"agents\"\npath_prefix = \"/api/agents\"\nroles = [\"REGULAR\"]\n\
+        "[api_keys]\n\
+         [[rules]]\nname = \"agents\"\npath_prefix = \"/api/agents\"\nroles = [\"REGULAR\"]\n\
          [[rules]]\nname = \"tried\"\npath_prefix = \"/api/agents\"\nroles = [\"ADMIN\"]\nmode = \"shadow\"\n",
     )
     .ready()
@@ -325,6 +326,7 @@ async fn every_metric_has_the_value_that_it_should() {
         (checks("decision=\"allow\",reason=\"\",rule=\"agents\",transport=\"nginx\""), 1.0),
         (checks("decision=\"deny\",reason=\"expired\",rule=\"agents\",transport=\"grpc\""), 2.0),
         (checks("decision=\"deny\",reason=\"no_rule\",rule=\"\",transport=\"grpc\""), 1.0),
+        ("portcullis_api_keys{state=\"active\"}".into(), 0.0),
         ("portcullis_check_duration_seconds_count".into(), 7.0),
         ("portcullis_check_duration_seconds_bucket{le=\"+Inf\"}".into(), 7.0),
         ("portcullis_shadow_denials_total{rule=\"tried\"}".into(), 6.0),

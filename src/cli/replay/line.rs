@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use portcullis::{
-    authz::{Engine, Foreseen, Known, PathAllow, Reason, Somebody},
+    authz::{CredentialKind, Engine, Foreseen, Known, PathAllow, Reason, Somebody},
     token::Refusal,
 };
 use serde::Deserialize;
@@ -34,6 +34,8 @@ pub(super) struct Line<'a> {
     role: Option<Cow<'a, str>>,
     #[serde(borrow)]
     iss: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    key_id: Option<Cow<'a, str>>,
     /// Whether the path is not all of it.
     #[serde(default)]
     path_cut: bool,
@@ -134,7 +136,11 @@ impl Line<'_> {
             // Another list of roles may call it otherwise.
             let role = role.ok_or("what the role is called now")?;
             let issued_by = self.iss.as_deref();
-            return Ok(Known::Somebody(Somebody { id, role, issued_by }));
+            let kind = match self.key_id {
+                Some(_) => CredentialKind::ApiKey,
+                None => CredentialKind::Token,
+            };
+            return Ok(Known::Somebody(Somebody { id, role, issued_by, kind }));
         }
         Ok(match reason {
             Some(
@@ -142,7 +148,8 @@ impl Line<'_> {
                 | Reason::AmbiguousCredential
                 | Reason::CredentialTooLarge
                 | Reason::CrossSiteCookie
-                | Reason::Token(_)),
+                | Reason::Token(_)
+                | Reason::Key(_)),
             ) => Known::Nobody(reason),
             // A rule that is public tells who it was, if it was anybody.
             None => Known::NobodyGood,

@@ -96,7 +96,9 @@ fn engine() -> Engine {
             cookie_accepted: true,
             cookie_origins: vec![],
             forward: Forward::AsIs,
+            keys: None,
         },
+        api_keys: None,
         identity: IdentitySettings {
             prefix: "x-user-".into(),
             exempt: vec!["x-user-agent".into()],

@@ -1,0 +1,154 @@
+//! The keys of the store, held whole in memory, so that no check waits for the
+//! network; and who was shut out, which keys remember for longer than tokens.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::{
+    record::ApiKey,
+    table::{KeyCounts, KeyTable},
+    text::KeyId,
+    uses::Uses,
+};
+use crate::clock::Timestamp;
+
+/// What has changed about keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyChange {
+    /// A key, as it is now.
+    Key(Box<ApiKey>),
+    /// A key that the store has not, such as one of a file, was revoked.
+    Revoked(KeyId, Timestamp),
+    /// All keys of a user that were made up to and in that second are void.
+    CutOff(String, Timestamp),
+}
+
+/// What came of a change that was not known yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A key is there that was not.
+    Made,
+    /// A key ends before its time.
+    Rotated,
+    /// A key was revoked.
+    Revoked,
+}
+
+impl Told {
+    /// The event as the audit log spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Made => "key_made",
+            Self::Rotated => "key_rotated",
+            Self::Revoked => "key_revoked",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    pub(super) table: KeyTable,
+    /// Those that are not in the table, too: a file's key is revoked here.
+    revoked: HashSet<KeyId>,
+    /// Users by id, and the second up to which all their keys are void.
+    cut_offs: HashMap<String, i64>,
+}
+
+impl Lists {
+    pub(super) fn is_revoked(&self, id: KeyId) -> bool {
+        !self.revoked.is_empty() && self.revoked.contains(&id)
+    }
+
+    /// Whether the keys are void that a user had at that time, or whenever it was.
+    pub(super) fn cuts_off(&self, user_id: &str, created: Option<Timestamp>) -> bool {
+        let cut_off = self.cut_offs.get(user_id).filter(|_| !self.cut_offs.is_empty());
+        cut_off.is_some_and(|at| created.is_none_or(|created| created.as_secs() <= *at))
+    }
+}
+
+/// The keys of the store.
+#[derive(Debug, Default)]
+pub struct KeyList {
+    wanted: AtomicBool,
+    lists: RwLock<Lists>,
+    /// Which keys were used, and when.
+    pub uses: Uses,
+}
+
+impl KeyList {
+    /// Whether keys are taken at all: where they are not, nobody asks the store.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Says whether keys are taken.
+    pub fn want(&self, wanted: bool) {
+        self.wanted.store(wanted, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Lists> {
+        self.lists.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes changes over; `tell` hears of those that were not known.
+    pub fn apply(&self, changes: &[KeyChange], mut tell: impl FnMut(Told, KeyId, Option<&ApiKey>)) {
+        let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
+        let Lists { table, revoked, cut_offs } = &mut *lists;
+        for change in changes {
+            match change {
+                KeyChange::Key(key) => {
+                    let known = table.get(key.id).map(|known| (known.is_revoked, known.expires));
+                    let told = match known {
+                        None if key.revoked.is_none() => Some(Told::Made),
+                        Some((false, _)) if key.revoked.is_some() => Some(Told::Revoked),
+                        Some((false, end)) if key.expires.is_some() && key.expires != end => {
+                            Some(Told::Rotated)
+                        }
+                        _ => None,
+                    };
+                    table.put(key);
+                    if let Some(told) = told {
+                        tell(told, key.id, Some(key));
+                    }
+                }
+                KeyChange::Revoked(id, at) => {
+                    table.revoke(*id, *at);
+                    if revoked.insert(*id) {
+                        tell(Told::Revoked, *id, None);
+                    }
+                }
+                KeyChange::CutOff(user_id, at) => {
+                    let cut_off = cut_offs.entry(user_id.clone()).or_insert(i64::MIN);
+                    *cut_off = at.as_secs().max(*cut_off);
+                }
+            }
+        }
+    }
+
+    /// Voids the keys that a user had up to and in that second. Never forgotten: a
+    /// key lives for longer than any token.
+    pub fn cut_off(&self, user_id: &str, at: Timestamp) {
+        self.apply(&[KeyChange::CutOff(user_id.to_owned(), at)], |_, _, _| {});
+    }
+
+    /// How many keys there are, by their state at a time.
+    #[must_use]
+    pub fn counts(&self, now: Timestamp) -> KeyCounts {
+        self.read().table.counts(now)
+    }
+
+    /// Drops what ended long ago.
+    pub fn forget(&self, now: Timestamp) {
+        if !self.read().table.is_empty() {
+            let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
+            lists.table.forget(now);
+        }
+    }
+}

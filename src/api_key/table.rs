@@ -1,0 +1,367 @@
+//! Many keys in little memory: a million take about 90 MiB.
+//!
+//! A key is a run of bytes in a chunk. What many keys share, their role, scopes
+//! and networks, is kept once. A key that changes is changed where it lies, or
+//! lies elsewhere from then on; what it leaves behind is dropped when the table
+//! is made anew.
+
+use std::{collections::HashMap, sync::Arc};
+
+use hashbrown::HashTable;
+use ipnet::IpNet;
+
+use super::{
+    record::{ApiKey, KeyState, REMEMBERED},
+    text::{KeyHash, KeyId},
+};
+use crate::clock::Timestamp;
+
+/// The length of a chunk as a power of two, in bytes.
+const CHUNK_BITS: u32 = 20;
+const CHUNK_BYTES: usize = 1 << CHUNK_BITS;
+/// Where a record has what can change: its end, and whether it is revoked.
+const END_AT: usize = 8 + 32;
+const REVOKED_AT: usize = END_AT + 4 + 4;
+/// What a record has before its texts, in bytes.
+const HEAD_BYTES: usize = REVOKED_AT + 1 + 4 + 1 + 1;
+/// No end, and no time that is known.
+const NEVER: u32 = 0;
+
+/// What many keys share.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Profile {
+    pub(super) role: String,
+    /// Divided by blanks; none for none.
+    pub(super) scope: Option<String>,
+    pub(super) allow: Vec<IpNet>,
+}
+
+/// A key of the table.
+#[derive(Debug)]
+pub(super) struct Entry<'t> {
+    pub(super) id: KeyId,
+    pub(super) hash: KeyHash,
+    pub(super) expires: Option<Timestamp>,
+    pub(super) created: Option<Timestamp>,
+    pub(super) is_revoked: bool,
+    pub(super) profile: &'t Profile,
+    pub(super) user_id: &'t str,
+    pub(super) name: &'t str,
+}
+
+impl Entry<'_> {
+    fn state(&self, now: Timestamp) -> KeyState {
+        KeyState::of(self.is_revoked, self.expires, now)
+    }
+
+    /// Whether it has ended so long ago that nobody asks for it any more.
+    fn is_forgotten(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|at| at.plus(REMEMBERED) <= now)
+    }
+}
+
+/// How many keys there are, by their state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// Those that can be used.
+    pub active: usize,
+    /// Those that have ended by themselves.
+    pub expired: usize,
+    /// Those that were ended.
+    pub revoked: usize,
+}
+
+impl KeyCounts {
+    /// The counts of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            active: self.active + other.active,
+            expired: self.expired + other.expired,
+            revoked: self.revoked + other.revoked,
+        }
+    }
+}
+
+/// Keys by their ids.
+#[derive(Default)]
+pub struct KeyTable {
+    /// Where each record is: its chunk, and its place there.
+    index: HashTable<u32>,
+    chunks: Vec<Vec<u8>>,
+    profiles: Vec<Arc<Profile>>,
+    by_profile: HashMap<Arc<Profile>, u32>,
+}
+
+impl std::fmt::Debug for KeyTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyTable").field("keys", &self.index.len()).finish_non_exhaustive()
+    }
+}
+
+impl KeyTable {
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Whether there is a key of this id.
+    #[must_use]
+    pub fn contains(&self, id: KeyId) -> bool {
+        self.find(id).is_some()
+    }
+
+    /// All ids.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
+        self.entries().map(|entry| entry.id)
+    }
+
+    /// How many keys there are, by their state at a time.
+    #[must_use]
+    pub fn counts(&self, now: Timestamp) -> KeyCounts {
+        self.entries().fold(KeyCounts::default(), |counts, entry| {
+            let one = match entry.state(now) {
+                KeyState::Active => KeyCounts { active: 1, ..KeyCounts::default() },
+                KeyState::Expired => KeyCounts { expired: 1, ..KeyCounts::default() },
+                KeyState::Revoked => KeyCounts { revoked: 1, ..KeyCounts::default() },
+            };
+            counts.plus(one)
+        })
+    }
+
+    /// Puts a key in. Of one that is there already the earlier end counts, and a
+    /// revocation is never taken back: what is read once more may be older.
+    pub fn put(&mut self, key: &ApiKey) {
+        let ends = [key.expires, key.revoked].into_iter().flatten().min();
+        let mut end = ends.map_or(NEVER, seconds);
+        let mut is_revoked = key.revoked.is_some();
+        if let Some(place) = self.find(key.id)
+            && let Some(known) = self.entry(place)
+        {
+            let known_end = known.expires.map_or(NEVER, seconds);
+            end = [end, known_end].into_iter().filter(|end| *end != NEVER).min().unwrap_or(NEVER);
+            is_revoked |= known.is_revoked;
+            if known.hash == key.hash && known.says_the_same(key) {
+                return self.change(place, end, is_revoked);
+            }
+        }
+        let says = &key.says;
+        let profile = self.profile(Profile {
+            role: says.role.clone(),
+            scope: (!says.scopes.is_empty()).then(|| says.scopes.join(" ")),
+            allow: says.allow.clone(),
+        });
+        let created = says.created.map_or(NEVER, |at| seconds(Timestamp::from_secs(at)));
+        let (user_id, name) = (bounded(&says.user_id), bounded(&says.name));
+        let mut record = Vec::with_capacity(HEAD_BYTES + user_id.len() + name.len());
+        record.extend(key.id.bits().to_le_bytes());
+        record.extend(key.hash.as_bytes());
+        record.extend(end.to_le_bytes());
+        record.extend(created.to_le_bytes());
+        record.push(u8::from(is_revoked));
+        record.extend(profile.to_le_bytes());
+        record.extend([user_id, name].map(|text| u8::try_from(text.len()).unwrap_or(u8::MAX)));
+        record.extend(user_id.bytes());
+        record.extend(name.bytes());
+        self.append(key.id, &record);
+    }
+
+    /// The key of this id.
+    pub(super) fn get(&self, id: KeyId) -> Option<Entry<'_>> {
+        self.entry(self.find(id)?)
+    }
+
+    /// Ends a key that is there.
+    pub(super) fn revoke(&mut self, id: KeyId, at: Timestamp) {
+        if let Some(place) = self.find(id) {
+            let known = self.entry(place).and_then(|entry| entry.expires);
+            let end = known.map_or(at, |known| known.min(at));
+            self.change(place, seconds(end), true);
+        }
+    }
+
+    /// Drops what ended long ago, when that is a good part of the table.
+    pub(super) fn forget(&mut self, now: Timestamp) {
+        const FEW: usize = 1000;
+        let forgotten = self.entries().filter(|entry| entry.is_forgotten(now)).count();
+        if forgotten <= FEW + self.len() / 4 {
+            return;
+        }
+        let mut next = Self {
+            profiles: std::mem::take(&mut self.profiles),
+            by_profile: std::mem::take(&mut self.by_profile),
+            ..Self::default()
+        };
+        for place in self.index.iter().copied() {
+            let (head, chunks) = (self.head(place), &self.chunks);
+            let Some(head) = head.filter(|head| !is_over(head.end, now)) else { continue };
+            let bytes = record_at(chunks, place).and_then(|rest| rest.get(..head.bytes()));
+            if let Some(record) = bytes {
+                next.append(head.id, record);
+            }
+        }
+        *self = next;
+    }
+
+    fn append(&mut self, id: KeyId, record: &[u8]) {
+        let has_room = |chunk: &Vec<u8>| chunk.len() + record.len() <= CHUNK_BYTES;
+        if !self.chunks.last().is_some_and(has_room) {
+            self.chunks.push(Vec::with_capacity(CHUNK_BYTES));
+        }
+        let number = self.chunks.len() - 1;
+        let Some(chunk) = self.chunks.last_mut() else { return };
+        let Ok(place) = u32::try_from((number << CHUNK_BITS) | chunk.len()) else { return };
+        chunk.extend_from_slice(record);
+        let chunks = &self.chunks;
+        let is_it = |place: &u32| id_at(chunks, *place) == Some(id);
+        let hash_of = |place: &u32| id_at(chunks, *place).map_or(0, spread);
+        match self.index.entry(spread(id), is_it, hash_of) {
+            hashbrown::hash_table::Entry::Occupied(mut known) => *known.get_mut() = place,
+            hashbrown::hash_table::Entry::Vacant(free) => drop(free.insert(place)),
+        }
+    }
+
+    fn find(&self, id: KeyId) -> Option<u32> {
+        self.index.find(spread(id), |place| id_at(&self.chunks, *place) == Some(id)).copied()
+    }
+
+    fn change(&mut self, place: u32, end: u32, is_revoked: bool) {
+        let (number, at) = split(place);
+        let chunk = self.chunks.get_mut(number);
+        let Some(record) = chunk.and_then(|chunk| chunk.get_mut(at..)) else { return };
+        if let Some(bytes) = record.get_mut(END_AT..END_AT + 4) {
+            bytes.copy_from_slice(&end.to_le_bytes());
+        }
+        if let Some(byte) = record.get_mut(REVOKED_AT) {
+            *byte = u8::from(is_revoked);
+        }
+    }
+
+    fn profile(&mut self, profile: Profile) -> u32 {
+        if let Some(number) = self.by_profile.get(&profile) {
+            return *number;
+        }
+        let (number, profile) = (self.profiles.len(), Arc::new(profile));
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        self.profiles.push(Arc::clone(&profile));
+        self.by_profile.insert(profile, number);
+        number
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.index.iter().filter_map(|place| self.entry(*place))
+    }
+
+    fn head(&self, place: u32) -> Option<Head> {
+        Head::read(record_at(&self.chunks, place)?).map(|(head, _)| head)
+    }
+
+    fn entry(&self, place: u32) -> Option<Entry<'_>> {
+        let (head, texts) = Head::read(record_at(&self.chunks, place)?)?;
+        let (user_id, rest) = texts.split_at_checked(head.user_id_bytes)?;
+        let time = |secs: u32| (secs != NEVER).then(|| Timestamp::from_secs(secs.into()));
+        Some(Entry {
+            id: head.id,
+            hash: head.hash,
+            expires: time(head.end),
+            created: time(head.created),
+            is_revoked: head.is_revoked,
+            profile: self.profiles.get(usize::try_from(head.profile).ok()?)?,
+            user_id: std::str::from_utf8(user_id).ok()?,
+            name: std::str::from_utf8(rest.get(..head.name_bytes)?).ok()?,
+        })
+    }
+}
+
+impl Entry<'_> {
+    fn says_the_same(&self, key: &ApiKey) -> bool {
+        let says = &key.says;
+        self.user_id == says.user_id
+            && self.name == says.name
+            && self.created.map(Timestamp::as_secs) == says.created
+            && self.profile.role == says.role
+            && self.profile.allow == says.allow
+            && self.profile.scope.as_deref().unwrap_or_default() == says.scopes.join(" ")
+    }
+}
+
+/// What a record begins with.
+struct Head {
+    id: KeyId,
+    hash: KeyHash,
+    end: u32,
+    created: u32,
+    is_revoked: bool,
+    profile: u32,
+    user_id_bytes: usize,
+    name_bytes: usize,
+}
+
+impl Head {
+    fn read(record: &[u8]) -> Option<(Self, &[u8])> {
+        let (id, rest) = record.split_first_chunk()?;
+        let (hash, rest) = rest.split_first_chunk()?;
+        let (end, rest) = rest.split_first_chunk()?;
+        let (created, rest) = rest.split_first_chunk()?;
+        let ([is_revoked], rest) = rest.split_first_chunk()?;
+        let (profile, rest) = rest.split_first_chunk()?;
+        let ([user_id, name], rest) = rest.split_first_chunk()?;
+        let head = Self {
+            id: KeyId::from_bits(u64::from_le_bytes(*id)),
+            hash: KeyHash::from_bytes(*hash),
+            end: u32::from_le_bytes(*end),
+            created: u32::from_le_bytes(*created),
+            is_revoked: *is_revoked != 0,
+            profile: u32::from_le_bytes(*profile),
+            user_id_bytes: usize::from(*user_id),
+            name_bytes: usize::from(*name),
+        };
+        Some((head, rest))
+    }
+
+    /// The length of the whole record.
+    fn bytes(&self) -> usize {
+        HEAD_BYTES + self.user_id_bytes + self.name_bytes
+    }
+}
+
+fn is_over(end: u32, now: Timestamp) -> bool {
+    end != NEVER && Timestamp::from_secs(end.into()).plus(REMEMBERED) <= now
+}
+
+fn split(place: u32) -> (usize, usize) {
+    let place = usize::try_from(place).unwrap_or_default();
+    (place >> CHUNK_BITS, place & (CHUNK_BYTES - 1))
+}
+
+fn record_at(chunks: &[Vec<u8>], place: u32) -> Option<&[u8]> {
+    let (number, at) = split(place);
+    chunks.get(number)?.get(at..)
+}
+
+fn id_at(chunks: &[Vec<u8>], place: u32) -> Option<KeyId> {
+    let id = record_at(chunks, place)?.first_chunk()?;
+    Some(KeyId::from_bits(u64::from_le_bytes(*id)))
+}
+
+/// Ids are random already, but for those that somebody has chosen.
+fn spread(id: KeyId) -> u64 {
+    id.bits().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Whole seconds since 1970: from the first one to the last that fit.
+fn seconds(at: Timestamp) -> u32 {
+    u32::try_from(at.as_secs().max(1)).unwrap_or(u32::MAX)
+}
+
+fn bounded(text: &str) -> &str {
+    let end = text.floor_char_boundary(usize::from(u8::MAX));
+    text.get(..end).unwrap_or_default()
+}

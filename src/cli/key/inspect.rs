@@ -1,0 +1,100 @@
+//! `key inspect`.
+
+use std::{
+    io::{self, Read as _},
+    process::ExitCode,
+};
+
+use portcullis::{
+    api_key::{KeyText, Shown},
+    app::{self, Lists},
+    authz::Reason,
+    clock::{Clock as _, SystemClock},
+    revocations,
+    store::Store,
+};
+
+use super::{
+    super::{ConfigArgs, NO, YES, advice::advice, print, shared::Shared},
+    OTHERWISE,
+    list::in_json,
+    wrong,
+};
+
+/// The most that is read from stdin: more than any key.
+const MAX_BYTES: u64 = 4096;
+
+/// Says whether a key is whole, what names it, and whether it would be accepted
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  portcullis key inspect --config portcullis.toml \"$KEY\"
+  # without it in the history of a shell
+  pbpaste | portcullis key inspect --offline")]
+pub(in crate::cli) struct Inspect {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Asks neither a file nor the store: its form and checksum alone
+    #[arg(long)]
+    offline: bool,
+    /// From which address it is used, for one that names some
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    from: String,
+    /// The key; without it, stdin is read
+    key: Option<String>,
+}
+
+impl Inspect {
+    pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
+        let text = self.key.map_or_else(from_stdin, Ok)?;
+        let text = text.trim();
+        let Some(form) = KeyText::parse(text) else {
+            print("refused: it has not the form of a key (malformed_key)");
+            return Ok(ExitCode::from(NO));
+        };
+        print(format_args!("id        {}", form.id));
+        print(format_args!("checksum  {}", if form.is_sound { "right" } else { "wrong" }));
+        if self.offline || !form.is_sound {
+            return Ok(ExitCode::from(if form.is_sound { YES } else { NO }));
+        }
+        let config = self.config.load()?;
+        let now = SystemClock.now();
+        let lists = Lists::default();
+        if config.store.target.is_some() {
+            let shared = Shared::of(&config, OTHERWISE)?;
+            if let Some(key) = shared.ask(|store| store.key(form.id))? {
+                let uses = shared.ask(Store::key_uses)?;
+                print(format_args!("key       {}", in_json(&key, &uses, now)));
+            }
+            shared.ask(|store| revocations::load(store, &lists.revoked, &lists.keys, now))?;
+        } else {
+            lists.revoked.set_loaded();
+        }
+        let engine = app::engine(config, lists);
+        let Some(keys) = &engine.api_keys else {
+            let mend = "add [api_keys] to it, or say --offline";
+            return Err(wrong("the configuration takes no keys", mend));
+        };
+        let shown = Shown { address: &self.from, now };
+        match keys.verify(text, shown, &engine.verifier) {
+            Ok(good) => {
+                let claims = &good.verified.claims;
+                print(format_args!("accepted, as {} (id {})", claims.name, claims.user_id));
+                Ok(ExitCode::from(YES))
+            }
+            Err(refusal) => {
+                print(format_args!("refused: {refusal} ({})", refusal.as_str()));
+                print(format_args!("mend: {}", advice(Reason::Key(refusal))));
+                Ok(ExitCode::from(NO))
+            }
+        }
+    }
+}
+
+fn from_stdin() -> Result<String, ExitCode> {
+    let mut text = String::new();
+    io::stdin().take(MAX_BYTES).read_to_string(&mut text).map_err(|error| {
+        wrong(format!("stdin cannot be read: {error}"), "give the key as an argument")
+    })?;
+    Ok(text)
+}

@@ -1,0 +1,84 @@
+//! `key new`, `key list`, `key show`, `key revoke`, `key rotate` and `key inspect`.
+
+mod inspect;
+mod list;
+mod new;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use portcullis::{api_key::KeyId, store::KeyRevoked};
+
+use super::{ConfigArgs, NO, WRONG, YES, fail, print, shared::Shared};
+
+/// What to do without a shared store.
+const OTHERWISE: &str = "keep the keys in api_keys.file: see `portcullis key new --file`";
+
+/// Makes and revokes keys for machines
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    New(new::New),
+    List(list::List),
+    Show(list::Show),
+    Revoke(Revoke),
+    Rotate(new::Rotate),
+    Inspect(inspect::Inspect),
+}
+
+impl Key {
+    pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
+        match self {
+            Self::New(new) => new.run(),
+            Self::List(list) => list.run(),
+            Self::Show(show) => show.run(),
+            Self::Revoke(revoke) => revoke.run(),
+            Self::Rotate(rotate) => rotate.run(),
+            Self::Inspect(inspect) => inspect.run(),
+        }
+    }
+}
+
+/// Revokes a key on every replica, within a second; also one of a file
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  portcullis key revoke --config portcullis.toml 2hVbWqL9XyZ")]
+pub(super) struct Revoke {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// What names the key: the eleven characters behind `pck_`
+    #[arg(value_parser = key_id)]
+    id: KeyId,
+}
+
+impl Revoke {
+    fn run(self) -> Result<ExitCode, ExitCode> {
+        let config = self.config.load()?;
+        let otherwise = "take the key out of api_keys.file: it is read anew at once";
+        let shared = Shared::of(&config, otherwise)?;
+        let id = self.id;
+        print(match shared.ask(|store| store.revoke_key(id))? {
+            KeyRevoked::Now => "revoked",
+            KeyRevoked::Before => "revoked before",
+            KeyRevoked::Elsewhere => {
+                "revoked, though the store has no such key: one of a file is refused from now on"
+            }
+        });
+        Ok(ExitCode::from(YES))
+    }
+}
+
+/// An id, which nobody takes a whole key for.
+fn key_id(text: &str) -> Result<KeyId, &'static str> {
+    KeyId::parse(text).ok_or("an id is the eleven letters and digits behind `pck_`, and no more")
+}
+
+fn unknown(id: KeyId) -> ExitCode {
+    let mend = "`portcullis key list` names those that there are";
+    fail(NO, format!("the store has no key {id}"), mend)
+}
+
+/// The usage is wrong.
+fn wrong(cause: impl std::fmt::Display, mend: &str) -> ExitCode {
+    fail(WRONG, cause, mend)
+}

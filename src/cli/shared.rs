@@ -1,0 +1,51 @@
+//! The store that the replicas share, asked by a command.
+
+use std::{process::ExitCode, sync::Arc};
+
+use portcullis::{
+    app,
+    clock::SystemClock,
+    config::Config,
+    store::{Store, StoreError},
+};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{NO, WRONG, fail};
+
+/// The store, and what waits for its answers.
+pub(super) struct Shared {
+    store: Store,
+    runtime: Runtime,
+}
+
+impl Shared {
+    /// The store of a configuration; `otherwise` completes what to do where it is the
+    /// memory of another process.
+    pub(super) fn of(config: &Config, otherwise: &str) -> Result<Self, ExitCode> {
+        if config.store.target.is_none() {
+            return Err(fail(
+                WRONG,
+                "the store is the memory of another process",
+                format!("configure the Redis that the replicas share, or {otherwise}"),
+            ));
+        }
+        let store = app::store(config, Arc::new(SystemClock))
+            .map_err(|error| fail(WRONG, error, "write the store's address as a Redis URL"))?;
+        store.has_keys(config.api_keys.is_some());
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| fail(NO, error, "try again"))?;
+        Ok(Self { store, runtime })
+    }
+
+    /// What the store answers.
+    pub(super) fn ask<'s, T, F>(
+        &'s self,
+        question: impl FnOnce(&'s Store) -> F,
+    ) -> Result<T, ExitCode>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let answer = self.runtime.block_on(question(&self.store));
+        answer.map_err(|error| fail(NO, error, "see whether Redis can be reached from here"))
+    }
+}

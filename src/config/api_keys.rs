@@ -1,0 +1,158 @@
+//! `[api_keys]`: keys for machines, and where requests carry them.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::reader::Section;
+use crate::{
+    api_key::{Foreign, KeyTable, KeysFile},
+    authz::{ForeignPlace, KEY_HEADER, KeyPlaces},
+    token::Roles,
+};
+
+/// The most that a file of keys may hold, in bytes.
+const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
+/// The shortest beginning of foreign keys, in bytes: a shorter one would take
+/// tokens for keys.
+const MIN_PREFIX_BYTES: usize = 3;
+/// What tokens begin with.
+const TOKEN_PREFIX: &str = "eyJ";
+
+/// `[api_keys]`.
+#[derive(Debug)]
+pub struct ApiKeysConfig {
+    /// Where requests carry them.
+    pub places: KeyPlaces,
+    /// Where the file is.
+    pub path: Option<PathBuf>,
+    /// The keys of the file.
+    pub file: Arc<KeyTable>,
+    /// Keys of somebody else's making.
+    pub foreign: Option<Foreign>,
+}
+
+/// Reads the table; `None` where there is none, and where there was a problem.
+pub(super) fn read(root: &mut Section<'_>, roles: Option<&Roles>) -> Option<ApiKeysConfig> {
+    if !root.has("api_keys") {
+        // Not unknown, though.
+        root.table("api_keys").finish();
+        return None;
+    }
+    let mut section = root.table("api_keys");
+    let mut places = places(&mut section);
+    let path = section.path("file");
+    let is_role = |name: &str| roles.is_some_and(|roles| roles.get(name).is_some());
+    let file = match &path {
+        None => Some(KeyTable::default()),
+        Some(path) => text_of(&section, "file", path).and_then(|text| {
+            let problem = |cause: String| {
+                let mend = "correct the file; `portcullis key new --file` writes an entry";
+                section.problem("file", format!("{}: {cause}", path.display()), mend);
+            };
+            let keys = KeysFile::parse(&text, is_role).map_err(|causes| {
+                causes.into_iter().for_each(problem);
+            });
+            keys.ok().map(|keys| keys.table())
+        }),
+    };
+    let foreign = if section.has("foreign") {
+        Some(foreign(section.table("foreign"), is_role))
+    } else {
+        section.table("foreign").finish();
+        None
+    };
+    section.finish();
+    let foreign = match foreign {
+        None => None,
+        // What is wrong with it has been told.
+        Some(foreign) => {
+            let (place, keys) = foreign?;
+            places.foreign = Some(place);
+            Some(keys)
+        }
+    };
+    Some(ApiKeysConfig { places, path, file: Arc::new(file?), foreign })
+}
+
+fn places(section: &mut Section<'_>) -> KeyPlaces {
+    const EXPECTED: &str = "\"x-api-key\", \"bearer\" or \"basic\"";
+    if !section.has("accept") {
+        return KeyPlaces { header: true, bearer: true, basic: true, foreign: None };
+    }
+    let known = |text: &str| match text {
+        KEY_HEADER => Some(0),
+        "bearer" => Some(1),
+        "basic" => Some(2),
+        _ => None,
+    };
+    let accepted = section.parsed_list("accept", EXPECTED, known);
+    if accepted.is_empty() {
+        let mend = "name a place, or remove [api_keys]";
+        section.problem("accept", "keys are taken from nowhere", mend);
+    }
+    let has = |place: i32| accepted.contains(&place);
+    KeyPlaces { header: has(0), bearer: has(1), basic: has(2), foreign: None }
+}
+
+fn foreign(
+    mut section: Section<'_>,
+    is_role: impl Fn(&str) -> bool,
+) -> Option<(ForeignPlace, Foreign)> {
+    let header =
+        section.parsed("header", "the name of a header, such as \"authorization\"", |text| {
+            let name = text.to_ascii_lowercase();
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            (!name.is_empty() && name.bytes().all(is_name) && name != "cookie").then_some(name)
+        });
+    let prefix = section.parsed(
+        "prefix",
+        "what each key begins with, such as \"sk-\"; at least three characters, and not \"eyJ\" \
+         or \"pck_\"",
+        |text| {
+            let fits = text.len() >= MIN_PREFIX_BYTES
+                && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
+                && !text.starts_with(TOKEN_PREFIX)
+                && !text.starts_with(crate::api_key::PREFIX);
+            fits.then(|| text.to_owned())
+        },
+    );
+    for key in ["header", "prefix", "sha256_file"] {
+        if !section.has(key) {
+            let mend =
+                "write { header = \"authorization\", prefix = \"sk-\", sha256_file = \"…\" }";
+            section.problem(key, "it is missing", mend);
+        }
+    }
+    let path = section.path("sha256_file");
+    let text = path.as_ref().and_then(|path| text_of(&section, "sha256_file", path));
+    let keys = text.zip(path).and_then(|(text, path)| {
+        let keys = Foreign::parse(&text, is_role).map_err(|causes| {
+            for cause in causes {
+                let cause = format!("{}: {cause}", path.display());
+                section.problem("sha256_file", cause, "write a line \"sha256-hex user_id role\"");
+            }
+        });
+        keys.ok()
+    });
+    section.finish();
+    Some((ForeignPlace { header: header?, prefix: prefix? }, keys?))
+}
+
+fn text_of(section: &Section<'_>, key: &str, path: &Path) -> Option<String> {
+    section.reads(path);
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| format!("{shown} cannot be read: {error}");
+    let size = std::fs::metadata(path).map(|data| data.len()).map_err(unreadable);
+    let text = size.and_then(|size| {
+        if size > MAX_FILE_BYTES {
+            return Err(format!("{shown} is longer than {MAX_FILE_BYTES} bytes"));
+        }
+        std::fs::read_to_string(path).map_err(unreadable)
+    });
+    text.map_err(|cause| {
+        section.problem(key, cause, "name a file of text that this user may read");
+    })
+    .ok()
+}

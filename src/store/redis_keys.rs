@@ -1,0 +1,213 @@
+//! Keys for machines in Redis.
+//!
+//! They are a stream, like the revocations, beside which a hash tells where in it
+//! the last word on each key is; an entry that has been overtaken is taken out.
+//! An entry is a list of fields: `k` id `d` what it says `x` its end `r` when it was
+//! revoked, in which `d` is empty for a key that the store has not; or `u` user `a`
+//! second, for the keys that a user had. What a later version adds is left alone.
+
+use std::collections::HashMap;
+
+use redis::{Value, cmd};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Cursor, StoreError,
+    keys::KeyRevoked,
+    redis::{Entries, Redis, script, secs_up},
+};
+use crate::{
+    api_key::{ApiKey, KeyChange, KeyHash, KeyId, KeySays, REMEMBERED},
+    clock::Timestamp,
+};
+
+/// Keys that are read at a time.
+const PAGE: usize = 5000;
+/// The keys of the scripts: the stream, where the last word on each is in it, when
+/// each is forgotten, and on which day each was used last.
+const KEYS: [&str; 4] = ["keys", "key-entries", "key-ends", "key-uses"];
+
+/// What those scripts begin with: ARGV how long what has ended is remembered.
+const PUT: &str = "\
+local now = tonumber(redis.call('TIME')[1])
+
+local function take_off(id)
+  local entry = redis.call('HGET', KEYS[2], id)
+  if entry then redis.call('XDEL', KEYS[1], entry) end
+  redis.call('HDEL', KEYS[2], id)
+end
+
+local function put(id, said, ends, revoked)
+  take_off(id)
+  local entry = redis.call('XADD', KEYS[1], '*', 'k', id, 'd', said, 'x', ends, 'r', revoked)
+  redis.call('HSET', KEYS[2], id, entry)
+  local last = tonumber(revoked) or tonumber(ends)
+  -- That a key of a file was revoked is never forgotten.
+  if last and said ~= '' then
+    redis.call('ZADD', KEYS[3], last + ARGV[1], id)
+  else
+    redis.call('ZREM', KEYS[3], id)
+  end
+end
+
+local function get(id)
+  local entry = redis.call('HGET', KEYS[2], id)
+  local found = entry and redis.call('XRANGE', KEYS[1], entry, entry)[1]
+  if not found then return nil end
+  local fields = found[2]
+  return {said = fields[4], ends = fields[6], revoked = fields[8]}
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 100)) do
+  take_off(id)
+  redis.call('ZREM', KEYS[3], id)
+  redis.call('HDEL', KEYS[4], id)
+end
+";
+
+/// ARGV behind the others id, what it says, its end.
+const ADD: &str = "\
+if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then return 0 end
+put(ARGV[2], ARGV[3], ARGV[4], '')
+return 1";
+
+/// ARGV behind the others id.
+const REVOKE: &str = "\
+local key = get(ARGV[2])
+if key and key.revoked ~= '' then return 0 end
+put(ARGV[2], key and key.said or '', key and key.ends or '', string.format('%d', now))
+return key and 1 or 2";
+
+/// ARGV behind the others id, its end, and those of [`ADD`] for the new one.
+const ROTATE: &str = "\
+local key = get(ARGV[2])
+if not key or key.revoked ~= '' or key.said == '' then return 0 end
+local ends = tonumber(key.ends)
+if not ends or ends > tonumber(ARGV[3]) then ends = tonumber(ARGV[3]) end
+put(ARGV[2], key.said, string.format('%d', ends), '')
+put(ARGV[4], ARGV[5], ARGV[6], '')
+return 1";
+
+/// The entry of a key: KEYS stream, entries; ARGV id.
+const GET: &str = "\
+local entry = redis.call('HGET', KEYS[2], ARGV[1])
+if not entry then return {} end
+return redis.call('XRANGE', KEYS[1], entry, entry)";
+
+/// What a key says, as the stream has it.
+#[derive(Serialize, Deserialize)]
+struct Said {
+    hash: String,
+    #[serde(flatten)]
+    says: KeySays,
+}
+
+impl Said {
+    fn of(key: &ApiKey) -> Result<String, StoreError> {
+        let said = Self { hash: key.hash.to_hex(), says: key.says.clone() };
+        serde_json::to_string(&said).map_err(|_| StoreError::Garbled)
+    }
+}
+
+impl Redis {
+    fn keys(&self) -> Vec<String> {
+        KEYS.map(|key| self.shared_key(key)).to_vec()
+    }
+
+    fn putting(&self, source: &str) -> redis::Cmd {
+        let mut command = script(&[PUT, source].concat(), &self.keys());
+        command.arg(secs_up(REMEMBERED));
+        command
+    }
+
+    pub(super) async fn add_key(&self, key: &ApiKey) -> Result<bool, StoreError> {
+        let mut command = self.putting(ADD);
+        command.arg(key.id.to_string()).arg(Said::of(key)?).arg(end(key.expires));
+        self.ask(&command).await
+    }
+
+    pub(super) async fn look_up_key(&self, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
+        let keys: Vec<String> = self.keys().into_iter().take(2).collect();
+        let entries: Entries = self.ask(script(GET, &keys).arg(id.to_string())).await?;
+        let change = entries.first().and_then(|(_, fields)| change(fields));
+        Ok(match change {
+            Some(KeyChange::Key(key)) => Some(*key),
+            _ => None,
+        })
+    }
+
+    pub(super) async fn revoke_key(&self, id: KeyId) -> Result<KeyRevoked, StoreError> {
+        let answer: u8 = self.ask(self.putting(REVOKE).arg(id.to_string())).await?;
+        Ok(match answer {
+            0 => KeyRevoked::Before,
+            1 => KeyRevoked::Now,
+            _ => KeyRevoked::Elsewhere,
+        })
+    }
+
+    pub(super) async fn rotate_key(
+        &self,
+        old: KeyId,
+        ends: Timestamp,
+        new: &ApiKey,
+    ) -> Result<bool, StoreError> {
+        let mut command = self.putting(ROTATE);
+        command.arg(old.to_string()).arg(ends.as_secs());
+        command.arg(new.id.to_string()).arg(Said::of(new)?).arg(end(new.expires));
+        self.ask(&command).await
+    }
+
+    pub(super) async fn key_changes(
+        &self,
+        after: &Cursor,
+    ) -> Result<(Vec<KeyChange>, Cursor), StoreError> {
+        let (entries, cursor) = self.entries("keys", after, PAGE).await?;
+        Ok((entries.iter().filter_map(|(_, fields)| change(fields)).collect(), cursor))
+    }
+
+    pub(super) async fn note_key_uses(&self, uses: &[(KeyId, i64)]) -> Result<(), StoreError> {
+        for some in uses.chunks(PAGE) {
+            let mut command = cmd("HSET");
+            command.arg(self.shared_key("key-uses"));
+            for (id, day) in some {
+                command.arg(id.to_string()).arg(*day);
+            }
+            self.ask::<Value>(&command).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn key_uses(&self) -> Result<HashMap<KeyId, i64>, StoreError> {
+        let mut command = cmd("HGETALL");
+        let uses: HashMap<String, i64> = self.ask(command.arg(self.shared_key("key-uses"))).await?;
+        Ok(uses.into_iter().filter_map(|(id, day)| Some((KeyId::parse(&id)?, day))).collect())
+    }
+}
+
+fn end(at: Option<Timestamp>) -> String {
+    at.map(|at| at.as_secs().to_string()).unwrap_or_default()
+}
+
+/// An entry of the stream; `None` for one that a later version has written.
+fn change(fields: &[(String, String)]) -> Option<KeyChange> {
+    let field = |name| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let secs = |name| field(name)?.parse().ok().map(Timestamp::from_secs);
+    match fields.first()?.0.as_str() {
+        "k" => {
+            let id = KeyId::parse(field("k")?)?;
+            let revoked = secs("r");
+            let Some(said) = field("d").filter(|said| !said.is_empty()) else {
+                return Some(KeyChange::Revoked(id, revoked?));
+            };
+            // What cannot be read is no key; that it was revoked is heard all the same.
+            let Ok(said) = serde_json::from_str::<Said>(said) else {
+                return Some(KeyChange::Revoked(id, revoked?));
+            };
+            let hash = KeyHash::from_hex(&said.hash)?;
+            let key = ApiKey { id, hash, says: said.says, expires: secs("x"), revoked };
+            Some(KeyChange::Key(Box::new(key)))
+        }
+        "u" => Some(KeyChange::CutOff(field("u")?.to_owned(), secs("a")?)),
+        _ => None,
+    }
+}
