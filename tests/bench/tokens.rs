@@ -6,7 +6,7 @@
 //! is made where something is counted; `tokens.py` puts the tokens into questions.
 //! `tokens count CASE TIMES DIRECTORY` answers so many; `tokens time TURNS
 //! DIRECTORY` runs all cases in turns and prints nanoseconds as JSON. `tokens flood
-//! SECONDS` is of `flood.rs`.
+//! SECONDS` is of `flood.rs`, `tokens keys TURNS` of `keys.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,6 +41,7 @@ mod flood;
 #[path = "../it/jwt.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod jwt;
+mod keys;
 #[path = "../it/signer.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod signer;
@@ -99,8 +100,10 @@ fn main() {
         }
         ["time", turns, directory] => time(turns.parse().unwrap(), Path::new(directory)),
         ["flood", seconds] => flood::flood(Duration::from_secs(seconds.parse().unwrap())),
+        ["keys", turns] => keys::keys(turns.parse().unwrap()),
         _ => unreachable!(
-            "make DIRECTORY | count CASE TIMES DIRECTORY | time TURNS DIRECTORY | flood SECONDS"
+            "make DIRECTORY | count CASE TIMES DIRECTORY | time TURNS DIRECTORY | flood SECONDS \
+             | keys TURNS"
         ),
     }
 }

@@ -18,6 +18,7 @@ mod accounts;
 mod agents;
 mod agents_talk;
 mod api_keys;
+mod api_keys_measured;
 mod api_keys_proxied;
 mod api_keys_shared;
 mod ask;

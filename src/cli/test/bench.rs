@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use portcullis::{
-    app,
-    authz::{CheckInput, Decision, Engine, Header, Headers},
+    api_key::{ApiKey, KeyChange, KeyList, KeySays, NewKey},
+    app::{self, Lists},
+    authz::{CheckInput, Decision, Engine, Header, Headers, KEY_HEADER},
     clock::{Clock as _, SystemClock, Timestamp},
     config::{Config, KeysFrom},
     token::{
@@ -26,6 +28,7 @@ const LIFETIME: i64 = 60;
 pub(in crate::cli) struct Bench {
     pub(in crate::cli) engine: Engine,
     issuers: Vec<IssuerSettings>,
+    keys: Arc<KeyList>,
     secret: SecretSlice<u8>,
     now: Timestamp,
 }
@@ -46,8 +49,10 @@ impl Bench {
             issuer.settings.algorithms = vec![Algorithm::Hs256];
         }
         let issuers = config.issuers.iter().map(|issuer| issuer.settings.clone()).collect();
-        let engine = app::engine(config, Arc::new(RevocationList::empty()));
-        Ok(Self { engine, issuers, secret, now: SystemClock.now() })
+        let lists = Lists::from(Arc::new(RevocationList::empty()));
+        let keys = Arc::clone(&lists.keys);
+        let engine = app::engine(config, lists);
+        Ok(Self { engine, issuers, keys, secret, now: SystemClock.now() })
     }
 
     /// What comes of a case; `look` sees the decision.
@@ -63,13 +68,14 @@ impl Bench {
         let request = &case.request;
         let mut headers: Vec<(String, String)> =
             request.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let token = match (&case.token, &case.who) {
+        let bearer = |token: &str| ("authorization".to_owned(), format!("Bearer {token}"));
+        headers.extend(match (&case.token, &case.who) {
             (Some(_), Some(_)) => return Err("it has both `as` and `token`".to_owned()),
-            (Some(token), None) => Some(token.clone()),
-            (None, Some(Who::Somebody(somebody))) => Some(self.token(somebody)?),
+            (Some(token), None) => Some(bearer(token)),
+            (None, Some(Who::Somebody(somebody))) if somebody.key => Some(self.key(somebody)?),
+            (None, Some(Who::Somebody(somebody))) => Some(bearer(&self.token(somebody)?)),
             (None, Some(Who::Nobody) | None) => None,
-        };
-        headers.extend(token.map(|token| ("authorization".to_owned(), format!("Bearer {token}"))));
+        });
         let map =
             headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
         let source = request.source.as_ref();
@@ -104,12 +110,40 @@ impl Bench {
         issued::signed_with(self.secret.expose_secret(), &header, &Value::Object(claims))
     }
 
-    fn token(&self, somebody: &Somebody) -> Result<String, String> {
-        let id = match &somebody.id {
-            None => "1".to_owned(),
-            Some(Value::String(id)) => id.clone(),
-            Some(id) => id.to_string(),
+    /// The header of a key for machines that says so.
+    fn key(&self, somebody: &Somebody) -> Result<(String, String), String> {
+        let places = self.engine.credentials.keys.as_ref();
+        let places = places.ok_or("it has a key, and the configuration takes none: [api_keys]")?;
+        if somebody.issuer.is_some() || somebody.email.is_some() || !somebody.claims.is_empty() {
+            return Err("a key has neither an issuer nor an email nor claims".to_owned());
+        }
+        let new = NewKey::make().ok_or("there are no random numbers")?;
+        let role = somebody.role.clone().ok_or("`as` has no role")?;
+        let says = KeySays {
+            user_id: id_of(somebody),
+            name: somebody.name.clone().unwrap_or_else(|| "somebody".to_owned()),
+            role,
+            scopes: somebody.scopes.clone(),
+            created: Some(self.now.as_secs()),
+            ..KeySays::default()
         };
+        if let Some(cause) = says.problem() {
+            return Err(cause);
+        }
+        let key = ApiKey { id: new.id, hash: new.hash, says, expires: None, revoked: None };
+        self.keys.apply(&[KeyChange::Key(Box::new(key))], |_, _, _| {});
+        let text = new.text.expose_secret();
+        Ok(if places.header {
+            (KEY_HEADER.to_owned(), text.to_owned())
+        } else if places.bearer {
+            ("authorization".to_owned(), format!("Bearer {text}"))
+        } else {
+            ("authorization".to_owned(), format!("Basic {}", STANDARD.encode(format!(":{text}"))))
+        })
+    }
+
+    fn token(&self, somebody: &Somebody) -> Result<String, String> {
+        let id = id_of(somebody);
         let mut more = somebody.claims.clone();
         if !somebody.scopes.is_empty() && !more.contains_key("scope") {
             more.insert("scope".to_owned(), somebody.scopes.join(" ").into());
@@ -169,6 +203,14 @@ impl Bench {
         let header = json!({ "alg": "HS256", "typ": issuer.types.first(), "kid": KID });
         let claims = issued::claims(issuer, &wanted);
         Ok(issued::signed_with(self.secret.expose_secret(), &header, &claims))
+    }
+}
+
+fn id_of(somebody: &Somebody) -> String {
+    match &somebody.id {
+        None => "1".to_owned(),
+        Some(Value::String(id)) => id.clone(),
+        Some(id) => id.to_string(),
     }
 }
 

@@ -105,6 +105,9 @@ pub(super) struct Somebody {
     pub(super) scopes: Vec<String>,
     /// The name of an issuer; without it, this service.
     pub(super) issuer: Option<String>,
+    /// Comes with a key for machines in the place of a token.
+    #[serde(default)]
+    pub(super) key: bool,
     /// More claims, over all that would be there.
     #[serde(default)]
     pub(super) claims: Map<String, Value>,
