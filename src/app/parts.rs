@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::AppError;
 use crate::{
-    authz::{CredentialSettings, Engine, Origin},
+    authz::{CookieForm, CredentialSettings, Engine, Origin, Sessions},
     checker::Checker,
     clock::Clock,
     config::{Config, IssuerConfig, KeysFrom, LifecycleConfig, StoreConfig},
@@ -23,7 +23,7 @@ use crate::{
     sso::{ReturnRules, Sso},
     store::{Store, StoreError},
     tls::{Tls, TlsSwitch},
-    token::{Issuer, IssuerKeys, RevocationList, Verifier, VerifierSettings},
+    token::{Issuer, IssuerKeys, RevocationList, SessionLimits, Verifier, VerifierSettings},
     traces::Traces,
     web::{Hints, Internal, SigningIn, Site, SiteSettings, SiteShared, TrustedProxies, router},
 };
@@ -47,7 +47,8 @@ pub fn engine_with(
     revoked: Arc<RevocationList>,
     fetched: &dyn Fn(&KeySource) -> Arc<IssuerKeys>,
 ) -> Engine {
-    let Config { check, http, login, tokens, keys, issuers, identity, policy, .. } = config;
+    let Config { check, http, login, tokens, sessions, keys, issuers, identity, policy, .. } =
+        config;
     let issuers = issuers.into_iter().map(|IssuerConfig { settings, keys }| {
         let keys = match keys {
             KeysFrom::Here(keys) => keys,
@@ -65,6 +66,12 @@ pub fn engine_with(
     } else {
         cookie.name.clone()
     };
+    let cookie_form = CookieForm {
+        name: cookie_name.clone(),
+        is_secure: is_https,
+        domain: cookie.domain.clone(),
+    };
+    let limits = SessionLimits { lifetime: tokens.lifetime, absolute: sessions.absolute };
     let origins = tokens.cookie.origins.into_iter().chain(own_pages).chain(control_plane);
     Engine {
         verifier: Verifier::new(keys, tokens.settings, identity.roles, revoked)
@@ -86,6 +93,8 @@ pub fn engine_with(
         upgrades: check.upgrades,
         sign_in: check.sign_in,
         context: check.context,
+        // Whoever else asks an engine is told what it decides, and signs nothing.
+        sessions: Sessions { limits, renews: false, cookie: cookie_form },
     }
 }
 
@@ -97,7 +106,10 @@ fn cut_offs_count_for(config: &Config) -> Duration {
         let max_lifetime = issuer.settings.max_lifetime;
         VerifierSettings { max_lifetime, ..own.clone() }.cut_offs_count_for()
     };
-    config.issuers.iter().map(of).fold(own.cut_offs_count_for(), Duration::max)
+    // A session counts as old as its sign-in, however often it was renewed.
+    let sessions = VerifierSettings { max_lifetime: config.sessions.absolute, ..own.clone() };
+    let own = own.cut_offs_count_for().max(sessions.cut_offs_count_for());
+    config.issuers.iter().map(of).fold(own, Duration::max)
 }
 
 /// The same, with keys that this watch fetches as soon as it follows these
@@ -194,7 +206,6 @@ impl Generation {
                 hops: config.http.trusted_hops,
             },
             token_lifetime: config.tokens.lifetime,
-            cookie_domain: config.tokens.cookie.domain.clone(),
             workers: config.workers.clone(),
             auto_redirect_to_sso: config.ui.auto_redirect_to_sso,
             has_pages: !config.ui.admin_ui_disabled,
@@ -220,6 +231,7 @@ impl Generation {
         let codes = Codes::new(Arc::clone(store), config.login.code_ttl);
         let shared = SiteShared {
             store: Arc::clone(store),
+            list: Arc::clone(list),
             clock: Arc::clone(clock),
             metrics: Arc::clone(metrics),
         };
@@ -229,7 +241,9 @@ impl Generation {
         let proxies = config.http.trusted_proxies.clone();
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
         let shadow = config.shadow.take();
-        let (engine, followed) = engine_watched(config, Arc::clone(list), &lasting.watch);
+        let renews = config.sessions.renew;
+        let (mut engine, followed) = engine_watched(config, Arc::clone(list), &lasting.watch);
+        engine.sessions.renews = renews;
         let engine = Arc::new(engine);
         let followed = Mutex::new(followed);
         let shadow = shadow.map(|config| shadow_engine(*config, list, &followed, &lasting.watch));

@@ -109,6 +109,7 @@ impl Mint {
             email: self.email.as_deref(),
             lifetime: self.ttl,
             login_method: None,
+            session: None,
         };
         let token = Minter::new(&verifier).mint(&token, SystemClock.now()).map_err(|error| {
             fail(WRONG, error, "give a name, and a --ttl of at most tokens.max_lifetime")

@@ -88,6 +88,17 @@ fn networks(section: &mut Section<'_>, key: &'static str) -> Vec<IpNet> {
     section.parsed_list(key, NETWORK, |text| text.parse().ok())
 }
 
+/// Warns of pages on which nobody can sign in to a worker.
+pub(super) fn check_pages(section: &Section<'_>, http: &HttpConfig) {
+    if http.public_url.scheme() == "http" && !is_loopback(&http.public_url) {
+        section.warn(
+            "public_url",
+            "browsers make no challenge on a page without TLS, so nobody can sign in there",
+            "use https",
+        );
+    }
+}
+
 /// An address that a browser is sent to.
 pub(super) fn web_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;

@@ -18,6 +18,7 @@ mod reader;
 mod rules;
 mod seen;
 mod service;
+mod sessions;
 mod shadow;
 mod shape;
 mod sso;
@@ -40,6 +41,7 @@ pub use self::{
     problem::Problem,
     seen::SeenFile,
     service::{LifecycleConfig, LogFormat, TelemetryConfig},
+    sessions::SessionsConfig,
     store::StoreConfig,
     tokens::{CookieConfig, TokensConfig},
     ui::UiConfig,
@@ -67,6 +69,8 @@ pub struct Config {
     pub workers: Vec<Worker>,
     /// `[tokens]`, but for the keys.
     pub tokens: TokensConfig,
+    /// `[sessions]`.
+    pub sessions: SessionsConfig,
     /// The service's own keys; none where it has no tokens of its own.
     pub keys: KeyRing,
     /// `[[issuers]]`.
@@ -169,20 +173,14 @@ impl Config {
         let has_issuers = root.has("issuers");
         let mut tokens =
             TokensConfig::read(root.table("tokens"), sources, roles, public_url, !has_issuers);
+        let sessions = SessionsConfig::read(root.table("sessions"), tokens.lifetime);
         let own_issuer = tokens.settings.issuer.as_deref();
         let issuers = issuers::read(&mut root, roles, own_issuer);
         let login = LoginConfig::read(root.table("login"), roles);
         let workers = login::workers(&mut root);
         let ui = UiConfig::read(root.table("ui"));
-        if let Some(http) = http.as_ref().filter(|_| !workers.is_empty())
-            && http.public_url.scheme() == "http"
-            && !http::is_loopback(&http.public_url)
-        {
-            root.table("http").warn(
-                "public_url",
-                "browsers make no challenge on a page without TLS, so nobody can sign in there",
-                "use https",
-            );
+        if let Some(http) = http.as_ref().filter(|_| !workers.is_empty()) {
+            http::check_pages(&root.table("http"), http);
         }
         let sso =
             sso::read(root.table("sso"), public_url, login.as_ref(), roles, tokens.settings.leeway);
@@ -238,6 +236,7 @@ impl Config {
                     ui,
                     workers,
                     tokens,
+                    sessions,
                     keys,
                     issuers,
                     identity,

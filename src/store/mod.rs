@@ -6,6 +6,7 @@
 
 mod kept;
 mod link;
+mod members;
 mod memory;
 mod redis;
 mod scripts;

@@ -38,7 +38,7 @@ impl Redis {
         Ok(Self { link: Link::new(target, timeout)?, prefix: prefix.to_owned() })
     }
 
-    fn key(&self, key: &Key) -> String {
+    pub(super) fn key(&self, key: &Key) -> String {
         format!("{}{}", self.prefix, key.0)
     }
 
@@ -46,7 +46,7 @@ impl Redis {
         format!("{}{{revocations}}:{name}", self.prefix)
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         let answer = self.link.send(command).await?;
         from_redis_value(answer).map_err(|_| StoreError::Garbled)
     }
@@ -237,13 +237,13 @@ fn texts(answer: Value) -> Vec<String> {
     }
 }
 
-fn script(source: &str, keys: &[String]) -> Cmd {
+pub(super) fn script(source: &str, keys: &[String]) -> Cmd {
     let mut command = cmd("EVAL");
     command.arg(source).arg(keys.len()).arg(keys);
     command
 }
 
-fn millis(span: Duration) -> u64 {
+pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 

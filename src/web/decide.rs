@@ -224,6 +224,12 @@ fn allow(mode: Mode, grant: &Grant<'_>, input: &CheckInput<'_>) -> Response {
             _ => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
+    for (name, value) in grant.answer_headers() {
+        if let Ok(mut value) = HeaderValue::try_from(value) {
+            value.set_sensitive(true);
+            headers.append(HeaderName::from_static(name), value);
+        }
+    }
     let as_sent = |name: HeaderName, between: &[u8]| {
         let lines: Vec<&[u8]> = input.headers.values(name.as_str()).collect();
         HeaderValue::from_bytes(&lines.join(between))

@@ -64,6 +64,7 @@ pub(crate) struct Out {
     pub(crate) set: Vec<(String, String)>,
     pub(crate) remove: Vec<String>,
     pub(crate) remove_query: Vec<String>,
+    pub(crate) set_cookie: Option<String>,
     pub(crate) shadow: Vec<String>,
     pub(crate) answer: Vec<(String, String)>,
     pub(crate) body: String,
@@ -80,6 +81,7 @@ impl Out {
             set: vec![],
             remove: vec![],
             remove_query: vec![],
+            set_cookie: None,
             shadow: decision.shadow.iter().map(|&name| name.into()).collect(),
             answer: vec![],
             body: String::new(),
@@ -88,6 +90,7 @@ impl Out {
             Verdict::Allow(grant) => {
                 out.set = grant.set.iter().map(|(n, v)| ((*n).into(), v.clone())).collect();
                 out.remove = grant.remove.iter().map(|name| name.clone().into_owned()).collect();
+                out.set_cookie.clone_from(&grant.set_cookie);
                 out.remove_query = grant.remove_query.iter().map(|&name| name.into()).collect();
             }
             Verdict::Deny(denial) => {
@@ -158,6 +161,11 @@ impl Ask {
     }
 
     pub(crate) fn of(&self, engine: &Engine) -> Out {
+        self.at(engine, NOW)
+    }
+
+    /// At this time, in seconds.
+    pub(crate) fn at(&self, engine: &Engine, now: i64) -> Out {
         let input = CheckInput {
             method: &self.method,
             scheme: &self.scheme,
@@ -166,7 +174,7 @@ impl Ask {
             headers: Headers { map: view(&self.map), list: view(&self.list) },
             ..CheckInput::default()
         };
-        Out::of(&engine.decide(&input, Timestamp::from_secs(NOW)))
+        Out::of(&engine.decide(&input, Timestamp::from_secs(now)))
     }
 }
 
