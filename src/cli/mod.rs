@@ -10,6 +10,8 @@ mod key_pair;
 mod keys;
 mod replay;
 mod serve;
+mod session;
+mod shared;
 mod test;
 mod token;
 
@@ -47,6 +49,8 @@ enum Command {
     Replay(replay::Replay),
     #[command(subcommand)]
     Token(token::Token),
+    #[command(subcommand)]
+    Session(session::Session),
     KeyPair(key_pair::KeyPair),
     HashPassword(hash_password::HashPassword),
     Healthcheck(healthcheck::Healthcheck),
@@ -87,6 +91,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Test(test) => test.run(),
         Command::Replay(replay) => replay.run(),
         Command::Token(token) => token.run(),
+        Command::Session(session) => session.run(),
         Command::KeyPair(pair) => pair.run(),
         Command::HashPassword(hash) => hash.run(),
         Command::Healthcheck(check) => check.run(),

@@ -14,12 +14,15 @@ use portcullis::{
     authz::Reason,
     clock::{Clock as _, SystemClock, Timestamp},
     config::Config,
-    token::{MAX_LEEWAY, Minter, NewToken, RevocationList, TokenRef, UserId, Verifier, peek},
+    token::{
+        MAX_LEEWAY, Minter, NewToken, RevocationList, SessionLimits, TokenRef, UserId, Verifier,
+        peek,
+    },
 };
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use super::{ConfigArgs, NO, WRONG, YES, fail, issued, keys, print};
+use super::{ConfigArgs, NO, WRONG, YES, fail, issued, keys, print, shared};
 
 /// The most that is read from stdin: more than any token that is accepted.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
@@ -234,17 +237,16 @@ pub(super) struct Revoke {
 impl Revoke {
     fn run(self) -> Result<ExitCode, ExitCode> {
         let config = self.config.load()?;
-        if config.store.target.is_none() {
-            return Err(fail(
-                WRONG,
-                "the store is the memory of another process",
-                "configure the Redis that the replicas share, or sign out by POST /session/logout",
-            ));
-        }
-        let store = app::store(&config, Arc::new(SystemClock))
-            .map_err(|error| fail(WRONG, error, "write the store's address as a Redis URL"))?;
+        let store = shared::store(&config)?;
+        let limits =
+            SessionLimits { lifetime: config.tokens.lifetime, absolute: config.sessions.absolute };
+        let mut session = None;
         let (token, user_id) = match (self.token, self.jti.zip(self.until), self.user_id) {
-            (Some(token), ..) => (Some(of_token(config, token.trim())?), None),
+            (Some(token), ..) => {
+                let named;
+                (named, session) = of_token(config, token.trim())?;
+                (Some(named), None)
+            }
             (None, Some((jti, until)), _) => {
                 let of = self.issuer.as_deref();
                 if let Some(name) = of.filter(|name| !has_issuer(&config, name)) {
@@ -261,16 +263,18 @@ impl Revoke {
             let mend = "there is nothing to do, unless --until is wrong";
             return Err(fail(WRONG, "the token has expired by itself", mend));
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| fail(NO, error, "try again"))?;
-        let revoked = runtime.block_on(async {
+        shared::ask(async {
+            // What was renewed of it, too: whoever has it may have what follows it.
+            if let Some((session, began)) = session {
+                let last = SystemClock.now().plus(limits.lifetime);
+                store.revoke(session, limits.end(began).max(last)).await?;
+            }
             match (token, user_id) {
                 (Some((token, until)), _) => store.revoke(token, until).await,
                 (None, Some(user_id)) => store.cut_off(&user_id).await.map(drop),
                 (None, None) => Ok(()),
             }
-        });
-        revoked.map_err(|error| fail(NO, error, "see whether Redis can be reached from here"))?;
+        })?;
         print("revoked");
         Ok(ExitCode::from(YES))
     }
@@ -280,13 +284,21 @@ fn has_issuer(config: &Config, name: &str) -> bool {
     config.issuers.iter().any(|issuer| *issuer.settings.name == *name)
 }
 
-/// What names a token of ours, or of an issuer, and its end.
-fn of_token(config: Config, token: &str) -> Result<(TokenRef, Timestamp), ExitCode> {
+/// What names a token of ours, or of an issuer, and its end; and what names its
+/// session, and when that began.
+type Named = ((TokenRef, Timestamp), Option<(TokenRef, Timestamp)>);
+
+fn of_token(config: Config, token: &str) -> Result<Named, ExitCode> {
     let (engine, trouble) = keys::engine_for(config, Some(token));
     if let Some(trouble) = trouble {
         return Err(fail(NO, trouble, "try again when it can be reached"));
     }
-    engine.verifier.name_of(token, SystemClock.now()).map_err(|refusal| {
+    let (verifier, now) = (&engine.verifier, SystemClock.now());
+    let named = verifier.name_of(token, now).and_then(|named| {
+        let session = verifier.session_of(token, now)?;
+        Ok((named, session))
+    });
+    named.map_err(|refusal| {
         fail(
             WRONG,
             format!("the token is none of this service: {refusal}"),

@@ -286,6 +286,22 @@ impl Verifier {
         Ok((verified.name(), verified.claims.expires_at))
     }
 
+    /// What names the session of such a token, and when that began; none for one of
+    /// no session.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::name_of`].
+    pub fn session_of(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Option<(TokenRef, Timestamp)>, Refusal> {
+        let verified = self.read(token, now)?;
+        let began = verified.claims.auth_time.unwrap_or(now);
+        Ok(verified.session_name().zip(Some(began)))
+    }
+
     /// When a token was issued, as far as can be told. One of a session counts as
     /// old as that is: it may have been renewed since a cut-off.
     fn issued_at(&self, claims: &Claims, issuer: Option<&Issuer>) -> Option<Timestamp> {

@@ -89,6 +89,7 @@ mod revoked;
 mod rogue;
 mod rotation_measured;
 mod session_renewal;
+mod sessions;
 mod shadowed;
 mod signer;
 mod signin;
