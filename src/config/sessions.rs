@@ -16,7 +16,9 @@ pub struct SessionsConfig {
 impl SessionsConfig {
     /// `lifetime` is how long a token lives that is made at a sign-in.
     pub(super) fn read(mut section: Section<'_>, lifetime: Duration) -> Self {
-        let absolute = section.duration("absolute");
+        let given = section.duration("absolute");
+        // Where nobody has said it, tokens that live longer keep their life.
+        let absolute = if section.is_set("absolute") { given } else { given.max(lifetime) };
         if absolute.is_zero() {
             section.problem("absolute", "nobody could stay signed in", "write a duration");
         } else if absolute < lifetime {

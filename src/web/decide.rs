@@ -197,7 +197,8 @@ fn allow(mode: Mode, grant: &Grant<'_>, input: &CheckInput<'_>) -> Response {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(MANY_HEADERS);
-    if !mode.is_nginx() {
+    // Envoy hands on what there is of it, so there is none but beside a cookie.
+    if mode == Mode::Forward {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if mode == Mode::Envoy {
