@@ -33,6 +33,7 @@
 //! | [`store`] | what replicas share: one-time values, counters, revocations |
 //! | [`revocations`] | keeps the list of the revoked as whole as the store is |
 //! | [`issuers`] | other issuers over the network: discovery, and their keys, kept up to date |
+//! | [`sessions`] | what a sign-in begins and what ends it, in the store |
 //! | [`login`] | accounts, passwords, limits on guessing, one-time codes |
 //! | [`sso`] | OpenID Connect: the two halves of a single sign-on, and who that is here |
 //! | [`web`] | the HTTP listeners: sign-in, sessions and their pages; probes and metrics |
@@ -44,7 +45,7 @@
 //! | [`tls`], [`transport`], [`lifecycle`], [`error_body`] | certificates of the listeners, names of who asks, signals, errors to clients |
 //!
 //! Dependencies run one way: `clock` <- `token` <- `api_key`, `condition` <- `authz` <- `metrics` <- `checker` <-
-//! `grpc`, `guard`, and beside them `store` <- `login`, `issuers` <- `sso`, and
+//! `grpc`, `guard`, and beside them `store` <- `sessions` <- `login`, `issuers` <- `sso`, and
 //! `revocations` <- `web`; below both listeners `places` <- `tls`;
 //! then `app` and the command line, which alone read [`config::Config`].
 
@@ -69,6 +70,7 @@ pub mod places;
 pub mod proto;
 pub mod revocations;
 mod secret;
+pub mod sessions;
 pub mod sso;
 pub mod store;
 pub mod telemetry;

@@ -165,6 +165,7 @@ fn what_it_says(entry: &Entry<'_>, verifier: &Verifier) -> Option<Verified> {
         scope: entry.profile.scope.clone(),
         actor: None,
         session_id: None,
+        auth_time: None,
     };
     // What is made of it for upstreams is kept under a name that is no secret,
     // and another one when its end is.

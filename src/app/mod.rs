@@ -32,6 +32,7 @@ use crate::{
     metrics::Metrics,
     places::House,
     revocations::Follower,
+    sessions::{Register, keep_seen},
     sso::ProviderError,
     store::{Store, StoreError},
     traces::{Traces, TracesError},
@@ -245,6 +246,14 @@ impl App {
         run(Box::pin(follower.run(close.clone())));
         run(Box::pin(watch.run(close.clone())));
         run(Box::pin(Arc::clone(keys).run(close.clone())));
+        let checker = Arc::clone(&in_force.checker);
+        let register = Register::new(
+            Arc::clone(store),
+            Arc::clone(&lists.revoked),
+            checker.engine().sessions.limits,
+        );
+        let renewed = move || checker.engine().verifier.renewed_sessions();
+        run(Box::pin(keep_seen(register, renewed, close.clone())));
         if let Some(reloads) = reloads {
             let reloader = Reloader::new(reloads, Arc::clone(&in_force), fixed, files);
             run(Box::pin(reloader.run(close.clone())));

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::AppError;
 use crate::{
     api_key::{ApiKeys, KeyList},
-    authz::{CredentialSettings, Engine, Origin},
+    authz::{CookieForm, CredentialSettings, Engine, Origin, Sessions},
     checker::Checker,
     clock::Clock,
     config::{ApiKeysConfig, Config, IssuerConfig, KeysFrom, LifecycleConfig, StoreConfig},
@@ -24,7 +24,7 @@ use crate::{
     sso::{ReturnRules, Sso},
     store::{Store, StoreError},
     tls::{Tls, TlsSwitch},
-    token::{Issuer, IssuerKeys, RevocationList, Verifier, VerifierSettings},
+    token::{Issuer, IssuerKeys, RevocationList, SessionLimits, Verifier, VerifierSettings},
     traces::Traces,
     web::{Hints, Internal, SigningIn, Site, SiteSettings, SiteShared, TrustedProxies, router},
 };
@@ -64,8 +64,19 @@ pub fn engine_with(
     lists: impl Into<Lists>,
     fetched: &dyn Fn(&KeySource) -> Arc<IssuerKeys>,
 ) -> Engine {
-    let Config { check, http, login, tokens, keys, issuers, api_keys, identity, policy, .. } =
-        config;
+    let Config {
+        check,
+        http,
+        login,
+        tokens,
+        sessions,
+        keys,
+        issuers,
+        api_keys,
+        identity,
+        policy,
+        ..
+    } = config;
     let lists = lists.into();
     let issuers = issuers.into_iter().map(|IssuerConfig { settings, keys }| {
         let keys = match keys {
@@ -84,6 +95,12 @@ pub fn engine_with(
     } else {
         cookie.name.clone()
     };
+    let cookie_form = CookieForm {
+        name: cookie_name.clone(),
+        is_secure: is_https,
+        domain: cookie.domain.clone(),
+    };
+    let limits = SessionLimits { lifetime: tokens.lifetime, absolute: sessions.absolute };
     let origins = tokens.cookie.origins.into_iter().chain(own_pages).chain(control_plane);
     Engine {
         verifier: Verifier::new(keys, tokens.settings, identity.roles, lists.revoked)
@@ -111,6 +128,8 @@ pub fn engine_with(
         upgrades: check.upgrades,
         sign_in: check.sign_in,
         context: check.context,
+        // Whoever else asks an engine is told what it decides, and signs nothing.
+        sessions: Sessions { limits, renews: false, cookie: cookie_form },
     }
 }
 
@@ -122,7 +141,10 @@ fn cut_offs_count_for(config: &Config) -> Duration {
         let max_lifetime = issuer.settings.max_lifetime;
         VerifierSettings { max_lifetime, ..own.clone() }.cut_offs_count_for()
     };
-    config.issuers.iter().map(of).fold(own.cut_offs_count_for(), Duration::max)
+    // A session counts as old as its sign-in, however often it was renewed.
+    let sessions = VerifierSettings { max_lifetime: config.sessions.absolute, ..own.clone() };
+    let own = own.cut_offs_count_for().max(sessions.cut_offs_count_for());
+    config.issuers.iter().map(of).fold(own, Duration::max)
 }
 
 /// The same, with keys that this watch fetches as soon as it follows these
@@ -219,7 +241,6 @@ impl Generation {
                 hops: config.http.trusted_hops,
             },
             token_lifetime: config.tokens.lifetime,
-            cookie_domain: config.tokens.cookie.domain.clone(),
             workers: config.workers.clone(),
             auto_redirect_to_sso: config.ui.auto_redirect_to_sso,
             has_pages: !config.ui.admin_ui_disabled,
@@ -245,6 +266,7 @@ impl Generation {
         let codes = Codes::new(Arc::clone(store), config.login.code_ttl);
         let shared = SiteShared {
             store: Arc::clone(store),
+            list: Arc::clone(&lists.revoked),
             clock: Arc::clone(clock),
             metrics: Arc::clone(metrics),
         };
@@ -254,7 +276,9 @@ impl Generation {
         let proxies = config.http.trusted_proxies.clone();
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
         let shadow = config.shadow.take();
-        let (engine, followed) = engine_watched(config, lists.clone(), &lasting.watch);
+        let renews = config.sessions.renew;
+        let (mut engine, followed) = engine_watched(config, lists.clone(), &lasting.watch);
+        engine.sessions.renews = renews;
         let engine = Arc::new(engine);
         let followed = Mutex::new(followed);
         let shadow =

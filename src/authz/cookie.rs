@@ -1,5 +1,39 @@
 //! One cookie among those of a request.
 
+/// How the cookie of a session is written, but for its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieForm {
+    /// Its whole name.
+    pub name: String,
+    /// Whether it goes over TLS alone.
+    pub is_secure: bool,
+    /// Its domain; none for the host alone.
+    pub domain: Option<String>,
+}
+
+impl CookieForm {
+    /// `Set-Cookie` for this token (RFC 6265, section 4.1). A browser keeps it until
+    /// it is closed.
+    #[must_use]
+    pub fn set(&self, token: &str) -> String {
+        let mut cookie = format!("{}={token}; Path=/; HttpOnly; SameSite=Lax", self.name);
+        if self.is_secure {
+            cookie.push_str("; Secure");
+        }
+        if let Some(domain) = &self.domain {
+            cookie.push_str("; Domain=");
+            cookie.push_str(domain);
+        }
+        cookie
+    }
+
+    /// `Set-Cookie` that takes it away.
+    #[must_use]
+    pub fn end(&self) -> String {
+        format!("{}; Max-Age=0", self.set(""))
+    }
+}
+
 /// The cookie stands there more than once, or where servers cut differently.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ambiguous;

@@ -150,6 +150,11 @@ impl CredentialSettings {
         keys.are_met(input) || in_query() || in_cookie()
     }
 
+    /// Whether the token of a request, which has one, came in the cookie.
+    pub(crate) fn came_in_cookie(&self, input: &CheckInput<'_>, forward: &Forward) -> bool {
+        matches!(bearer(input), Ok(None)) && matches!(self.in_query(input, forward), Ok(None))
+    }
+
     /// Whether this is the parameter's name, however it is encoded.
     pub(super) fn is_parameter(&self, name: &str) -> bool {
         let is_encoded = || name.bytes().any(|byte| matches!(byte, b'%' | b'+'));

@@ -104,6 +104,20 @@ pub struct Grant<'a> {
     /// Whether the credential goes on as it came, here where that of other
     /// requests does not: a proxy that sets what it is told has to be told that.
     pub keeps_credential: bool,
+    /// The cookie of the session, renewed: a `Set-Cookie` for the answer.
+    pub set_cookie: Option<String>,
+}
+
+impl Grant<'_> {
+    /// What is added to the answer to the client. An answer with somebody's cookie
+    /// is nobody else's, whatever the upstream lets caches do (RFC 9111, section
+    /// 5.2.2.7).
+    #[must_use]
+    pub fn answer_headers(&self) -> impl DoubleEndedIterator<Item = (&'static str, &str)> {
+        let cookie = self.set_cookie.as_deref();
+        let both = cookie.map(|cookie| [("set-cookie", cookie), ("cache-control", "private")]);
+        both.into_iter().flatten()
+    }
 }
 
 /// Names alone: a value may be the credential.
@@ -113,7 +127,7 @@ impl fmt::Debug for Grant<'_> {
             .field("set", &self.set.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("remove", &self.remove)
             .field("remove_query", &self.remove_query)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

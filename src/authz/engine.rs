@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::{
     CheckInput, CredentialSettings, Decision, Forward, Grant, IdentitySettings, KeyPlaces, Policy,
-    Principal, Reason, Verdict, cookie,
+    Principal, Reason, Sessions, Verdict, cookie,
     decision::Denial,
     facts::{Notes, RequestFacts},
     host::NormalHost,
@@ -39,6 +39,8 @@ pub struct Engine {
     pub sign_in: Option<SignIn>,
     /// What conditions may ask of the gateway's route, with its defaults.
     pub context: Vec<(String, String)>,
+    /// How long sessions go on, and whether checks renew them.
+    pub sessions: Sessions,
 }
 
 impl Engine {
@@ -192,8 +194,9 @@ impl Engine {
         }
         let remove = self.identity.to_remove(&input.headers, &also, &set);
         let keeps_credential = goes_on && self.replaces_credentials();
+        let set_cookie = identity.and_then(|who| self.renewal(input, who, forward, now));
         let identity = Some(&self.identity.headers);
-        Ok(Grant { set, remove, identity, key_headers, remove_query, keeps_credential })
+        Ok(Grant { set, remove, identity, key_headers, remove_query, keeps_credential, set_cookie })
     }
 
     /// Whether there are requests whose credential does not go on as it came.

@@ -55,6 +55,15 @@ impl Identified<'_> {
         }
     }
 
+    /// The token that it was.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        match &self.proof {
+            Proof::Token(token) => Some(token),
+            Proof::Key(_) => None,
+        }
+    }
+
     pub(super) fn kind(&self) -> CredentialKind {
         match self.proof {
             Proof::Token(_) => CredentialKind::Token,

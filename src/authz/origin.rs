@@ -80,6 +80,25 @@ pub(super) fn may_use_cookie(input: &CheckInput<'_>, trusted: &[Origin]) -> bool
         .is_some_and(|origin| origin.is_own(input) || trusted.contains(&origin))
 }
 
+/// Whether a page of this site caused the request, or nobody's page did, as far as
+/// its browser tells: what a page elsewhere asks for does not keep a session alive.
+///
+/// A browser that sends no `Sec-Fetch-Site` sends `Origin` with what other sites'
+/// scripts ask for. A page of another origin counts when it is one of the
+/// `trusted`.
+pub(super) fn is_of_this_site(input: &CheckInput<'_>, trusted: &[Origin]) -> bool {
+    let is_known = || {
+        let origin = input.headers.text("origin").and_then(Origin::parse);
+        origin.is_some_and(|origin| origin.is_own(input) || trusted.contains(&origin))
+    };
+    match input.headers.single("sec-fetch-site") {
+        Single::One(b"same-origin" | b"none") => true,
+        Single::Absent if input.headers.single("origin") == Single::Absent => true,
+        Single::One(_) | Single::Absent => is_known(),
+        Single::Repeated => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ mod key_pair;
 mod keys;
 mod replay;
 mod serve;
+mod session;
 mod shared;
 mod test;
 mod token;
@@ -51,6 +52,8 @@ enum Command {
     Token(token::Token),
     #[command(subcommand)]
     Key(key::Key),
+    #[command(subcommand)]
+    Session(session::Session),
     KeyPair(key_pair::KeyPair),
     HashPassword(hash_password::HashPassword),
     Healthcheck(healthcheck::Healthcheck),
@@ -92,6 +95,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Token(token) => token.run(),
         Command::Key(key) => key.run(),
+        Command::Session(session) => session.run(),
         Command::KeyPair(pair) => pair.run(),
         Command::HashPassword(hash) => hash.run(),
         Command::Healthcheck(check) => check.run(),

@@ -14,7 +14,8 @@ use super::{NO, WRONG, fail};
 
 /// The store, and what waits for its answers.
 pub(super) struct Shared {
-    store: Store,
+    /// The store.
+    pub(super) store: Arc<Store>,
     runtime: Runtime,
 }
 
@@ -34,7 +35,7 @@ impl Shared {
         store.has_keys(config.api_keys.is_some());
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| fail(NO, error, "try again"))?;
-        Ok(Self { store, runtime })
+        Ok(Self { store: Arc::new(store), runtime })
     }
 
     /// What the store answers.

@@ -14,7 +14,10 @@ use portcullis::{
     authz::Reason,
     clock::{Clock as _, SystemClock, Timestamp},
     config::Config,
-    token::{MAX_LEEWAY, Minter, NewToken, RevocationList, TokenRef, UserId, Verifier, peek},
+    token::{
+        MAX_LEEWAY, Minter, NewToken, RevocationList, SessionLimits, TokenRef, UserId, Verifier,
+        peek,
+    },
 };
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -109,6 +112,7 @@ impl Mint {
             email: self.email.as_deref(),
             lifetime: self.ttl,
             login_method: None,
+            session: None,
         };
         let token = Minter::new(&verifier).mint(&token, SystemClock.now()).map_err(|error| {
             fail(WRONG, error, "give a name, and a --ttl of at most tokens.max_lifetime")
@@ -234,8 +238,15 @@ impl Revoke {
     fn run(self) -> Result<ExitCode, ExitCode> {
         let config = self.config.load()?;
         let shared = Shared::of(&config, "sign out by POST /session/logout")?;
+        let limits =
+            SessionLimits { lifetime: config.tokens.lifetime, absolute: config.sessions.absolute };
+        let mut session = None;
         let (token, user_id) = match (self.token, self.jti.zip(self.until), self.user_id) {
-            (Some(token), ..) => (Some(of_token(config, token.trim())?), None),
+            (Some(token), ..) => {
+                let named;
+                (named, session) = of_token(config, token.trim())?;
+                (Some(named), None)
+            }
             (None, Some((jti, until)), _) => {
                 let of = self.issuer.as_deref();
                 if let Some(name) = of.filter(|name| !has_issuer(&config, name)) {
@@ -252,10 +263,17 @@ impl Revoke {
             let mend = "there is nothing to do, unless --until is wrong";
             return Err(fail(WRONG, "the token has expired by itself", mend));
         }
-        shared.ask(async |store| match (token, user_id) {
-            (Some((token, until)), _) => store.revoke(token, until).await,
-            (None, Some(user_id)) => store.cut_off(&user_id).await.map(drop),
-            (None, None) => Ok(()),
+        shared.ask(async |store| {
+            // What was renewed of it, too: whoever has it may have what follows it.
+            if let Some((session, began)) = session {
+                let last = SystemClock.now().plus(limits.lifetime);
+                store.revoke(session, limits.end(began).max(last)).await?;
+            }
+            match (token, user_id) {
+                (Some((token, until)), _) => store.revoke(token, until).await,
+                (None, Some(user_id)) => store.cut_off(&user_id).await.map(drop),
+                (None, None) => Ok(()),
+            }
         })?;
         print("revoked");
         Ok(ExitCode::from(YES))
@@ -266,13 +284,21 @@ fn has_issuer(config: &Config, name: &str) -> bool {
     config.issuers.iter().any(|issuer| *issuer.settings.name == *name)
 }
 
-/// What names a token of ours, or of an issuer, and its end.
-fn of_token(config: Config, token: &str) -> Result<(TokenRef, Timestamp), ExitCode> {
+/// What names a token of ours, or of an issuer, and its end; and what names its
+/// session, and when that began.
+type Named = ((TokenRef, Timestamp), Option<(TokenRef, Timestamp)>);
+
+fn of_token(config: Config, token: &str) -> Result<Named, ExitCode> {
     let (engine, trouble) = keys::engine_for(config, Some(token));
     if let Some(trouble) = trouble {
         return Err(fail(NO, trouble, "try again when it can be reached"));
     }
-    engine.verifier.name_of(token, SystemClock.now()).map_err(|refusal| {
+    let (verifier, now) = (&engine.verifier, SystemClock.now());
+    let named = verifier.name_of(token, now).and_then(|named| {
+        let session = verifier.session_of(token, now)?;
+        Ok((named, session))
+    });
+    named.map_err(|refusal| {
         fail(
             WRONG,
             format!("the token is none of this service: {refusal}"),

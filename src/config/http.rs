@@ -88,17 +88,7 @@ fn networks(section: &mut Section<'_>, key: &'static str) -> Vec<IpNet> {
     section.parsed_list(key, NETWORK, |text| text.parse().ok())
 }
 
-/// An address that a browser is sent to.
-pub(super) fn web_url(text: &str) -> Option<Url> {
-    let url = Url::parse(text).ok()?;
-    let plain = url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
-}
-
-/// Warns of a control plane without TLS, whose page cannot sign anybody in.
+/// Warns of pages on which nobody can sign in to a worker.
 pub(super) fn check_pages(section: &Section<'_>, http: &HttpConfig) {
     if http.public_url.scheme() == "http" && !is_loopback(&http.public_url) {
         section.warn(
@@ -107,4 +97,14 @@ pub(super) fn check_pages(section: &Section<'_>, http: &HttpConfig) {
             "use https",
         );
     }
+}
+
+/// An address that a browser is sent to.
+pub(super) fn web_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
 }

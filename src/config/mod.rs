@@ -19,6 +19,7 @@ mod reader;
 mod rules;
 mod seen;
 mod service;
+mod sessions;
 mod shadow;
 mod shape;
 mod sso;
@@ -42,6 +43,7 @@ pub use self::{
     problem::Problem,
     seen::SeenFile,
     service::{LifecycleConfig, LogFormat, TelemetryConfig},
+    sessions::SessionsConfig,
     store::StoreConfig,
     tokens::{CookieConfig, TokensConfig},
     ui::UiConfig,
@@ -69,6 +71,8 @@ pub struct Config {
     pub workers: Vec<Worker>,
     /// `[tokens]`, but for the keys.
     pub tokens: TokensConfig,
+    /// `[sessions]`.
+    pub sessions: SessionsConfig,
     /// The service's own keys; none where it has no tokens of its own.
     pub keys: KeyRing,
     /// `[[issuers]]`.
@@ -175,6 +179,7 @@ impl Config {
         let has_issuers = root.has("issuers");
         let mut tokens =
             TokensConfig::read(root.table("tokens"), sources, roles, public_url, !has_issuers);
+        let sessions = SessionsConfig::read(root.table("sessions"), tokens.lifetime);
         let own_issuer = tokens.settings.issuer.as_deref();
         let issuers = issuers::read(&mut root, roles, own_issuer);
         let api_keys = api_keys::read(&mut root, roles);
@@ -238,6 +243,7 @@ impl Config {
                     ui,
                     workers,
                     tokens,
+                    sessions,
                     keys,
                     issuers,
                     api_keys,

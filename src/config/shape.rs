@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{identity::role_map, reader::Section};
-use crate::token::{ClaimNames, Extra, REGISTERED_CLAIMS, RoleNames, Roles, TokenShape};
+use crate::token::{
+    ClaimNames, Extra, REGISTERED_CLAIMS, RoleNames, Roles, SESSION_CLAIMS, TokenShape,
+};
 
 /// Names that a claim of ours may not have.
 fn is_taken(name: &str) -> bool {
-    name.is_empty() || REGISTERED_CLAIMS.contains(&name)
+    name.is_empty() || REGISTERED_CLAIMS.contains(&name) || SESSION_CLAIMS.contains(&name)
 }
 
 pub(super) fn read(section: &mut Section<'_>, roles: Option<&Roles>) -> TokenShape {

@@ -55,6 +55,14 @@ fn ok_response(grant: &Grant<'_>) -> OkHttpResponse {
     OkHttpResponse {
         headers: grant.set.iter().map(|(name, value)| set_header(name, value)).collect(),
         headers_to_remove: grant.remove.iter().map(|name| name.clone().into_owned()).collect(),
+        response_headers_to_add: grant
+            .answer_headers()
+            .map(|(name, value)| HeaderValueOption {
+                append: Some(true),
+                append_action: HeaderAppendAction::AppendIfExistsOrAdd.into(),
+                ..set_header(name, value)
+            })
+            .collect(),
         query_parameters_to_remove: grant.remove_query.iter().map(|&name| name.into()).collect(),
         ..OkHttpResponse::default()
     }
@@ -115,6 +123,7 @@ proptest! {
         shadow in any_texts(3),
         rule in option::of(any_text()),
         user in option::of((any_text(), option::of(any_text()))),
+        set_cookie in option::of(any_text()),
         denied in option::of((0..REASONS.len(), option::of(any_text()))),
     ) {
         let rule = rule.map(|name| Rule {
@@ -149,6 +158,7 @@ proptest! {
                 scope: None,
                 actor: None,
                 session_id: None,
+                auth_time: None,
             };
             Arc::new(claims)
         });
@@ -161,6 +171,7 @@ proptest! {
                 key_headers: Vec::new(),
                 remove_query: remove_query.iter().map(String::as_str).collect(),
                 keeps_credential: false,
+                set_cookie,
             }),
         };
         let decision = Decision {

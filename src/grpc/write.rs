@@ -36,6 +36,9 @@ fn ok_response(out: &mut Backwards, grant: &Grant<'_>) {
     for name in grant.remove_query.iter().rev() {
         out.text(8, name);
     }
+    for (name, value) in grant.answer_headers().rev() {
+        add_header(out, name, value);
+    }
     for name in grant.remove.iter().rev() {
         out.text(5, name);
     }
@@ -62,13 +65,26 @@ fn set_header(out: &mut Backwards, name: &str, value: &str) {
         out.number(3, OVERWRITE);
         // `append`: a `BoolValue` of false is empty.
         out.message(2, |_| {});
-        out.message(1, |out| {
-            for (number, text) in [(2, value), (1, name)] {
-                if !text.is_empty() {
-                    out.text(number, text);
-                }
+        header(out, name, value);
+    });
+}
+
+/// Beside whatever the upstream answers with, by both fields as above; of the new
+/// one, `APPEND_IF_EXISTS_OR_ADD` is the default.
+fn add_header(out: &mut Backwards, name: &str, value: &str) {
+    out.message(6, |out| {
+        out.message(2, |out| out.number(1, 1));
+        header(out, name, value);
+    });
+}
+
+fn header(out: &mut Backwards, name: &str, value: &str) {
+    out.message(1, |out| {
+        for (number, text) in [(2, value), (1, name)] {
+            if !text.is_empty() {
+                out.text(number, text);
             }
-        });
+        }
     });
 }
 

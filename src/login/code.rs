@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::Account;
 use crate::{
     secret,
+    sessions::AtIssuer,
     store::{Key, Store, StoreError},
 };
 
@@ -29,6 +30,9 @@ pub struct SignedIn {
     /// The user's cut-off when they signed in, in seconds: a later one voids
     /// what has not been exchanged yet.
     pub cut_off: Option<i64>,
+    /// Who that is at the provider of a single sign-on.
+    #[serde(default)]
+    pub at_issuer: Option<AtIssuer>,
 }
 
 impl SignedIn {
@@ -42,6 +46,7 @@ impl SignedIn {
             role: account.role_name.clone(),
             method: method.to_owned(),
             cut_off: None,
+            at_issuer: None,
         }
     }
 }

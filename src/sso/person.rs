@@ -13,11 +13,16 @@ const MAX_NAME_BYTES: usize = 256;
 /// The longest email, in bytes (RFC 5321, section 4.5.3.1).
 const MAX_EMAIL_BYTES: usize = 320;
 
+/// The longest `sid`, in bytes, as that of a `sub`.
+const MAX_SESSION_BYTES: usize = 255;
+
 /// Whom the provider has signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     /// The provider's `sub`.
     pub subject: String,
+    /// The provider's `sid`, by which it can end the session.
+    pub session_id: Option<String>,
     /// A name for people.
     pub name: String,
     /// The email, when the provider says that it is verified.
@@ -78,6 +83,7 @@ impl Person {
         });
         Self {
             subject,
+            session_id: text(signed, "sid").filter(|sid| sid.len() <= MAX_SESSION_BYTES),
             name: name.get(..name.floor_char_boundary(MAX_NAME_BYTES)).unwrap_or_default().into(),
             email,
             claimed_email,
@@ -124,6 +130,7 @@ impl Person {
                     role: roles.name(role).to_owned(),
                     method: "sso".to_owned(),
                     cut_off: None,
+                    at_issuer: None,
                 }))
             }
         }

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Revocation, Standing, StoreError,
+    members::Members,
     shelf::{CAPACITY, Shelf},
 };
 use crate::{
@@ -23,10 +24,12 @@ pub(super) struct Memory {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     /// A shelf for each kind, so that none can crowd out another.
     values: HashMap<String, Shelf<Vec<u8>>>,
     counters: HashMap<String, Shelf<u64>>,
+    /// As the values, a shelf for each kind.
+    pub(super) members: HashMap<String, Shelf<Members>>,
     remembered: Shelf<VecDeque<(Key, Timestamp)>>,
     /// Each with its number, which grows.
     revocations: Vec<(u64, Revocation)>,
@@ -87,7 +90,11 @@ impl Memory {
         Self { clock, state: Mutex::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

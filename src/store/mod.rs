@@ -7,6 +7,7 @@
 mod kept;
 mod keys;
 mod link;
+mod members;
 mod memory;
 mod redis;
 mod redis_keys;

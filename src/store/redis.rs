@@ -59,7 +59,7 @@ impl Redis {
         self.has_keys.load(Ordering::Relaxed).into()
     }
 
-    fn key(&self, key: &Key) -> String {
+    pub(super) fn key(&self, key: &Key) -> String {
         format!("{}{}", self.prefix, key.0)
     }
 
@@ -280,7 +280,7 @@ pub(super) fn script(source: &str, keys: &[String]) -> Cmd {
     command
 }
 
-fn millis(span: Duration) -> u64 {
+pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 

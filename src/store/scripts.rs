@@ -34,6 +34,59 @@ local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if ends and tonumber(ends) > time[1] * 1000 + time[2] / 1000 then return 1 end
 return 0";
 
+/// What the scripts about members begin with: KEYS hash, whose values are the end
+/// of each (milliseconds), a blank, and what was put there.
+macro_rules! of_members {
+    ($source:literal) => {
+        concat!(
+            "\
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function is_over(kept)
+  return tonumber(string.match(kept, '^%d+') or '0') <= now
+end
+",
+            $source
+        )
+    };
+}
+
+/// Puts a member in: ARGV name, value, how long (milliseconds). Those that are over
+/// are taken out.
+pub(super) const PUT_MEMBER: &str = of_members!(
+    "\
+local all = redis.call('HGETALL', KEYS[1])
+for at = 1, #all, 2 do
+  if is_over(all[at + 1]) then redis.call('HDEL', KEYS[1], all[at]) end
+end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%d ', now + ARGV[3]) .. ARGV[2])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+return redis.call('HLEN', KEYS[1])"
+);
+
+/// Replaces a member that is there: ARGV name, value.
+pub(super) const REPLACE_MEMBER: &str = of_members!(
+    "\
+local kept = redis.call('HGET', KEYS[1], ARGV[1])
+if not kept or is_over(kept) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], string.match(kept, '^%d+ ') .. ARGV[2])
+return 1"
+);
+
+/// All members: pairs of a name and what was put there.
+pub(super) const MEMBERS: &str = of_members!(
+    "\
+local all, found = redis.call('HGETALL', KEYS[1]), {}
+for at = 1, #all, 2 do
+  if not is_over(all[at + 1]) then
+    table.insert(found, {all[at], string.match(all[at + 1], '^%d+ (.*)$')})
+  end
+end
+return found"
+);
+
 /// The keys of the scripts that append, in their order: the stream of the
 /// revocations; a sorted set of its entries by the end of each; the last entry
 /// whose end was noted there.

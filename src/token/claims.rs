@@ -90,6 +90,8 @@ pub struct Claims {
     pub actor: Option<Map<String, Value>>,
     /// `sid`: the session.
     pub session_id: Option<String>,
+    /// `auth_time`: when the user signed in (OpenID Connect Core, section 2).
+    pub auth_time: Option<Timestamp>,
 }
 
 /// What every token says in the same way.
@@ -102,6 +104,7 @@ pub(super) struct Common {
     pub(super) token_id: Option<String>,
     pub(super) actor: Option<Map<String, Value>>,
     pub(super) session_id: Option<String>,
+    pub(super) auth_time: Option<Timestamp>,
 }
 
 impl Common {
@@ -118,6 +121,7 @@ impl Common {
                 _ => None,
             },
             session_id: payload.take("sid").and_then(|sid| text(sid).ok()),
+            auth_time: payload.get("auth_time").and_then(|at| time(at).ok()),
         })
     }
 }
@@ -173,7 +177,21 @@ impl Claims {
             scope: None,
             actor: common.actor,
             session_id: common.session_id,
+            auth_time: common.auth_time,
         }
+    }
+
+    /// The session of this service that the token is of. What other issuers call
+    /// a session is their own matter.
+    #[must_use]
+    pub fn own_session_id(&self) -> Option<&str> {
+        self.session_id.as_deref().filter(|_| self.issued_by.is_none())
+    }
+
+    /// The same, and when it began, where the token says both.
+    #[must_use]
+    pub fn session(&self) -> Option<(&str, Timestamp)> {
+        self.own_session_id().zip(self.auth_time)
     }
 
     pub(super) fn with(self, email: Option<String>, scope: Option<String>, is_sso: bool) -> Self {

@@ -46,6 +46,7 @@ pub struct Verified {
     /// verified by; none for a token of this service.
     pub(super) source: Option<(usize, Arc<KeySet>)>,
     name: OnceLock<TokenRef>,
+    session: OnceLock<Option<TokenRef>>,
     /// All that it says, where conditions may ask for it.
     payload: Option<Map<String, Value>>,
     /// What was made of it for upstreams.
@@ -72,6 +73,7 @@ impl Verified {
             claims: Arc::new(claims),
             source,
             name: OnceLock::new(),
+            session: OnceLock::new(),
             payload,
             minted: MintedTokens::default(),
         }
@@ -121,6 +123,17 @@ impl Verified {
     #[must_use]
     pub fn name(&self) -> TokenRef {
         *self.name.get_or_init(|| name(&self.token, &self.claims))
+    }
+
+    /// What names its session of this service, where it is of one.
+    #[must_use]
+    pub fn session_name(&self) -> Option<TokenRef> {
+        *self.session.get_or_init(|| self.claims.own_session_id().map(TokenRef::by_session))
+    }
+
+    /// The token itself.
+    pub(super) fn text(&self) -> &str {
+        &self.token
     }
 }
 

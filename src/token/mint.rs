@@ -30,6 +30,15 @@ pub enum MintError {
     Random,
 }
 
+/// The session that a new token is of.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionClaims<'a> {
+    /// `sid`.
+    pub id: &'a str,
+    /// `auth_time`: when the user signed in.
+    pub began: Timestamp,
+}
+
 /// What a new token is to say.
 #[derive(Clone, Debug)]
 pub struct NewToken<'a> {
@@ -45,6 +54,8 @@ pub struct NewToken<'a> {
     pub lifetime: Duration,
     /// How the user signed in, when that is known.
     pub login_method: Option<&'a str>,
+    /// The session, when it is made at a sign-in.
+    pub session: Option<SessionClaims<'a>>,
 }
 
 /// Signs tokens that its [`Verifier`] accepts: with the first key, and with
@@ -95,7 +106,13 @@ impl<'a> Minter<'a> {
             ("exp", Value::from(now.plus(token.lifetime).as_secs())),
             ("jti", Value::from(random_id()?)),
         ];
-        for (name, value) in registered.into_iter().chain(parties.into_iter().flatten()) {
+        let session = token.session.map(|SessionClaims { id, began }| {
+            [("sid", Value::from(id)), ("auth_time", Value::from(began.as_secs()))]
+        });
+        let session = session.into_iter().flatten();
+        for (name, value) in
+            registered.into_iter().chain(parties.into_iter().flatten()).chain(session)
+        {
             payload.insert(name.to_owned(), value);
         }
         jsonwebtoken::encode(&header, &payload, key.signing())
@@ -111,6 +128,15 @@ pub(super) fn algorithm(algorithm: OwnAlgorithm) -> Algorithm {
         OwnAlgorithm::EdDsa => Algorithm::EdDSA,
         _ => Algorithm::HS256,
     }
+}
+
+/// The id of a new session: 128 random bits in hexadecimal.
+///
+/// # Errors
+///
+/// [`MintError::Random`].
+pub fn new_session_id() -> Result<String, MintError> {
+    random_id()
 }
 
 /// 128 random bits in hexadecimal.

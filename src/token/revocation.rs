@@ -39,6 +39,13 @@ impl TokenRef {
         }
     }
 
+    /// All tokens of this session of this service.
+    #[must_use]
+    pub fn by_session(sid: &str) -> Self {
+        // No `jti` and no signing input begins so, as said above.
+        Self::hash(&[b"sid:", sid.as_bytes()].concat())
+    }
+
     /// The token of this signing input (`header.payload`), for one that has
     /// no `jti`.
     #[must_use]
@@ -192,13 +199,13 @@ impl RevocationList {
     }
 
     /// Whether the token of these claims, issued then and of this name, is
-    /// refused. One of which nobody knows when it was issued is cut off with
-    /// all of its user's.
+    /// refused, or its session. One of which nobody knows when it was issued is
+    /// cut off with all of its user's.
     pub fn refuses(
         &self,
         claims: &Claims,
         issued_at: Option<Timestamp>,
-        name: impl FnOnce() -> TokenRef,
+        names: impl FnOnce() -> (TokenRef, Option<TokenRef>),
     ) -> bool {
         let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
         let is_of_everybody = |issued: Timestamp| issued.as_secs() <= lists.everybody;
@@ -207,6 +214,21 @@ impl RevocationList {
         {
             return true;
         }
-        !lists.tokens.is_empty() && lists.tokens.contains_key(&name())
+        if lists.tokens.is_empty() {
+            return false;
+        }
+        let (token, session) = names();
+        let is_listed = |name: &TokenRef| lists.tokens.contains_key(name);
+        is_listed(&token) || session.as_ref().is_some_and(is_listed)
+    }
+
+    /// Whether a session that began then is over: ended, or cut off with its user.
+    #[must_use]
+    pub fn has_ended(&self, sid: &str, user_id: &str, began: Timestamp) -> bool {
+        let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
+        let began = began.as_secs();
+        began <= lists.everybody
+            || lists.users.get(user_id).is_some_and(|cut_off| began <= *cut_off)
+            || lists.tokens.contains_key(&TokenRef::by_session(sid))
     }
 }

@@ -14,6 +14,9 @@ const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
 
 /// Claims whose meaning is fixed (RFC 7519, section 4.1).
 pub const REGISTERED_CLAIMS: [&str; 6] = ["exp", "iat", "nbf", "iss", "aud", "jti"];
+/// Claims that tell of a session (OpenID Connect Core, section 2, and Front-Channel
+/// Logout, section 3).
+pub const SESSION_CLAIMS: [&str; 2] = ["sid", "auth_time"];
 
 /// The claims that say who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -445,6 +445,7 @@ fn what_is_minted_is_accepted() {
         email: None,
         lifetime: Duration::from_secs(3600),
         login_method: None,
+        session: None,
     };
     let minter = Minter::new(&verifier);
     let token = minter.mint(&new, now()).unwrap();

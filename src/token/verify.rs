@@ -13,6 +13,7 @@ use super::{
     key::KeyRing,
     known::{KnownTokens, Verified},
     refusal::Refusal,
+    renewed::Renewals,
     revocation::{RevocationList, TokenRef},
     role::Roles,
     settings::VerifierSettings,
@@ -37,6 +38,7 @@ pub struct Verifier {
     /// How this service calls itself in tokens for upstreams.
     upstream_issuer: Option<String>,
     known: KnownTokens,
+    pub(super) renewals: Renewals,
     last_header: ArcSwapOption<AcceptedHeader>,
 }
 
@@ -66,6 +68,7 @@ impl Verifier {
             keeps_payloads: false,
             upstream_issuer: None,
             known: KnownTokens::default(),
+            renewals: Renewals::default(),
             last_header: ArcSwapOption::empty(),
         }
     }
@@ -155,9 +158,9 @@ impl Verifier {
         self.check_times(claims, issuer, now)?;
         self.check_parties(claims, issuer)?;
         let (issued_at, always) = (self.issued_at(claims, issuer), self.always_revoked.as_ref());
-        let name = || verified.name();
-        if self.revoked.refuses(claims, issued_at, name)
-            || always.is_some_and(|list| list.refuses(claims, issued_at, name))
+        let names = || (verified.name(), verified.session_name());
+        if self.revoked.refuses(claims, issued_at, names)
+            || always.is_some_and(|list| list.refuses(claims, issued_at, names))
         {
             return Err(Refusal::Revoked);
         }
@@ -290,10 +293,28 @@ impl Verifier {
         Ok((verified.name(), verified.claims.expires_at))
     }
 
-    /// When a token was issued, as far as can be told.
+    /// What names the session of such a token, and when that began; none for one of
+    /// no session.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::name_of`].
+    pub fn session_of(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Option<(TokenRef, Timestamp)>, Refusal> {
+        let verified = self.read(token, now)?;
+        let began = verified.claims.auth_time.unwrap_or(now);
+        Ok(verified.session_name().zip(Some(began)))
+    }
+
+    /// When a token was issued, as far as can be told. One of a session counts as
+    /// old as that is: it may have been renewed since a cut-off.
     fn issued_at(&self, claims: &Claims, issuer: Option<&Issuer>) -> Option<Timestamp> {
         let assumed = self.settings.assume_lifetime.filter(|_| issuer.is_none());
-        claims.issued_at.or_else(|| Some(claims.expires_at.minus(assumed?)))
+        let own = claims.issued_at.or_else(|| Some(claims.expires_at.minus(assumed?)))?;
+        Some(claims.session().map_or(own, |(_, began)| own.min(began)))
     }
 
     /// Whether a token was signed by one of the keys in lower case: by an issuer

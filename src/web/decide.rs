@@ -197,7 +197,8 @@ fn allow(mode: Mode, grant: &Grant<'_>, input: &CheckInput<'_>) -> Response {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(MANY_HEADERS);
-    if !mode.is_nginx() {
+    // Envoy hands on what there is of it, so there is none but beside a cookie.
+    if mode == Mode::Forward {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if mode == Mode::Envoy {
@@ -223,6 +224,12 @@ fn allow(mode: Mode, grant: &Grant<'_>, input: &CheckInput<'_>) -> Response {
             (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
             // Never without a header that the upstream trusts.
             _ => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+    for (name, value) in grant.answer_headers() {
+        if let Ok(mut value) = HeaderValue::try_from(value) {
+            value.set_sensitive(true);
+            headers.append(HeaderName::from_static(name), value);
         }
     }
     let as_sent = |name: HeaderName, between: &[u8]| {

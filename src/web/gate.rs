@@ -106,7 +106,7 @@ fn is_preflight(request: &Request) -> bool {
 
 fn preflight() -> Response {
     let headers = [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE, OPTIONS"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type, authorization"),
         (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE),
     ];

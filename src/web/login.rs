@@ -16,7 +16,7 @@ use super::{
     address::Peer,
     body::{self, Object},
     error::ApiError,
-    state::{IssuedToken, Site},
+    state::{Client, IssuedToken, Site},
 };
 use crate::{
     clock::Timestamp,
@@ -42,7 +42,7 @@ pub(super) async fn login(
     let credentials = credentials(&object)?;
     let bound =
         Issued { origin: origin(&headers), challenge: challenge(&object)?, return_to: None };
-    let (user, _) = sign_in(&site, credentials, peer, &headers).await?;
+    let (user, _) = sign_in(&site, credentials, &site.client(peer, &headers)).await?;
     let code = site.codes.issue(user, bound).await?;
     let expires_in = site.codes.ttl().as_secs();
     Ok(Json(json!({ "code": code.expose_secret(), "expires_in": expires_in })).into_response())
@@ -51,6 +51,7 @@ pub(super) async fn login(
 /// `POST /v3/login/exchange`: a one-time code for a token.
 pub(super) async fn exchange(
     State(site): State<Arc<Site>>,
+    Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let headers = request.headers().clone();
@@ -78,7 +79,7 @@ pub(super) async fn exchange(
         // Shut out between the sign-in and its exchange.
         return Err(ExchangeError::Invalid.into());
     }
-    let issued = site.issue(&user, &standing)?;
+    let issued = site.issue(&user, &standing, &site.client(peer, &headers)).await?;
     Ok(signed_in(&site, &issued, return_to))
 }
 
@@ -92,8 +93,9 @@ pub(super) async fn sign_in_here(
     let headers = request.headers().clone();
     let body = body::read(request).await?;
     let credentials = credentials(&Object::parse(&body)?)?;
-    let (user, standing) = sign_in(&site, credentials, peer, &headers).await?;
-    let issued = site.issue(&user, &standing)?;
+    let client = site.client(peer, &headers);
+    let (user, standing) = sign_in(&site, credentials, &client).await?;
+    let issued = site.issue(&user, &standing, &client).await?;
     Ok(signed_in(&site, &issued, None))
 }
 
@@ -140,10 +142,9 @@ fn origin(headers: &HeaderMap) -> Option<String> {
 async fn sign_in(
     site: &Site,
     credentials: Credentials,
-    peer: Peer,
-    headers: &HeaderMap,
+    client: &Client,
 ) -> Result<(SignedIn, Standing), ApiError> {
-    let address = site.client_address(peer, headers);
+    let address = client.address;
     let Credentials { name, password } = credentials;
     let result = site.login.sign_in(&name, password, address).await;
     let told = match &result {
@@ -187,5 +188,5 @@ fn signed_in(site: &Site, issued: &IssuedToken, return_to: Option<String>) -> Re
         "redirect_url": redirect_url,
         "expires_in": issued.expires_in,
     });
-    ([(header::SET_COOKIE, site.cookie(token, false))], Json(answer)).into_response()
+    ([(header::SET_COOKIE, site.cookie().set(token))], Json(answer)).into_response()
 }

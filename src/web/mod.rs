@@ -16,6 +16,7 @@ mod page;
 mod request;
 mod server;
 mod session;
+mod sessions;
 mod sso;
 mod state;
 mod ui;
@@ -26,7 +27,7 @@ use axum::{
     Router,
     extract::Request,
     middleware,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use http::Uri;
 use tower::ServiceExt as _;
@@ -83,6 +84,9 @@ fn endpoints(site: Arc<Site>) -> Router {
         .route("/v2/login", post(login::sign_in_here))
         .route("/session", get(session::show).post(login::sign_in_here))
         .route("/session/logout", post(session::logout))
+        .route("/session/renew", post(sessions::renew))
+        .route("/session/all", get(sessions::all))
+        .route("/session/{sid}", delete(sessions::end))
         .route("/sso/login", get(sso::login))
         .route("/sso/key/generate", get(sso::login))
         .route("/sso/callback", get(sso::callback))

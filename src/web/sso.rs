@@ -11,10 +11,17 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Url, form_urlencoded};
 
-use super::{address::Peer, error::ApiError, login::checked_challenge, page, state::Site};
+use super::{
+    address::Peer,
+    error::ApiError,
+    login::checked_challenge,
+    page,
+    state::{Client, Site},
+};
 use crate::{
     authz::find_cookie,
     login::{Issued, SignInError, SignedIn},
+    sessions::AtIssuer,
     sso::{Admitted, Answer, Begun, Person, ReturnTo, Sso, SsoError, Start, Started},
     store::Standing,
 };
@@ -141,7 +148,8 @@ fn to_provider(site: &Site, sso: &Sso, started: &Started) -> Response {
 }
 
 async fn finish(site: &Site, peer: Peer, head: &Parts) -> Result<Response, Failed> {
-    let address = site.client_address(peer, &head.headers);
+    let client = site.client(peer, &head.headers);
+    let address = client.address;
     let Some(sso) = &site.sso else {
         return Err(Failed::new(site, ApiError::not_found(), None));
     };
@@ -160,7 +168,7 @@ async fn finish(site: &Site, peer: Peer, head: &Parts) -> Result<Response, Faile
     let guest = format!("sso:{}", person.subject);
     let finished = async {
         let (user, standing) = admit(site, sso, person).await?;
-        let response = lead_back(site, &begun, user.clone(), &standing).await?;
+        let response = lead_back(site, &begun, (user.clone(), &standing), &client).await?;
         Ok::<_, ApiError>((user, response))
     };
     match finished.await {
@@ -180,10 +188,18 @@ async fn finish(site: &Site, peer: Peer, head: &Parts) -> Result<Response, Faile
 /// Who that is here, and how they stand.
 async fn admit(site: &Site, sso: &Sso, person: Person) -> Result<(SignedIn, Standing), ApiError> {
     let (roles, is_linked) = (site.engine.verifier.roles(), sso.settings().link_by_email);
-    match person.admit(site.login.accounts(), is_linked, site.login.roles(), roles)? {
-        Admitted::Account(account) => site.stand(&account, "sso").await,
-        Admitted::Guest(guest) => site.stand_as(guest).await,
-    }
+    let at_issuer = AtIssuer {
+        issuer: sso.settings().issuer.clone(),
+        subject: person.subject.clone(),
+        session_id: person.session_id.clone(),
+    };
+    let admitted = person.admit(site.login.accounts(), is_linked, site.login.roles(), roles)?;
+    let (mut user, standing) = match admitted {
+        Admitted::Account(account) => site.stand(&account, "sso").await?,
+        Admitted::Guest(guest) => site.stand_as(guest).await?,
+    };
+    user.at_issuer = Some(at_issuer);
+    Ok((user, standing))
 }
 
 /// Takes up what was begun. The state is used up whatever else is said.
@@ -206,8 +222,8 @@ async fn resume(site: &Site, sso: &Sso, head: &Parts) -> Result<(Begun, Answer),
 async fn lead_back(
     site: &Site,
     begun: &Begun,
-    user: SignedIn,
-    standing: &Standing,
+    (user, standing): (SignedIn, &Standing),
+    client: &Client,
 ) -> Result<Response, ApiError> {
     if let Some(ReturnTo::ControlPlane(url)) = &begun.return_to {
         let bound = Issued {
@@ -222,11 +238,11 @@ async fn lead_back(
             .append_pair("code", code.expose_secret());
         return Ok(see_other(&url));
     }
-    let issued = site.issue(&user, standing)?;
+    let issued = site.issue(&user, standing, client).await?;
     let own = || Url::parse(&format!("{}/ui/", site.base())).map_err(|_| ApiError::internal());
     let url = begun.return_to.as_ref().map_or_else(own, |to| Ok(to.url().clone()))?;
     let mut response = see_other(&url);
-    set_cookie(&mut response, &site.cookie(issued.token.expose_secret(), false));
+    set_cookie(&mut response, &site.cookie().set(issued.token.expose_secret()));
     Ok(response)
 }
 

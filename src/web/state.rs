@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use secrecy::SecretString;
 use url::Url;
 
@@ -11,14 +11,15 @@ use super::{
     error::ApiError,
 };
 use crate::{
-    authz::{Engine, Origin},
+    authz::{CookieForm, Engine, Origin},
     clock::{Clock, Timestamp},
     hints::OnceAMinute,
     login::{Account, Codes, Login, SignedIn},
     metrics::Metrics,
+    sessions::{Beginning, Register},
     sso::{ReturnRules, Sso},
     store::{Standing, Store},
-    token::{Minter, NewToken, UserId},
+    token::{Minter, NewToken, RevocationList, SessionClaims, UserId},
     workers::Worker,
 };
 
@@ -33,8 +34,6 @@ pub struct SiteSettings {
     pub trusted_proxies: TrustedProxies,
     /// How long a token lives.
     pub token_lifetime: Duration,
-    /// The cookie's domain.
-    pub cookie_domain: Option<String>,
     /// The workers, where this is a control plane.
     pub workers: Vec<Worker>,
     /// Whether the sign-in page goes to the provider by itself.
@@ -61,6 +60,8 @@ pub struct SigningIn {
 pub struct SiteShared {
     /// What replicas share.
     pub store: Arc<Store>,
+    /// Who is shut out.
+    pub list: Arc<RevocationList>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -77,11 +78,21 @@ pub struct Site {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) store: Arc<Store>,
+    pub(super) register: Register,
     pub(super) login: Login,
     pub(super) codes: Codes,
     pub(super) sso: Option<Sso>,
     pub(super) returns: ReturnRules,
     pub(super) no_control_plane: OnceAMinute,
+}
+
+/// Who asks, as far as a session tells of it.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    /// The address that it is counted under, if it can be known.
+    pub(super) address: Option<IpAddr>,
+    /// The browser, as it names itself.
+    pub(super) agent: Option<String>,
 }
 
 /// A token that was just issued.
@@ -99,7 +110,8 @@ impl Site {
         shared: &SiteShared,
         signing_in: SigningIn,
     ) -> Self {
-        let SiteShared { store, clock, metrics } = shared.clone();
+        let SiteShared { store, list, clock, metrics } = shared.clone();
+        let register = Register::new(Arc::clone(&store), list, engine.sessions.limits);
         let SigningIn { login, codes, sso, returns } = signing_in;
         let origin = |url: &Url| Origin::parse(url.as_str());
         let own = origin(&settings.public_url);
@@ -112,6 +124,7 @@ impl Site {
             clock,
             metrics,
             store,
+            register,
             login,
             codes,
             sso,
@@ -143,6 +156,12 @@ impl Site {
         address
     }
 
+    /// Who asks.
+    pub(super) fn client(&self, peer: Peer, headers: &HeaderMap) -> Client {
+        let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        Client { address: self.client_address(peer, headers), agent: agent.map(str::to_owned) }
+    }
+
     /// Who has signed in to an account that is still what it was then.
     pub(super) async fn stand(
         &self,
@@ -169,15 +188,27 @@ impl Site {
         Ok((guest, standing))
     }
 
-    /// A token for somebody who has signed in, and who stands like this.
-    pub(super) fn issue(
+    /// Begins a session of somebody who has signed in, and who stands like this: its
+    /// first token.
+    pub(super) async fn issue(
         &self,
         user: &SignedIn,
         standing: &Standing,
+        client: &Client,
     ) -> Result<IssuedToken, ApiError> {
         let engine = &self.engine;
         let role = engine.verifier.roles().get(&user.role).ok_or_else(ApiError::internal)?;
         let user_id = UserId::new(user.user_id.as_str()).ok_or_else(ApiError::internal)?;
+        let issue_at = standing.issue_at();
+        let who = Beginning {
+            user_id: user_id.as_str(),
+            name: &user.name,
+            method: &user.method,
+            at_issuer: user.at_issuer.as_ref(),
+            agent: client.agent.as_deref(),
+            address: client.address,
+        };
+        let session = self.register.begin(who, issue_at, standing.now).await?;
         let token = NewToken {
             name: &user.name,
             user_id: &user_id,
@@ -185,27 +216,16 @@ impl Site {
             email: user.email.as_deref(),
             lifetime: self.settings.token_lifetime,
             login_method: Some(&user.method),
+            session: Some(SessionClaims { id: &session.sid, began: issue_at }),
         };
         let token = Minter::new(&engine.verifier)
-            .mint(&token, standing.issue_at())
+            .mint(&token, issue_at)
             .map_err(|_| ApiError::internal())?;
         Ok(IssuedToken { token, expires_in: self.settings.token_lifetime.as_secs() })
     }
 
-    /// `Set-Cookie` for the token, or for its end.
-    pub(super) fn cookie(&self, value: &str, ends: bool) -> String {
-        let name = &self.engine.credentials.cookie;
-        let mut cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax");
-        if self.is_https() {
-            cookie.push_str("; Secure");
-        }
-        if let Some(domain) = &self.settings.cookie_domain {
-            cookie.push_str("; Domain=");
-            cookie.push_str(domain);
-        }
-        if ends {
-            cookie.push_str("; Max-Age=0");
-        }
-        cookie
+    /// How the token's cookie is written.
+    pub(super) fn cookie(&self) -> &CookieForm {
+        &self.engine.sessions.cookie
     }
 }

@@ -66,6 +66,7 @@ pub(crate) struct Out {
     pub(crate) set: Vec<(String, String)>,
     pub(crate) remove: Vec<String>,
     pub(crate) remove_query: Vec<String>,
+    pub(crate) set_cookie: Option<String>,
     pub(crate) shadow: Vec<String>,
     pub(crate) answer: Vec<(String, String)>,
     pub(crate) body: String,
@@ -82,6 +83,7 @@ impl Out {
             set: vec![],
             remove: vec![],
             remove_query: vec![],
+            set_cookie: None,
             shadow: decision.shadow.iter().map(|&name| name.into()).collect(),
             answer: vec![],
             body: String::new(),
@@ -90,6 +92,7 @@ impl Out {
             Verdict::Allow(grant) => {
                 out.set = grant.set.iter().map(|(n, v)| ((*n).into(), v.clone())).collect();
                 out.remove = grant.remove.iter().map(|name| name.clone().into_owned()).collect();
+                out.set_cookie.clone_from(&grant.set_cookie);
                 out.remove_query = grant.remove_query.iter().map(|&name| name.into()).collect();
             }
             Verdict::Deny(denial) => {
@@ -166,7 +169,12 @@ impl Ask {
     }
 
     pub(crate) fn of(&self, engine: &Engine) -> Out {
-        Out::of(&engine.decide(&self.input(), Timestamp::from_secs(NOW)))
+        self.at(engine, NOW)
+    }
+
+    /// At this time, in seconds.
+    pub(crate) fn at(&self, engine: &Engine, now: i64) -> Out {
+        Out::of(&engine.decide(&self.input(), Timestamp::from_secs(now)))
     }
 
     /// The question itself.

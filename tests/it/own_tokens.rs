@@ -42,6 +42,7 @@ fn minted(engine: &Engine, id: &str, method: Option<&str>) -> (String, Value) {
         email: Some("ann@example.com"),
         lifetime: std::time::Duration::from_secs(3600),
         login_method: method,
+        session: None,
     };
     let token = Minter::new(&engine.verifier).mint(&token, Timestamp::from_secs(NOW)).unwrap();
     let (_, claims) = peek(token.expose_secret()).unwrap();

@@ -80,9 +80,11 @@ async fn a_password_becomes_a_code_becomes_a_token() {
         session,
         json!({
             "user_id": "7", "name": "ann", "email": "7@example.com", "role": "REGULAR",
-            "expires_at": claims["exp"],
+            "expires_at": claims["exp"], "sid": claims["sid"], "auth_time": claims["iat"],
+            "session_ends_at": claims["iat"].as_i64().unwrap() + 7 * 24 * 3600,
         })
     );
+    assert_eq!(claims["sid"].as_str().unwrap().len(), 32);
     let by_cookie =
         replica.client.get(replica.url("/session")).header("cookie", format!("token={token}"));
     assert_eq!(by_cookie.send().await.unwrap().status(), 200);

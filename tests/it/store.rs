@@ -213,6 +213,7 @@ async fn keeps_its_contract(store: Store) {
         assert!(issued.as_secs() <= last.as_secs());
     }
     keeps_what_counts(&store).await;
+    crate::store_members::keeps_members(&store).await;
 }
 
 #[tokio::test]

@@ -172,6 +172,7 @@ impl Bench {
             email: somebody.email.as_deref(),
             lifetime: std::time::Duration::from_secs(LIFETIME.unsigned_abs()),
             login_method: None,
+            session: None,
         };
         let minted = Minter::new(verifier).mint(&token, self.now).map_err(|e| e.to_string())?;
         let (_, claims) = peek(minted.expose_secret()).map_err(|refusal| refusal.to_string())?;

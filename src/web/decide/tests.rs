@@ -14,8 +14,8 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use super::*;
 use crate::{
     authz::{
-        Access, CredentialSettings, Engine, Forward, Header, Headers, HostPattern,
-        IdentitySettings, Needs, PathAllow, PathPattern, Policy, QueryOn, Rule, Upgrades,
+        Access, CookieForm, CredentialSettings, Engine, Forward, Header, Headers, HostPattern,
+        IdentitySettings, Needs, PathAllow, PathPattern, Policy, QueryOn, Rule, Sessions, Upgrades,
     },
     clock::{Clock, Timestamp},
     decision_log::DecisionLog,
@@ -26,8 +26,8 @@ use crate::{
         check_response::HttpResponse,
     },
     token::{
-        Key, KeyRing, Minter, NewToken, RevocationList, Roles, TokenShape, UserId, Verifier,
-        VerifierSettings,
+        Key, KeyRing, Minter, NewToken, RevocationList, Roles, SessionLimits, TokenShape, UserId,
+        Verifier, VerifierSettings,
     },
 };
 
@@ -114,6 +114,14 @@ fn engine() -> Engine {
         upgrades: Upgrades::new(vec!["websocket".into()]),
         sign_in: None,
         context: Vec::new(),
+        sessions: Sessions {
+            limits: SessionLimits {
+                lifetime: std::time::Duration::ZERO,
+                absolute: std::time::Duration::ZERO,
+            },
+            renews: false,
+            cookie: CookieForm { name: "token".into(), is_secure: false, domain: None },
+        },
     }
 }
 
@@ -133,6 +141,7 @@ static SETTING: LazyLock<Setting> = LazyLock::new(|| {
             email: (role == "ADMIN").then_some("ann@example.com"),
             lifetime: std::time::Duration::from_secs(60),
             login_method: None,
+            session: None,
         };
         Minter::new(&engine.verifier).mint(&new, NOW).unwrap().expose_secret().to_owned()
     };

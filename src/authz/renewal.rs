@@ -1,0 +1,50 @@
+//! When the answer to a check brings the cookie of its session anew.
+
+use secrecy::ExposeSecret as _;
+
+use super::{
+    cookie::CookieForm, credential::Forward, engine::Engine, identify::Identified,
+    input::CheckInput, origin,
+};
+use crate::{
+    clock::Timestamp,
+    token::{SessionLimits, Verifier},
+};
+
+/// How long sessions go on, and whether checks renew them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// How long.
+    pub limits: SessionLimits,
+    /// Whether a check renews the cookie that it was asked with.
+    pub renews: bool,
+    /// How that is written.
+    pub cookie: CookieForm,
+}
+
+impl Engine {
+    /// `Set-Cookie` for an allowed request whose token is due; nothing for nearly
+    /// all requests, of which the first questions tell as much.
+    pub(super) fn renewal(
+        &self,
+        input: &CheckInput<'_>,
+        identified: &Identified<'_>,
+        forward: &Forward,
+        now: Timestamp,
+    ) -> Option<String> {
+        let is_due = self.sessions.renews && Verifier::is_due(identified.claims(), now);
+        // Nobody reads the cookie of an upgrade's answer for certain.
+        let upgrades = || {
+            input.method == "CONNECT" || input.is_websocket() || input.headers.contains("upgrade")
+        };
+        if !is_due
+            || upgrades()
+            || !self.credentials.came_in_cookie(input, forward)
+            || !origin::is_of_this_site(input, &self.credentials.cookie_origins)
+        {
+            return None;
+        }
+        let renewed = self.verifier.renewed(&identified.verified, self.sessions.limits, now)?;
+        Some(self.sessions.cookie.set(renewed.token.expose_secret()))
+    }
+}
