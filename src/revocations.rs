@@ -113,6 +113,7 @@ impl Follower {
                 swept = Instant::now();
             }
             if handed_on.elapsed() > HAND_ON {
+                self.keys.count(self.clock.now());
                 self.hand_on_uses().await;
                 handed_on = Instant::now();
             }

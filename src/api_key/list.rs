@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        PoisonError, RwLock, RwLockReadGuard,
+        Mutex, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -77,6 +77,7 @@ impl Lists {
 pub struct KeyList {
     wanted: AtomicBool,
     lists: RwLock<Lists>,
+    counts: Mutex<KeyCounts>,
     /// Which keys were used, and when.
     pub uses: Uses,
 }
@@ -138,17 +139,25 @@ impl KeyList {
         self.apply(&[KeyChange::CutOff(user_id.to_owned(), at)], |_, _, _| {});
     }
 
-    /// How many keys there are, by their state at a time.
+    /// How many keys there were, by their state, when they were counted last.
     #[must_use]
-    pub fn counts(&self, now: Timestamp) -> KeyCounts {
-        self.read().table.counts(now)
+    pub fn counts(&self) -> KeyCounts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops what ended long ago.
+    /// Counts the keys. Whoever applies changes does so: where somebody waits to
+    /// write, those who read wait, too.
+    pub fn count(&self, now: Timestamp) {
+        let counts = self.read().table.counts(now);
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// Drops what ended long ago. Whoever applies changes does so, as no change may
+    /// come meanwhile.
     pub fn forget(&self, now: Timestamp) {
-        if !self.read().table.is_empty() {
-            let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
-            lists.table.forget(now);
+        let next = self.read().table.without_forgotten(now);
+        if let Some(next) = next {
+            self.lists.write().unwrap_or_else(PoisonError::into_inner).table = next;
         }
     }
 }

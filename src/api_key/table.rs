@@ -187,27 +187,27 @@ impl KeyTable {
         }
     }
 
-    /// Drops what ended long ago, when that is a good part of the table.
-    pub(super) fn forget(&mut self, now: Timestamp) {
+    /// The table without what ended long ago, when that is a good part of it.
+    pub(super) fn without_forgotten(&self, now: Timestamp) -> Option<Self> {
         const FEW: usize = 1000;
         let forgotten = self.entries().filter(|entry| entry.is_forgotten(now)).count();
         if forgotten <= FEW + self.len() / 4 {
-            return;
+            return None;
         }
         let mut next = Self {
-            profiles: std::mem::take(&mut self.profiles),
-            by_profile: std::mem::take(&mut self.by_profile),
+            profiles: self.profiles.clone(),
+            by_profile: self.by_profile.clone(),
             ..Self::default()
         };
-        for place in self.index.iter().copied() {
-            let (head, chunks) = (self.head(place), &self.chunks);
-            let Some(head) = head.filter(|head| !is_over(head.end, now)) else { continue };
-            let bytes = record_at(chunks, place).and_then(|rest| rest.get(..head.bytes()));
-            if let Some(record) = bytes {
+        for place in &self.index {
+            let head = self.head(*place).filter(|head| !is_over(head.end, now));
+            let Some(head) = head else { continue };
+            let record = record_at(&self.chunks, *place);
+            if let Some(record) = record.and_then(|rest| rest.get(..head.bytes())) {
                 next.append(head.id, record);
             }
         }
-        *self = next;
+        Some(next)
     }
 
     fn append(&mut self, id: KeyId, record: &[u8]) {

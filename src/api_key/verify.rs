@@ -92,12 +92,13 @@ impl ApiKeys {
         self.look_up(&proof, shown, verifier, &|id| foreign.table.get(id))
     }
 
-    /// How many keys there are, by their state at a time.
+    /// How many keys there are, by their state at a time; those of the store, when
+    /// they were counted last.
     #[must_use]
     pub fn counts(&self, now: Timestamp) -> KeyCounts {
         let foreign = self.foreign.as_ref().map(|foreign| foreign.table.counts(now));
         let here = self.file.counts(now).plus(foreign.unwrap_or_default());
-        here.plus(self.list.counts(now))
+        here.plus(self.list.counts())
     }
 
     fn look_up<'s>(

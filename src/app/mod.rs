@@ -1,5 +1,6 @@
 //! The composition root: a configuration goes in, a running service comes out.
 
+mod lists;
 mod parts;
 mod reload;
 
@@ -15,13 +16,14 @@ use thiserror::Error;
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use self::{
+    lists::Lists,
+    parts::{engine, engine_watched, engine_with, store},
+    reload::Loader,
+};
 use self::{
     parts::{Generation, InForce, Lasting},
     reload::{Fixed, Reloader, Reloads},
-};
-pub use self::{
-    parts::{Lists, engine, engine_watched, engine_with, store},
-    reload::Loader,
 };
 use crate::{
     clock::Clock,

@@ -10,9 +10,12 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use ipnet::IpNet;
 
-use super::AppError;
+use super::{
+    AppError,
+    lists::{Lists, take_keys, tell_of_keys},
+};
 use crate::{
-    api_key::{ApiKeys, KeyList},
+    api_key::ApiKeys,
     authz::{CookieForm, CredentialSettings, Engine, Origin, Sessions},
     checker::Checker,
     clock::Clock,
@@ -33,22 +36,6 @@ use crate::{
 const DAY: i64 = 24 * 60 * 60;
 /// How near the end of a certificate is told of, in seconds.
 const SOON: i64 = 7 * DAY;
-
-/// What the engines of all configurations look into.
-#[derive(Clone, Debug, Default)]
-pub struct Lists {
-    /// Who is shut out.
-    pub revoked: Arc<RevocationList>,
-    /// The keys of the store.
-    pub keys: Arc<KeyList>,
-}
-
-/// Without a key of a store.
-impl From<Arc<RevocationList>> for Lists {
-    fn from(revoked: Arc<RevocationList>) -> Self {
-        Self { revoked, keys: Arc::default() }
-    }
-}
 
 /// The engine that a configuration describes, over these lists. The
 /// keys of issuers that are to be fetched are yet to come.
@@ -358,6 +345,7 @@ impl InForce {
         // Before a token that lives longer is let in.
         store.keep_cut_offs(next.cut_offs_count_for);
         take_keys(store, lists, &next.engine);
+        tell_of_keys(&self.checker.engine(), &next.engine);
         self.internal.peers.store(Arc::new(next.peers));
         self.proxies.store(Arc::new(next.proxies));
         accounts.store(next.accounts);
@@ -385,12 +373,4 @@ impl InForce {
             }
         }
     }
-}
-
-/// Follows the keys of the store where an engine takes keys, and keeps for them who
-/// is cut off.
-fn take_keys(store: &Store, lists: &Lists, engine: &Engine) {
-    let has_keys = engine.api_keys.is_some();
-    store.has_keys(has_keys);
-    lists.keys.want(has_keys);
 }

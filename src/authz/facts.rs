@@ -170,7 +170,11 @@ impl<'r> RequestFacts<'r> {
     fn header(&self, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
         // They are named in lower case, whichever way they came.
         let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
-        if !is_lower || is_hidden_header(name, &self.engine.identity) {
+        let is_for_keys = || {
+            let keys = self.engine.credentials.keys.as_ref();
+            keys.is_some_and(|keys| keys.headers().any(|own| is_alike(own, name)))
+        };
+        if !is_lower || is_hidden_header(name, &self.engine.identity) || is_for_keys() {
             return Ok(None);
         }
         let headers = &self.input.headers;

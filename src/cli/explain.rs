@@ -156,6 +156,9 @@ fn in_words(
             line("issuer", issuer);
         }
     }
+    if let Some(id) = decision.key_id {
+        line("key", &id.to_string());
+    }
     for (name, value) in read {
         match value {
             Some(value) => line("read", &format!("{name} = {value}")),
@@ -210,6 +213,7 @@ fn in_json(decision: &Decision<'_>, engine: &Engine, read: Vec<(String, Option<S
             "part": unmet.part,
             "failure": unmet.failure,
         })),
+        "key_id": decision.key_id.map(|id| id.to_string()),
         "user": principal.map(|principal| json!({
             "id": principal.claims.user_id.as_str(),
             "name": principal.claims.name,

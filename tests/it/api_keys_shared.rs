@@ -254,10 +254,12 @@ async fn a_key_of_the_command_line_is_good_and_void_on_every_replica_within_a_se
             eventually(event, || replica.running.log().lines().any(is_it).then_some(()));
         }
     }
-    let states = replicas[0].metrics().await;
-    for state in ["active\"} 2", "expired\"} 1", "revoked\"} 1"] {
-        assert!(states.contains(&format!("portcullis_api_keys{{state=\"{state}")), "{states}");
-    }
+    until("the states", async || {
+        let states = replicas[0].metrics().await;
+        let mut all = ["active\"} 2", "expired\"} 1", "revoked\"} 1"].iter();
+        all.all(|state| states.contains(&format!("portcullis_api_keys{{state=\"{state}")))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
