@@ -8,6 +8,7 @@ use portcullis::{
     config::Config,
     store::{Store, StoreError},
 };
+use tokio::runtime::Runtime;
 
 use super::{NO, WRONG, fail};
 
@@ -24,11 +25,15 @@ pub(super) fn store(config: &Config) -> Result<Store, ExitCode> {
         .map_err(|error| fail(WRONG, error, "write the store's address as a Redis URL"))
 }
 
+/// Runs what has to be waited for.
+pub(super) fn runtime() -> Result<Runtime, ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| fail(NO, error, "try again"))
+}
+
 /// Does what has to do with the store.
 pub(super) fn ask<T>(asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| fail(NO, error, "try again"))?;
-    runtime
+    runtime()?
         .block_on(asking)
         .map_err(|error| fail(NO, error, "see whether Redis can be reached from here"))
 }

@@ -20,6 +20,7 @@ mod agents_talk;
 mod ask;
 mod asked;
 mod at_home;
+mod backchannel;
 mod browser;
 mod cases;
 mod cgi;

@@ -233,7 +233,7 @@ pub(crate) async fn renewed(replica: &Replica, token: &str) -> String {
     until("another token", async || {
         let renew = request(replica, Method::POST, "/session/renew").bearer_auth(token);
         let (_, answer) = answer(renew.send().await.unwrap()).await;
-        new = answer["token"].as_str().unwrap().to_owned();
+        answer["token"].as_str().unwrap().clone_into(&mut new);
         new != token
     })
     .await;
