@@ -74,6 +74,7 @@ mod one_route;
 mod own_tokens;
 mod pages;
 mod pages_hurt;
+mod pages_sessions;
 mod pki;
 mod proxies;
 mod proxies_astray;
