@@ -91,6 +91,7 @@ mod replicas;
 mod revoked;
 mod rogue;
 mod rotation_measured;
+mod session_day;
 mod session_renewal;
 mod sessions;
 mod sessions_ended;
