@@ -27,7 +27,7 @@ use crate::{
     sso::{ReturnRules, Sso},
     store::{Store, StoreError},
     tls::{Tls, TlsSwitch},
-    token::{Issuer, IssuerKeys, RevocationList, SessionLimits, Verifier, VerifierSettings},
+    token::{Issuer, IssuerKeys, SessionLimits, Verifier, VerifierSettings},
     traces::Traces,
     web::{Hints, Internal, SigningIn, Site, SiteSettings, SiteShared, TrustedProxies, router},
 };

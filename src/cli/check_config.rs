@@ -7,10 +7,11 @@ use std::{
 
 use portcullis::{
     config::{Config, KeysFrom},
+    sso::BackchannelLogout,
     token::KeySet,
 };
 
-use super::{ConfigArgs, NO, YES, keys, print};
+use super::{ConfigArgs, NO, YES, keys, print, shared};
 
 /// Prints every problem of a configuration, with its key, its source and its
 /// mend; else `ok`
@@ -22,7 +23,8 @@ Examples:
 pub(super) struct CheckConfig {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Fetches the keys of each issuer, and lists them
+    /// Fetches the keys of each issuer, and lists them; asks the provider of the
+    /// single sign-on whether it signs people out here
     #[arg(long)]
     online: bool,
 }
@@ -33,7 +35,7 @@ impl CheckConfig {
         for warning in &config.warnings {
             let _ = writeln!(io::stderr(), "warning: {warning}");
         }
-        if self.online && !list_keys(&config) {
+        if self.online && (!list_keys(&config) | !tell_of_sso(&config)) {
             return Ok(ExitCode::from(NO));
         }
         print("ok");
@@ -68,6 +70,22 @@ fn list_keys(config: &Config) -> bool {
         }
     }
     is_whole
+}
+
+/// Says what the provider of the single sign-on does, and whether it could be asked.
+fn tell_of_sso(config: &Config) -> bool {
+    let Some(settings) = config.sso.clone() else { return true };
+    let asked = shared::runtime().map(|runtime| runtime.block_on(BackchannelLogout::of(settings)));
+    match asked {
+        Ok(Ok(logout)) => print(format_args!("sso: back-channel logout: {}", logout.as_str())),
+        Ok(Err(error)) => {
+            let mend = "see sso.issuer, and whether it can be reached from here";
+            let _ = writeln!(io::stderr(), "error: sso: {error}\n  mend: {mend}");
+            return false;
+        }
+        Err(_) => return false,
+    }
+    true
 }
 
 fn list(name: &str, set: &KeySet) {

@@ -33,9 +33,7 @@ impl Shared {
         let store = app::store(config, Arc::new(SystemClock))
             .map_err(|error| fail(WRONG, error, "write the store's address as a Redis URL"))?;
         store.has_keys(config.api_keys.is_some());
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| fail(NO, error, "try again"))?;
-        Ok(Self { store: Arc::new(store), runtime })
+        Ok(Self { store: Arc::new(store), runtime: runtime()? })
     }
 
     /// What the store answers.
@@ -49,4 +47,10 @@ impl Shared {
         let answer = self.runtime.block_on(question(&self.store));
         answer.map_err(|error| fail(NO, error, "see whether Redis can be reached from here"))
     }
+}
+
+/// Runs what has to be waited for.
+pub(super) fn runtime() -> Result<Runtime, ExitCode> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| fail(NO, error, "try again"))
 }

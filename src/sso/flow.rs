@@ -8,14 +8,15 @@ use subtle::ConstantTimeEq as _;
 use url::Url;
 
 use super::{
-    Person, ReturnTo, SsoError, SsoSettings,
+    LogoutToken, LogoutTokenError, Person, ReturnTo, SsoError, SsoSettings,
     id_token::{Claims, Expected},
+    logout_token,
     provider::{Provider, ProviderError, error_code},
 };
 use crate::{
     clock::Clock,
     secret::{self, is_well_formed, s256},
-    store::{Key, Store},
+    store::{Key, Limit, Store},
 };
 
 /// What a sign-in begins with.
@@ -209,6 +210,40 @@ impl Sso {
             more = self.provider.userinfo(&tokens.access_token, subject).await?;
         }
         Ok(Person::read(&claims, &more, settings))
+    }
+
+    /// Whom a logout token signs out; one is taken once.
+    ///
+    /// # Errors
+    ///
+    /// [`SsoError::LogoutToken`], [`SsoError::Provider`] and [`SsoError::Store`].
+    pub async fn logout_token(&self, token: &str) -> Result<LogoutToken, SsoError> {
+        let settings = &self.settings;
+        let expected = logout_token::Expected {
+            issuer: &settings.issuer,
+            client_id: &settings.client_id,
+            now: self.clock.now(),
+            leeway: settings.leeway,
+        };
+        let token = self.provider.verify_logout(token, &expected).await?;
+        // For as long as it could be taken.
+        let window = logout_token::MAX_AGE + 2 * settings.leeway;
+        let once = Limit { tries: 1, window, lockout: window };
+        if self.store.hit(&self.logout_key(&token), once).await?.count > 1 {
+            return Err(LogoutTokenError::Repeated.into());
+        }
+        Ok(token)
+    }
+
+    /// Takes a logout token back whose sessions could not be ended.
+    pub async fn give_back(&self, token: &LogoutToken) {
+        if let Err(error) = self.store.forget(&self.logout_key(token)).await {
+            tracing::warn!(%error, "a logout token of the provider will not be taken again");
+        }
+    }
+
+    fn logout_key(&self, token: &LogoutToken) -> Key {
+        Key::new("logout", &format!("{}\n{}", self.settings.issuer, token.token_id))
     }
 
     /// Where a browser ends its session at the provider (OpenID Connect

@@ -69,7 +69,7 @@ pub(super) fn verify(
     keys: &KeySet,
     expected: &Expected<'_>,
 ) -> Result<Claims, IdTokenError> {
-    let claims = signed_claims(token, keys)?;
+    let (claims, _) = signed_claims(token, keys)?;
     let text = |name| claims.get(name).and_then(Value::as_str);
     if text("iss") != Some(expected.issuer) {
         return Err(IdTokenError::Issuer);
@@ -106,15 +106,20 @@ pub(super) fn verify(
     }
 }
 
-fn signed_claims(token: &str, keys: &KeySet) -> Result<Claims, IdTokenError> {
-    let payload = signed_payload(token, keys, &ALGORITHMS).map_err(|refusal| match refusal {
+/// What the provider has signed, and the `typ` that its header says.
+pub(super) fn signed_claims(
+    token: &str,
+    keys: &KeySet,
+) -> Result<(Claims, Option<String>), IdTokenError> {
+    let signed = signed_payload(token, keys, &ALGORITHMS).map_err(|refusal| match refusal {
         Refusal::BadAlgorithm => IdTokenError::Algorithm,
         Refusal::UnknownKey => IdTokenError::UnknownKey,
         Refusal::BadSignature => IdTokenError::Signature,
         _ => IdTokenError::Malformed,
-    })?;
+    });
+    let (payload, typ) = signed?;
     match Members::parse(&payload, MAX_MEMBERS).map(Members::into_value) {
-        Ok(Value::Object(members)) => Ok(members),
+        Ok(Value::Object(members)) => Ok((members, typ)),
         _ => Err(IdTokenError::Malformed),
     }
 }

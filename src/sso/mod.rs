@@ -13,6 +13,8 @@
 
 mod flow;
 mod id_token;
+mod logout_token;
+mod metadata;
 mod person;
 mod provider;
 mod return_to;
@@ -26,6 +28,8 @@ use url::Url;
 pub use self::{
     flow::{Answer, Begun, Sso, Start, Started},
     id_token::IdTokenError,
+    logout_token::{LogoutToken, LogoutTokenError},
+    metadata::BackchannelLogout,
     person::{Admitted, Person},
     provider::ProviderError,
     return_to::{ReturnRules, ReturnTo},
@@ -93,6 +97,9 @@ pub enum SsoError {
     /// The ID token is not acceptable.
     #[error("the ID token was refused: {0}")]
     IdToken(#[from] IdTokenError),
+    /// The logout token is not acceptable.
+    #[error("the logout token was refused: {0}")]
+    LogoutToken(#[from] LogoutTokenError),
     /// The userinfo is about somebody else.
     #[error("the userinfo is of another subject than the ID token")]
     OtherSubject,

@@ -18,11 +18,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::{sync::Mutex, time::Instant};
-use url::Url;
 
 use super::{
-    ClientAuth, IdTokenError, SsoError, SsoSettings,
+    ClientAuth, IdTokenError, LogoutToken, LogoutTokenError, SsoError, SsoSettings,
     id_token::{self, Claims, Expected},
+    logout_token,
+    metadata::Metadata,
 };
 use crate::{
     issuers::{Fetch, FetchError, discover},
@@ -63,7 +64,7 @@ pub enum ProviderError {
     Refused(String),
 }
 
-fn garbled(what: &'static str, cause: impl Into<String>) -> ProviderError {
+pub(super) fn garbled(what: &'static str, cause: impl Into<String>) -> ProviderError {
     ProviderError::Garbled { what, cause: cause.into() }
 }
 
@@ -75,43 +76,6 @@ fn unreachable(what: &'static str) -> impl FnOnce(FetchError) -> ProviderError {
         FetchError::TimedOut | FetchError::Failed(_) => {
             ProviderError::Unreachable { what, cause: error.to_string() }
         }
-    }
-}
-
-/// What a provider says of itself (OpenID Connect Discovery, section 3).
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Metadata {
-    issuer: String,
-    pub(super) authorization_endpoint: Url,
-    token_endpoint: Url,
-    jwks_uri: Url,
-    userinfo_endpoint: Option<Url>,
-    pub(super) end_session_endpoint: Option<Url>,
-    #[serde(default)]
-    pub(super) authorization_response_iss_parameter_supported: bool,
-    code_challenge_methods_supported: Option<Vec<String>>,
-}
-
-impl Metadata {
-    fn issuer(&self) -> &str {
-        &self.issuer
-    }
-
-    fn check(self, issuer: &str) -> Result<Self, ProviderError> {
-        let problem = |cause: String| Err(garbled("its metadata", cause));
-        let needs_tls = issuer.starts_with("https:");
-        let endpoints = [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri];
-        let optional = [&self.userinfo_endpoint, &self.end_session_endpoint];
-        for url in endpoints.into_iter().chain(optional.into_iter().flatten()) {
-            if url.scheme() != "https" && (needs_tls || url.scheme() != "http") {
-                return problem("an endpoint is not https".to_owned());
-            }
-        }
-        let methods = &self.code_challenge_methods_supported;
-        if methods.as_ref().is_some_and(|methods| !methods.iter().any(|method| method == "S256")) {
-            return problem("it does not support PKCE with S256".to_owned());
-        }
-        Ok(self)
     }
 }
 
@@ -226,6 +190,10 @@ impl Provider {
         let fetched = fetched
             .map_err(unreachable("its metadata"))
             .and_then(|metadata| metadata.check(issuer));
+        if let Ok(metadata) = &fetched {
+            let backchannel_logout = metadata.backchannel_logout().as_str();
+            tracing::info!(backchannel_logout, "the provider's metadata was fetched");
+        }
         cached.keep(fetched)
     }
 
@@ -330,6 +298,19 @@ impl Provider {
             return Ok(verified?);
         }
         Ok(id_token::verify(id_token, &*self.keys(true).await?, expected)?)
+    }
+
+    /// What a logout token says, with the keys as above.
+    pub(super) async fn verify_logout(
+        &self,
+        token: &str,
+        expected: &logout_token::Expected<'_>,
+    ) -> Result<LogoutToken, SsoError> {
+        let verified = logout_token::verify(token, &*self.keys(false).await?, expected);
+        if verified != Err(LogoutTokenError::UnknownKey) {
+            return Ok(verified?);
+        }
+        Ok(logout_token::verify(token, &*self.keys(true).await?, expected)?)
     }
 
     /// The claims of the userinfo endpoint (OpenID Connect Core, section

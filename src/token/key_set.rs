@@ -190,14 +190,14 @@ pub(crate) fn signed_payload(
     token: &str,
     keys: &KeySet,
     algorithms: &[Algorithm],
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<(Vec<u8>, Option<String>), Refusal> {
     let parts = Parts::split(token)?;
     let header = Header::read(&decode(parts.header)?)?;
     if !algorithms.contains(&header.algorithm) {
         return Err(Refusal::BadAlgorithm);
     }
     keys.vouch(&parts, &header)?;
-    decode(parts.payload)
+    Ok((decode(parts.payload)?, header.typ))
 }
 
 /// What is known of an issuer's keys now: when that was heard last, and until

@@ -17,11 +17,29 @@ const MAX_MEMBERS: usize = 32;
 
 /// Reads the body of a request: what it is said to be, its size, its form.
 pub(super) async fn read(request: Request) -> Result<Vec<u8>, ApiError> {
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    let essence = content_type.and_then(|value| value.to_str().ok()?.split(';').next());
-    if !essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json")) {
+    if !is_of_type(&request, "application/json") {
         return Err(ApiError::not_json());
     }
+    receive(request).await
+}
+
+/// The same of a form that a provider sends.
+pub(super) async fn read_form(request: Request) -> Result<Vec<u8>, ApiError> {
+    if !is_of_type(&request, "application/x-www-form-urlencoded") {
+        let message = "The body must be application/x-www-form-urlencoded";
+        return Err(ApiError::bad_logout(message));
+    }
+    let too_long = |_| ApiError::bad_logout("The body was not sent whole, or is too long");
+    receive(request).await.map_err(too_long)
+}
+
+fn is_of_type(request: &Request, expected: &str) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let essence = content_type.and_then(|value| value.to_str().ok()?.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(expected))
+}
+
+async fn receive(request: Request) -> Result<Vec<u8>, ApiError> {
     let mut frames = request.into_body();
     let (mut body, mut length) = (Vec::new(), 0_usize);
     while let Some(frame) = frames.frame().await {

@@ -31,6 +31,11 @@ impl ApiError {
         Self { param, ..error }
     }
 
+    /// What a provider sends to sign somebody out is not right: 400, whatever it is.
+    pub(super) const fn bad_logout(message: &'static str) -> Self {
+        Self::invalid(message, Some("logout_token"))
+    }
+
     pub(super) const fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFoundError, "There is nothing here")
     }

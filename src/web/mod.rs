@@ -4,6 +4,7 @@
 //! then comes to its endpoint: a file a group.
 
 mod address;
+mod backchannel;
 mod body;
 mod decide;
 mod discovery;
@@ -90,6 +91,7 @@ fn endpoints(site: Arc<Site>) -> Router {
         .route("/sso/login", get(sso::login))
         .route("/sso/key/generate", get(sso::login))
         .route("/sso/callback", get(sso::callback))
+        .route("/sso/backchannel-logout", post(backchannel::logout))
         .route("/.well-known/jwks.json", get(discovery::own_keys))
         .route("/.well-known/portcullis", get(discovery::document))
         .route("/.well-known/litellm-ui-config", get(discovery::document))

@@ -20,7 +20,7 @@ const LOGIN: &str = include_str!("ui/login.html");
 const HOME: &str = include_str!("ui/home.html");
 
 /// What the pages load: a file before those that name it.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 12] = [
     ("icon.svg", include_str!("ui/icon.svg")),
     ("style.css", include_str!("ui/style.css")),
     ("address.js", include_str!("ui/address.js")),
@@ -29,6 +29,8 @@ const FILES: [(&str, &str); 10] = [
     ("page.js", include_str!("ui/page.js")),
     ("workers.js", include_str!("ui/workers.js")),
     ("session.js", include_str!("ui/session.js")),
+    ("agent.js", include_str!("ui/agent.js")),
+    ("sessions.js", include_str!("ui/sessions.js")),
     ("login.js", include_str!("ui/login.js")),
     ("home.js", include_str!("ui/home.js")),
 ];

@@ -32,6 +32,11 @@ impl Provider {
 
     /// One that knows these services, and the control plane of this address.
     pub(crate) fn of_all(public_urls: &[&str], control_plane: &str) -> Self {
+        Self::telling(public_urls, control_plane, "")
+    }
+
+    /// The same, which tells this address whom it has signed out.
+    pub(crate) fn telling(public_urls: &[&str], control_plane: &str, logout: &str) -> Self {
         let redirects: Vec<String> =
             public_urls.iter().map(|url| format!("{url}/sso/callback")).collect();
         let modules = root().join("target/npm/node_modules/oidc-provider");
@@ -40,6 +45,7 @@ impl Provider {
             Command::new("node")
                 .arg(root().join("tests/node/provider.mjs"))
                 .env("REDIRECT_URIS", redirects.join(","))
+                .env("BACKCHANNEL_LOGOUT_URI", logout)
                 .env("POST_LOGOUT_REDIRECT_URIS", format!("{control_plane}/ui/login/")),
         );
         let line = running.line("listening on ");
@@ -217,6 +223,21 @@ impl Browser {
             to = next;
         }
         to
+    }
+
+    /// Signs out at the provider, as somebody who is asked there does.
+    pub(crate) async fn sign_out_at(&mut self, issuer: &str) {
+        let (page, _) = self.open(&format!("{issuer}/session/end?client_id=portcullis")).await;
+        let page = page.text().await.unwrap();
+        let (_, rest) =
+            page.split_once("name=\"xsrf\" value=\"").unwrap_or_else(|| panic!("{page}"));
+        let body = format!("xsrf={}&logout=yes", rest.split('"').next().unwrap());
+        let url = Url::parse(&format!("{issuer}/session/end/confirm")).unwrap();
+        let request = self.client.post(url.clone()).headers(self.headers(&url));
+        let request =
+            request.header("content-type", "application/x-www-form-urlencoded").body(body);
+        let (response, _) = self.send(url, request).await;
+        assert!(response.status().is_redirection(), "{}", response.text().await.unwrap());
     }
 
     /// Begins at one replica, signs in at the provider, and comes back to

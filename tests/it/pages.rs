@@ -5,9 +5,13 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::{Chromium, Plane, With},
-    replica::{PASSWORD, Replica},
+    replica::{PASSWORD, Replica, body},
     support::{free_port, portcullis, read, root},
 };
+
+/// Another browser.
+const OTHER: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 \
+                     (KHTML, like Gecko) Version/17.0 Mobile/15E148 Safari/604.1";
 
 /// All that the page keeps, and that is no token.
 const KEPT: &str = "JSON.stringify([{...localStorage}, {...sessionStorage}])";
@@ -295,9 +299,12 @@ async fn both_pages_are_for_everybody() {
     let browser = plane.signed_in().await;
     let axe = read("target/npm/node_modules/axe-core/axe.min.js");
     let room = root().join("target/screens");
+    // Somebody else's browser, to have a list.
+    let other = plane.eu.post("/session", &body("ann", PASSWORD)).header("user-agent", OTHER);
+    assert_eq!(other.send().await.unwrap().status(), 200);
     std::fs::create_dir_all(&room).unwrap();
     for (name, page, ready) in [
-        ("session", plane.home(), "#session:not([hidden])"),
+        ("session", plane.home(), "#sessions:not([hidden]) button"),
         ("sign-in", plane.login(), "#sso:not([hidden])"),
     ] {
         for scheme in ["light", "dark"] {

@@ -184,6 +184,14 @@ fn gateway(
     }
 }
 
+/// A gateway in front of whoever listens on these ports; where each is usually, and
+/// where it is here.
+pub(crate) fn start_gateway(mode: Mode, ports: [(u16, u16); 6], room: &Path) -> Running {
+    let running = Running::start(&mut gateway(NEWEST, mode, ports, room, false));
+    listens(ports[0].1);
+    running
+}
+
 /// An Envoy with this configuration, which is written into the room.
 pub(crate) fn envoy_of(version: &str, config: &str, room: &Path) -> Command {
     let binary = root().join("target/envoy").join(version).join("envoy");

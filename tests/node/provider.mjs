@@ -9,7 +9,8 @@
 // and portcullis-public; and robot, who needs nobody (client_credentials).
 // Access tokens for https://api.example.com and what is below it are JWTs for
 // that audience, and those for another origin for that; below /for/N, they live
-// for N seconds. /rotate has tokens signed by a new key from then on; /retire
+// for N seconds. Whoever signs out at /session/end is signed out at
+// BACKCHANNEL_LOGOUT_URI. /rotate has tokens signed by a new key from then on; /retire
 // takes the old ones out of the set.
 import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
@@ -24,6 +25,10 @@ const client = (id, more) => ({
   client_id: id,
   redirect_uris: list("REDIRECT_URIS"),
   post_logout_redirect_uris: list("POST_LOGOUT_REDIRECT_URIS"),
+  ...(process.env.BACKCHANNEL_LOGOUT_URI && {
+    backchannel_logout_uri: process.env.BACKCHANNEL_LOGOUT_URI,
+    backchannel_logout_session_required: true,
+  }),
   grant_types: ["authorization_code"],
   response_types: ["code"],
   ...more,
@@ -66,6 +71,7 @@ server.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => {
     enabledJWA: { idTokenSigningAlgValues: ["RS256", "ES256", "EdDSA"] },
     features: {
       clientCredentials: { enabled: true },
+      backchannelLogout: { enabled: true },
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo: (_context, resource) => ({
@@ -85,6 +91,8 @@ server.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => {
         realm_access: { roles: groups.length ? groups : ["staff"] },
       };
     },
+    // On loopback, where everything here is, it asks nobody by itself.
+    fetch: (url, { dispatcher: _, ...options }) => fetch(url, options),
     cookies: { keys: [secret] },
     pkce: { required: () => true },
     scopes: ["openid", "email", "profile"],

@@ -1,6 +1,7 @@
 // The page of who is signed in.
 import { busy, find, load, problem, showWorkers } from "./page.js";
 import { signOut, who } from "./session.js";
+import { showSessions } from "./sessions.js";
 import { discover, last, remember } from "./workers.js";
 
 const LOGIN = "login/";
@@ -60,6 +61,7 @@ function show() {
   area.hidden = false;
   find("heading").focus();
   watch(until);
+  showSessions(worker, isControlPlane ? worker.name : "", leave);
 }
 
 if (me) show();

@@ -50,6 +50,30 @@ export async function who(worker) {
   }
 }
 
+/// The sessions of whoever is signed in at this worker, this one first, then the
+/// newest. None at a worker that keeps no list.
+export async function sessionsAt(worker) {
+  try {
+    const { sessions } = await ask(worker.name, worker.at("session/all"), { token: tokenOf(worker) });
+    const is = (session) => typeof session?.sid === "string" && Number.isFinite(session.begun);
+    const all = Array.isArray(sessions) ? sessions.filter(is) : [];
+    return all.sort((a, b) => Number(b.current) - Number(a.current));
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+    return [];
+  }
+}
+
+/// Ends one of them; one that has ended is so.
+export async function endSession(worker, sid) {
+  try {
+    const path = `session/${encodeURIComponent(sid)}`;
+    await ask(worker.name, worker.at(path), { method: "DELETE", token: tokenOf(worker) });
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+  }
+}
+
 /// Takes a new token: the tab keeps it until it is known that the cookie was
 /// kept, so that nothing that fails now can lose it.
 async function settle(worker, token) {

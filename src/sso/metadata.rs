@@ -1,0 +1,94 @@
+//! What a provider says of itself.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use url::Url;
+
+use super::{
+    SsoSettings,
+    provider::{Provider, ProviderError, garbled},
+};
+
+/// What a provider says of itself (OpenID Connect Discovery, section 3).
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Metadata {
+    issuer: String,
+    pub(super) authorization_endpoint: Url,
+    pub(super) token_endpoint: Url,
+    pub(super) jwks_uri: Url,
+    pub(super) userinfo_endpoint: Option<Url>,
+    pub(super) end_session_endpoint: Option<Url>,
+    #[serde(default)]
+    pub(super) authorization_response_iss_parameter_supported: bool,
+    code_challenge_methods_supported: Option<Vec<String>>,
+    #[serde(default)]
+    backchannel_logout_supported: bool,
+    #[serde(default)]
+    backchannel_logout_session_supported: bool,
+}
+
+/// What a provider says of signing people out here (OpenID Connect Back-Channel
+/// Logout, section 2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackchannelLogout {
+    /// One session at a time, by its `sid`.
+    BySession,
+    /// All sessions of a subject at once.
+    BySubject,
+    /// Not at all.
+    Unsupported,
+}
+
+impl BackchannelLogout {
+    /// Asks the provider of these settings.
+    ///
+    /// # Errors
+    ///
+    /// [`ProviderError`].
+    pub async fn of(settings: SsoSettings) -> Result<Self, ProviderError> {
+        let provider = Provider::new(Arc::new(settings))?;
+        Ok(provider.metadata().await?.backchannel_logout())
+    }
+
+    /// As it is told to people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BySession => "by session",
+            Self::BySubject => "by subject",
+            Self::Unsupported => "not supported",
+        }
+    }
+}
+
+impl Metadata {
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    pub(super) fn backchannel_logout(&self) -> BackchannelLogout {
+        match (self.backchannel_logout_supported, self.backchannel_logout_session_supported) {
+            (true, true) => BackchannelLogout::BySession,
+            (true, false) => BackchannelLogout::BySubject,
+            (false, _) => BackchannelLogout::Unsupported,
+        }
+    }
+
+    pub(super) fn check(self, issuer: &str) -> Result<Self, ProviderError> {
+        let problem = |cause: String| Err(garbled("its metadata", cause));
+        let needs_tls = issuer.starts_with("https:");
+        let endpoints = [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri];
+        let optional = [&self.userinfo_endpoint, &self.end_session_endpoint];
+        for url in endpoints.into_iter().chain(optional.into_iter().flatten()) {
+            if url.scheme() != "https" && (needs_tls || url.scheme() != "http") {
+                return problem("an endpoint is not https".to_owned());
+            }
+        }
+        let methods = &self.code_challenge_methods_supported;
+        if methods.as_ref().is_some_and(|methods| !methods.iter().any(|method| method == "S256")) {
+            return problem("it does not support PKCE with S256".to_owned());
+        }
+        Ok(self)
+    }
+}
