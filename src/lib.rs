@@ -61,6 +61,7 @@ pub mod decision_log;
 pub mod error_body;
 pub mod grpc;
 pub mod guard;
+mod hex;
 mod hints;
 pub mod issuers;
 pub mod lifecycle;

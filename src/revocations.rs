@@ -103,7 +103,8 @@ impl Follower {
                     // lacks the last moment of this one, or whose clock is
                     // behind: what is new there need not be beyond the cursor.
                     if std::mem::take(&mut is_whole) {
-                        cursors = Cursors::default();
+                        // What is new there is told of all the same.
+                        cursors = Cursors { tells: cursors.tells, ..Cursors::default() };
                     }
                 }
             }
@@ -181,6 +182,7 @@ impl Cursors {
             let (page, next) = store.key_changes(&self.keys).await?;
             if self.keys == next {
                 self.tells = true;
+                keys.set_loaded();
                 return Ok(());
             }
             self.keys = next;

@@ -1,5 +1,7 @@
 //! Keys of somebody else's making, known by their hash alone.
 
+use crate::clock::Timestamp;
+
 use super::{
     record::{ApiKey, KeySays},
     table::KeyTable,
@@ -14,8 +16,9 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// Reads lines of `sha256-hex user_id role`; empty ones, and those that begin
-    /// with `#`, say nothing.
+    /// Reads lines of `sha256-hex user_id role`, and behind that, when it was made:
+    /// one without is void for good once its user is cut off. Empty lines, and those
+    /// that begin with `#`, say nothing.
     ///
     /// # Errors
     ///
@@ -28,12 +31,18 @@ impl Foreign {
             }
             let mut problem = |cause: String| problems.push(format!("line {}: {cause}", at + 1));
             let mut words = line.split_whitespace();
-            let (Some(hash), Some(user_id), Some(role), None) =
-                (words.next(), words.next(), words.next(), words.next())
+            let (Some(hash), Some(user_id), Some(role), made, None) =
+                (words.next(), words.next(), words.next(), words.next(), words.next())
             else {
                 problem("it is not \"sha256-hex user_id role\"".to_owned());
                 continue;
             };
+            let created = made.map(Timestamp::parse);
+            if created == Some(None) {
+                problem("behind the role is no time such as 2027-01-31T00:00:00Z".to_owned());
+                continue;
+            }
+            let created = created.flatten().map(Timestamp::as_secs);
             // Not shown: somebody may have written the key itself.
             let Some(hash) = KeyHash::from_hex(hash) else {
                 problem("it does not begin with 64 hexadecimal digits".to_owned());
@@ -44,7 +53,8 @@ impl Foreign {
                 continue;
             }
             let (user_id, name) = (user_id.to_owned(), user_id.to_owned());
-            let says = KeySays { user_id, name, role: role.to_owned(), ..KeySays::default() };
+            let role = role.to_owned();
+            let says = KeySays { user_id, name, role, created, ..KeySays::default() };
             if let Some(cause) = says.problem() {
                 problem(cause);
                 continue;
@@ -73,6 +83,7 @@ mod tests {
             "sk-1234 7 ADMIN".to_owned(),
             format!("{hash} 7"),
             format!("{hash} 7 ADMIN x"),
+            format!("{hash} 7 ADMIN 2027-01-31T00:00:00Z x"),
             format!("{hash} 7 ROOT"),
             format!("{hash} 7 ADMIN\n{hash} 8 ADMIN"),
         ] {

@@ -76,6 +76,9 @@ impl Lists {
 #[derive(Debug, Default)]
 pub struct KeyList {
     wanted: AtomicBool,
+    loaded: AtomicBool,
+    /// Whether keys are taken before the store has told.
+    lenient: AtomicBool,
     lists: RwLock<Lists>,
     counts: Mutex<KeyCounts>,
     /// Which keys were used, and when.
@@ -89,9 +92,28 @@ impl KeyList {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// Says whether keys are taken.
+    /// Says whether keys are taken. Where they were not, nobody knows yet which
+    /// there are.
     pub fn want(&self, wanted: bool) {
-        self.wanted.store(wanted, Ordering::Relaxed);
+        if !self.wanted.swap(wanted, Ordering::Relaxed) {
+            self.loaded.store(false, Ordering::Release);
+        }
+    }
+
+    /// Takes keys before the store has told, also some that were revoked.
+    pub fn need_not_wait(&self) {
+        self.lenient.store(true, Ordering::Relaxed);
+    }
+
+    /// Declares the list complete: from now on it can be relied upon.
+    pub fn set_loaded(&self) {
+        self.loaded.store(true, Ordering::Release);
+    }
+
+    /// Whether the list can be relied upon.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire) || self.lenient.load(Ordering::Relaxed)
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, Lists> {
@@ -99,7 +121,12 @@ impl KeyList {
     }
 
     /// Takes changes over; `tell` hears of those that were not known.
-    pub fn apply(&self, changes: &[KeyChange], mut tell: impl FnMut(Told, KeyId, Option<&ApiKey>)) {
+    pub fn apply<'c>(
+        &self,
+        changes: &'c [KeyChange],
+        mut tell: impl FnMut(Told, KeyId, Option<&'c ApiKey>),
+    ) {
+        let mut news = Vec::new();
         let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
         let Lists { table, revoked, cut_offs } = &mut *lists;
         for change in changes {
@@ -109,20 +136,23 @@ impl KeyList {
                     let told = match known {
                         None if key.revoked.is_none() => Some(Told::Made),
                         Some((false, _)) if key.revoked.is_some() => Some(Told::Revoked),
-                        Some((false, end)) if key.expires.is_some() && key.expires != end => {
+                        Some((false, end))
+                            if KeyTable::end_of(key).is_some_and(|own| Some(own) != end) =>
+                        {
                             Some(Told::Rotated)
                         }
                         _ => None,
                     };
                     table.put(key);
-                    if let Some(told) = told {
-                        tell(told, key.id, Some(key));
+                    if key.revoked.is_some() {
+                        revoked.insert(key.id);
                     }
+                    news.extend(told.map(|told| (told, key.id, Some(&**key))));
                 }
                 KeyChange::Revoked(id, at) => {
                     table.revoke(*id, *at);
                     if revoked.insert(*id) {
-                        tell(Told::Revoked, *id, None);
+                        news.push((Told::Revoked, *id, None));
                     }
                 }
                 KeyChange::CutOff(user_id, at) => {
@@ -130,6 +160,11 @@ impl KeyList {
                     *cut_off = at.as_secs().max(*cut_off);
                 }
             }
+        }
+        drop(lists);
+        // Without the lock, for which checks would wait.
+        for (told, id, key) in news {
+            tell(told, id, key);
         }
     }
 

@@ -21,6 +21,9 @@ pub enum KeyRefusal {
     /// It was revoked, or all of its user's were.
     #[error("it was revoked, or all that its user had was")]
     Revoked,
+    /// It is not known yet which keys there are, or which were revoked.
+    #[error("the keys of the store are not loaded yet")]
+    NotReady,
     /// It came from an address that it may not be used from, or from one that is
     /// not known.
     #[error("its `allow` does not name the address that it came from, which HTTP does not tell")]
@@ -48,6 +51,7 @@ impl KeyRefusal {
             Self::Expired => "key_expired",
             Self::Revoked => "key_revoked",
             Self::Address => "key_address",
+            Self::NotReady => "not_ready",
         }
     }
 }

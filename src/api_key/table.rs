@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use ipnet::IpNet;
 
 use super::{
-    record::{ApiKey, KeyState, REMEMBERED},
+    record::{ApiKey, KeySays, KeyState, REMEMBERED},
     text::{KeyHash, KeyId},
 };
 use crate::clock::Timestamp;
@@ -54,9 +54,14 @@ impl Entry<'_> {
         KeyState::of(self.is_revoked, self.expires, now)
     }
 
-    /// Whether it has ended so long ago that nobody asks for it any more.
-    fn is_forgotten(&self, now: Timestamp) -> bool {
-        self.expires.is_some_and(|at| at.plus(REMEMBERED) <= now)
+    fn says_the_same(&self, key: &ApiKey) -> bool {
+        let says = &key.says;
+        self.user_id == says.user_id
+            && self.name == says.name
+            && self.created == time(created(says))
+            && self.profile.role == says.role
+            && self.profile.allow == says.allow
+            && self.profile.scope.as_deref().unwrap_or_default() == says.scopes.join(" ")
     }
 }
 
@@ -118,6 +123,19 @@ impl KeyTable {
         self.find(id).is_some()
     }
 
+    /// Whether a key says in another table what it says in this one.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self, id: KeyId) -> bool {
+        match (self.get(id), other.get(id)) {
+            (Some(one), Some(other)) => {
+                (one.hash, one.expires, one.created, one.is_revoked, one.profile)
+                    == (other.hash, other.expires, other.created, other.is_revoked, other.profile)
+                    && (one.user_id, one.name) == (other.user_id, other.name)
+            }
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+
     /// All ids.
     pub fn ids(&self) -> impl Iterator<Item = KeyId> {
         self.entries().map(|entry| entry.id)
@@ -134,6 +152,11 @@ impl KeyTable {
             };
             counts.plus(one)
         })
+    }
+
+    /// The end of a key, as the table has it.
+    pub(super) fn end_of(key: &ApiKey) -> Option<Timestamp> {
+        key.expires.and_then(|at| time(seconds(at)))
     }
 
     /// Puts a key in. Of one that is there already the earlier end counts, and a
@@ -158,7 +181,7 @@ impl KeyTable {
             scope: (!says.scopes.is_empty()).then(|| says.scopes.join(" ")),
             allow: says.allow.clone(),
         });
-        let created = says.created.map_or(NEVER, |at| seconds(Timestamp::from_secs(at)));
+        let created = created(says);
         let (user_id, name) = (bounded(&says.user_id), bounded(&says.name));
         let mut record = Vec::with_capacity(HEAD_BYTES + user_id.len() + name.len());
         record.extend(key.id.bits().to_le_bytes());
@@ -190,7 +213,9 @@ impl KeyTable {
     /// The table without what ended long ago, when that is a good part of it.
     pub(super) fn without_forgotten(&self, now: Timestamp) -> Option<Self> {
         const FEW: usize = 1000;
-        let forgotten = self.entries().filter(|entry| entry.is_forgotten(now)).count();
+        let is_forgotten =
+            |place: &&u32| self.head(**place).is_some_and(|head| is_over(head.end, now));
+        let forgotten = self.index.iter().filter(is_forgotten).count();
         if forgotten <= FEW + self.len() / 4 {
             return None;
         }
@@ -266,7 +291,6 @@ impl KeyTable {
     fn entry(&self, place: u32) -> Option<Entry<'_>> {
         let (head, texts) = Head::read(record_at(&self.chunks, place)?)?;
         let (user_id, rest) = texts.split_at_checked(head.user_id_bytes)?;
-        let time = |secs: u32| (secs != NEVER).then(|| Timestamp::from_secs(secs.into()));
         Some(Entry {
             id: head.id,
             hash: head.hash,
@@ -277,18 +301,6 @@ impl KeyTable {
             user_id: std::str::from_utf8(user_id).ok()?,
             name: std::str::from_utf8(rest.get(..head.name_bytes)?).ok()?,
         })
-    }
-}
-
-impl Entry<'_> {
-    fn says_the_same(&self, key: &ApiKey) -> bool {
-        let says = &key.says;
-        self.user_id == says.user_id
-            && self.name == says.name
-            && self.created.map(Timestamp::as_secs) == says.created
-            && self.profile.role == says.role
-            && self.profile.allow == says.allow
-            && self.profile.scope.as_deref().unwrap_or_default() == says.scopes.join(" ")
     }
 }
 
@@ -332,6 +344,15 @@ impl Head {
     }
 }
 
+fn time(secs: u32) -> Option<Timestamp> {
+    (secs != NEVER).then(|| Timestamp::from_secs(secs.into()))
+}
+
+fn created(says: &KeySays) -> u32 {
+    says.created.map_or(NEVER, |at| seconds(Timestamp::from_secs(at)))
+}
+
+/// Whether it has ended so long ago that nobody asks for it any more.
 fn is_over(end: u32, now: Timestamp) -> bool {
     end != NEVER && Timestamp::from_secs(end.into()).plus(REMEMBERED) <= now
 }

@@ -7,6 +7,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::{Choice, ConstantTimeEq as _};
 
+use crate::hex;
+
 /// What every key begins with. Nothing that begins so is ever tried as a JWT.
 pub const PREFIX: &str = "pck_";
 
@@ -105,20 +107,13 @@ impl KeyHash {
     /// A hash as 64 hexadecimal digits.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
-        if text.len() != 64 || !text.is_ascii() {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        hex::decode(text).map(Self)
     }
 
     /// As hexadecimal digits.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        crate::store::hex(&self.0)
+        hex::encode(&self.0)
     }
 
     /// Whether it is this one, found out in constant time.

@@ -41,11 +41,12 @@ pub struct Shown<'a> {
     pub now: Timestamp,
 }
 
-/// What a key proves itself by.
-struct Proof {
+/// What a request shows of a key.
+struct Attempt {
     id: KeyId,
     hash: KeyHash,
     is_sound: bool,
+    is_foreign: bool,
 }
 
 /// A key that is good.
@@ -71,8 +72,9 @@ impl ApiKeys {
         verifier: &Verifier,
     ) -> Result<GoodKey, KeyRefusal> {
         let form = KeyText::parse(text).ok_or(KeyRefusal::Malformed)?;
-        let proof = Proof { id: form.id, hash: form.hash(), is_sound: form.is_sound };
-        self.look_up(&proof, shown, verifier, &|id| self.file.get(id))
+        let attempt =
+            Attempt { id: form.id, hash: form.hash(), is_sound: form.is_sound, is_foreign: false };
+        self.look_up(&attempt, shown, verifier, &|id| self.file.get(id))
     }
 
     /// Whose key of somebody else's making this is.
@@ -88,8 +90,8 @@ impl ApiKeys {
     ) -> Result<GoodKey, KeyRefusal> {
         let foreign = self.foreign.as_ref().ok_or(KeyRefusal::Malformed)?;
         let hash = KeyHash::of(text);
-        let proof = Proof { id: hash.as_id(), hash, is_sound: true };
-        self.look_up(&proof, shown, verifier, &|id| foreign.table.get(id))
+        let attempt = Attempt { id: hash.as_id(), hash, is_sound: true, is_foreign: true };
+        self.look_up(&attempt, shown, verifier, &|id| foreign.table.get(id))
     }
 
     /// How many keys there are, by their state at a time; those of the store, when
@@ -103,14 +105,18 @@ impl ApiKeys {
 
     fn look_up<'s>(
         &'s self,
-        proof: &Proof,
+        attempt: &Attempt,
         shown: Shown<'_>,
         verifier: &Verifier,
         here: &dyn Fn(KeyId) -> Option<Entry<'s>>,
     ) -> Result<GoodKey, KeyRefusal> {
-        let Proof { id, hash, is_sound } = *proof;
+        let Attempt { id, hash, is_sound, is_foreign } = *attempt;
+        if !self.list.is_loaded() {
+            return Err(KeyRefusal::NotReady);
+        }
         let lists = self.list.read();
-        let (own, shared) = (here(id), lists.table.get(id));
+        let own = here(id);
+        let shared = if is_foreign { None } else { lists.table.get(id) };
         let known = own.as_ref().or(shared.as_ref());
         let is_right: bool = known.map_or(&NOBODY, |entry| &entry.hash).is(&hash).into();
         if !is_sound {
@@ -120,12 +126,14 @@ impl ApiKeys {
         if !is_right {
             return Err(KeyRefusal::BadKey);
         }
+        // One that is in the file, too, is no better for that.
+        let both = || own.iter().chain(&shared);
         let is_void = lists.cuts_off(entry.user_id, entry.created)
             || verifier.cuts_off(entry.user_id, entry.created);
-        if entry.is_revoked || lists.is_revoked(id) || is_void {
+        if both().any(|entry| entry.is_revoked) || lists.is_revoked(id) || is_void {
             return Err(KeyRefusal::Revoked);
         }
-        if entry.expires.is_some_and(|at| at <= shown.now) {
+        if both().any(|entry| entry.expires.is_some_and(|at| at <= shown.now)) {
             return Err(KeyRefusal::Expired);
         }
         if !may_come_from(entry, shown.address) {
@@ -172,6 +180,6 @@ fn what_it_says(entry: &Entry<'_>, verifier: &Verifier) -> Option<Verified> {
     // and another one when its end is.
     let (bits, _) = entry.hash.as_bytes().split_first_chunk::<16>()?;
     let end = claims.expires_at.as_secs();
-    let name = format!("key.{end}.{:032x}", u128::from_be_bytes(*bits));
+    let name = format!("key.{}.{end}.{:032x}", entry.id, u128::from_be_bytes(*bits));
     Some(Verified::of_key(&name, claims, Map::new()))
 }

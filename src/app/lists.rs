@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::{api_key::KeyList, authz::Engine, store::Store, token::RevocationList};
+use crate::{api_key::KeyList, authz::Engine, token::RevocationList};
 
 /// What the engines of all configurations look into.
 #[derive(Clone, Debug, Default)]
@@ -17,26 +17,33 @@ pub struct Lists {
 /// Without a key of a store.
 impl From<Arc<RevocationList>> for Lists {
     fn from(revoked: Arc<RevocationList>) -> Self {
-        Self { revoked, keys: Arc::default() }
+        let keys = Arc::<KeyList>::default();
+        keys.set_loaded();
+        Self { revoked, keys }
     }
 }
 
-/// Follows the keys of the store where an engine takes keys, and keeps for them who
-/// is cut off.
-pub(super) fn take_keys(store: &Store, lists: &Lists, engine: &Engine) {
-    let has_keys = engine.api_keys.is_some();
-    store.has_keys(has_keys);
-    lists.keys.want(has_keys);
-}
+/// The most keys of a file that are told of one by one.
+const MAX_TOLD: usize = 1000;
 
-/// Tells which keys have come and gone with a file, under the target
+/// Tells which keys have come, gone and changed with a file, under the target
 /// `portcullis::audit`.
 pub(super) fn tell_of_keys(before: &Engine, now: &Engine) {
     let table = |engine: &Engine| engine.api_keys.as_ref().map(|keys| Arc::clone(&keys.file));
     let (before, now) = (table(before).unwrap_or_default(), table(now).unwrap_or_default());
-    for (event, those, others) in [("key_gone", &before, &now), ("key_made", &now, &before)] {
-        for id in those.ids().filter(|id| !others.contains(*id)) {
-            tracing::info!(target: "portcullis::audit", event, key_id = %id, source = "file");
-        }
+    if Arc::ptr_eq(&before, &now) {
+        return;
+    }
+    if before.len().max(now.len()) > MAX_TOLD {
+        let (before, now) = (before.len(), now.len());
+        let event = "keys_file";
+        tracing::info!(target: "portcullis::audit", event, before, now, source = "file");
+        return;
+    }
+    let gone = before.ids().filter(|id| !now.contains(*id)).map(|id| ("key_gone", id));
+    let made = now.ids().filter(|id| !before.contains(*id)).map(|id| ("key_made", id));
+    let changed = now.ids().filter(|id| before.contains(*id) && !before.is_alike(&now, *id));
+    for (event, id) in gone.chain(made).chain(changed.map(|id| ("key_changed", id))) {
+        tracing::info!(target: "portcullis::audit", event, key_id = %id, source = "file");
     }
 }

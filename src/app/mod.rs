@@ -109,9 +109,10 @@ impl App {
             list.set_loaded();
         } else if !config.store.require_at_start {
             list.set_loaded();
+            lists.keys.need_not_wait();
             tracing::warn!(
-                "store.require_at_start is false: until the store answers, tokens that were \
-                 revoked are let through"
+                "store.require_at_start is false: until the store answers, tokens and keys that \
+                 were revoked are let through"
             );
         }
         let store = Arc::new(store);

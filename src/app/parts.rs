@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::{
     AppError,
-    lists::{Lists, take_keys, tell_of_keys},
+    lists::{Lists, tell_of_keys},
 };
 use crate::{
     api_key::ApiKeys,
@@ -330,8 +330,8 @@ impl InForce {
             http_tls: Arc::default(),
             lasting,
         };
-        let Lasting { store, lists, .. } = &in_force.lasting;
-        take_keys(store, lists, &in_force.checker.engine());
+        let has_keys = in_force.checker.engine().api_keys.is_some();
+        in_force.lasting.lists.keys.want(has_keys);
         in_force.lasting.accounts.store(first.accounts);
         in_force.lasting.watch.follow(first.followed);
         in_force.set_tls(first.check_tls.as_ref(), first.http_tls.as_ref());
@@ -344,7 +344,7 @@ impl InForce {
         let Lasting { store, lists, accounts, watch, .. } = &self.lasting;
         // Before a token that lives longer is let in.
         store.keep_cut_offs(next.cut_offs_count_for);
-        take_keys(store, lists, &next.engine);
+        lists.keys.want(next.engine.api_keys.is_some());
         tell_of_keys(&self.checker.engine(), &next.engine);
         self.internal.peers.store(Arc::new(next.peers));
         self.proxies.store(Arc::new(next.proxies));

@@ -47,8 +47,8 @@ pub(super) struct Fixed {
     has_tls: [bool; 2],
     asks_gateways: bool,
     has_own_rules: bool,
-    /// `login.users_file` and `api_keys.file`.
-    has_files: [bool; 2],
+    /// `login.users_file`, `[api_keys]` and its file.
+    has_files: [bool; 3],
     store: StoreConfig,
     log_format: LogFormat,
     traces: Option<TraceSettings>,
@@ -67,6 +67,7 @@ impl Fixed {
             has_own_rules: config.has_own_rules,
             has_files: [
                 config.login.users_file.is_some(),
+                config.api_keys.is_some(),
                 config.api_keys.as_ref().is_some_and(|keys| keys.path.is_some()),
             ],
             store: config.store.clone(),
@@ -88,7 +89,8 @@ impl Fixed {
             ("check.tls.client_ca_file", self.asks_gateways != other.asks_gateways),
             ("rules", self.has_own_rules && !other.has_own_rules),
             ("login.users_file", self.has_files[0] && !other.has_files[0]),
-            ("api_keys.file", self.has_files[1] && !other.has_files[1]),
+            ("api_keys", self.has_files[1] && !other.has_files[1]),
+            ("api_keys.file", self.has_files[2] && !other.has_files[2]),
             ("store", self.store != other.store),
             ("telemetry.log_format", self.log_format != other.log_format),
             ("telemetry.otlp_endpoint", self.traces != other.traces),

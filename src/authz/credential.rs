@@ -135,19 +135,23 @@ impl CredentialSettings {
     /// whatever it is worth.
     pub(super) fn carries_key(&self, input: &CheckInput<'_>) -> bool {
         let Some(keys) = &self.keys else { return false };
-        let in_query = || {
-            let (_, query) = input.path_and_query();
-            query.into_iter().flat_map(|query| query.split('&')).any(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                self.is_parameter(name) && key_place::is_key(&decode(value))
-            })
-        };
         let in_cookie = || {
             let lines = input.headers.cookies().unwrap_or_default();
             let found = cookie::find(&lines, &self.cookie).ok().flatten();
             found.is_some_and(key_place::is_key)
         };
-        keys.are_met(input) || in_query() || in_cookie()
+        keys.are_met(input) || in_cookie()
+    }
+
+    /// Whether the token's parameter holds what looks like a key. Addresses are in
+    /// every log on the way, and not every proxy can take it out of one.
+    pub(super) fn has_key_in_query(&self, input: &CheckInput<'_>) -> bool {
+        let (_, query) = input.path_and_query();
+        self.keys.is_some()
+            && query.into_iter().flat_map(|query| query.split('&')).any(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                self.is_parameter(name) && key_place::is_key(&decode(value))
+            })
     }
 
     /// Whether the token of a request, which has one, came in the cookie.

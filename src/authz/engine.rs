@@ -10,6 +10,7 @@ use super::{
     facts::{Notes, RequestFacts},
     host::NormalHost,
     identify::{Identified, Proof},
+    key_place::{KEY_HEADER, MISPLACED},
     path::{NormalPath, PathAllow},
     policy::Found,
     rule::{Access, Rule},
@@ -163,7 +164,13 @@ impl Engine {
             self.identity.of(claims, self.verifier.roles().name(claims.role))
         });
         let keys = self.credentials.keys.as_ref();
-        let key_headers: Vec<&str> = keys.into_iter().flat_map(KeyPlaces::headers).collect();
+        let mut key_headers: Vec<&str> = keys.into_iter().flat_map(KeyPlaces::headers).collect();
+        if keys.is_some_and(|keys| keys.strays(input)) {
+            key_headers.push(KEY_HEADER);
+        }
+        if self.credentials.has_key_in_query(input) {
+            return Err(MISPLACED);
+        }
         let mut also = key_headers.clone();
         let mut remove_query = Vec::new();
         // A key never goes on, whatever becomes of tokens.
@@ -185,12 +192,15 @@ impl Engine {
                 }
                 _ => {}
             }
+            remove_query = self.parameters_to_remove(input);
+        }
+        // Beside a key, it is somebody else's.
+        if !goes_on || identity.is_some_and(|it| it.key_id().is_some()) {
             match self.cookies_without_ours(input) {
                 None => {}
                 Some(rest) if rest.is_empty() => also.push("cookie"),
                 Some(rest) => set.push(("cookie", rest)),
             }
-            remove_query = self.parameters_to_remove(input);
         }
         let remove = self.identity.to_remove(&input.headers, &also, &set);
         let keeps_credential = goes_on && self.replaces_credentials();

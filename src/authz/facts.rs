@@ -127,7 +127,7 @@ impl Facts for RequestFacts<'_> {
         let mut names: Vec<Cow<'_, str>> = match of {
             Object::Headers => {
                 let names = self.input.headers.iter().map(|header| lower(header.name));
-                names.filter(|name| !is_hidden_header(name, &self.engine.identity)).collect()
+                names.filter(|name| !self.is_hidden(name)).collect()
             }
             Object::Query => self.pairs()?.iter().map(|(name, _)| Cow::Borrowed(&**name)).collect(),
             Object::Path => {
@@ -167,14 +167,16 @@ impl<'r> RequestFacts<'r> {
         }
     }
 
+    fn is_hidden(&self, name: &str) -> bool {
+        let keys = self.engine.credentials.keys.as_ref();
+        is_hidden_header(name, &self.engine.identity)
+            || keys.is_some_and(|keys| keys.headers().any(|own| is_alike(own, name)))
+    }
+
     fn header(&self, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
         // They are named in lower case, whichever way they came.
         let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
-        let is_for_keys = || {
-            let keys = self.engine.credentials.keys.as_ref();
-            keys.is_some_and(|keys| keys.headers().any(|own| is_alike(own, name)))
-        };
-        if !is_lower || is_hidden_header(name, &self.engine.identity) || is_for_keys() {
+        if !is_lower || self.is_hidden(name) {
             return Ok(None);
         }
         let headers = &self.input.headers;

@@ -119,7 +119,10 @@ impl Engine {
             }
             (Credential::Key(_) | Credential::Foreign(_), None) => Err(KeyRefusal::Malformed),
         };
-        let GoodKey { id, verified } = good.map_err(Reason::Key)?;
+        let GoodKey { id, verified } = good.map_err(|refusal| match refusal {
+            KeyRefusal::NotReady => Reason::NotReady,
+            refusal => Reason::Key(refusal),
+        })?;
         Ok(Identified { verified, proof: Proof::Key(id) })
     }
 
@@ -134,6 +137,8 @@ impl Engine {
             Err(Reason::Key(refusal)) if *refusal != KeyRefusal::Malformed => {
                 match self.credentials.find(input, &self.credentials.forward).ok()? {
                     Credential::Key(key) => KeyText::parse(&key).map(|key| key.id),
+                    // Of one that nobody knows, that would tell what it is.
+                    Credential::Foreign(_) if *refusal == KeyRefusal::UnknownId => None,
                     Credential::Foreign(key) => Some(KeyHash::of(&key).as_id()),
                     Credential::Token(_) => None,
                 }

@@ -49,7 +49,9 @@ impl KeyPlaces {
     /// The headers that are for keys alone: none of them ever goes on.
     pub(super) fn headers(&self) -> impl Iterator<Item = &str> {
         let foreign = self.foreign.as_ref().map(|foreign| foreign.header.as_str());
-        let foreign = foreign.filter(|header| !matches!(*header, "authorization" | KEY_HEADER));
+        let is_other =
+            |header: &&str| *header != "authorization" && !(self.header && *header == KEY_HEADER);
+        let foreign = foreign.filter(is_other);
         self.header.then_some(KEY_HEADER).into_iter().chain(foreign)
     }
 
@@ -96,6 +98,9 @@ impl KeyPlaces {
             Single::Repeated => Err(Reason::AmbiguousCredential),
         };
         let mut found = [None, None];
+        if self.strays(input) {
+            return Err(MISPLACED);
+        }
         if let Some(value) = self.header.then(|| value(KEY_HEADER)).transpose()?.flatten() {
             let value = Cow::Borrowed(value);
             found[0] = match self.foreign(KEY_HEADER, &value)? {
@@ -105,12 +110,19 @@ impl KeyPlaces {
         }
         if let Some(foreign) = &self.foreign
             && foreign.header != "authorization"
-            && found[0].is_none()
+            && (foreign.header != KEY_HEADER || !self.header)
             && let Some(value) = value(&foreign.header)?
         {
             found[1] = self.foreign(&foreign.header, &Cow::Borrowed(value))?;
         }
         Ok(found)
+    }
+
+    /// Whether the header of keys holds one, where none is taken from it.
+    pub(super) fn strays(&self, input: &CheckInput<'_>) -> bool {
+        let is_one =
+            |value: &[u8]| value.split(|&byte| byte == b',').any(|one| is_key(one.trim_ascii()));
+        !self.header && input.headers.values(KEY_HEADER).any(is_one)
     }
 
     /// Whether `Authorization` holds what looks like a key, whatever it is worth: it

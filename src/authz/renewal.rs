@@ -38,6 +38,7 @@ impl Engine {
             input.method == "CONNECT" || input.is_websocket() || input.headers.contains("upgrade")
         };
         if !is_due
+            || identified.token().is_none()
             || upgrades()
             || !self.credentials.came_in_cookie(input, forward)
             || !origin::is_of_this_site(input, &self.credentials.cookie_origins)

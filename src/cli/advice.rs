@@ -88,6 +88,7 @@ fn about_key(refusal: KeyRefusal) -> &'static str {
         KeyRefusal::BadKey => {
             "send the key as it was shown when it was made, and see that its role is one of identity.roles"
         }
+        KeyRefusal::NotReady => "wait until the keys of the store are loaded",
         KeyRefusal::Expired | KeyRefusal::Revoked => "make another one: `portcullis key new`",
         KeyRefusal::Address => {
             "use it from one of its `allow`, through a gateway that tells the address (Envoy by gRPC), or make one without"

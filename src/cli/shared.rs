@@ -32,7 +32,6 @@ impl Shared {
         }
         let store = app::store(config, Arc::new(SystemClock))
             .map_err(|error| fail(WRONG, error, "write the store's address as a Redis URL"))?;
-        store.has_keys(config.api_keys.is_some());
         Ok(Self { store: Arc::new(store), runtime: runtime()? })
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::reader::Section;
 use crate::{
-    api_key::{Foreign, KeyTable, KeysFile},
+    api_key::{Foreign, KeyTable, KeysFile, PREFIX},
     authz::{ForeignPlace, KEY_HEADER, KeyPlaces},
     token::Roles,
 };
@@ -17,6 +17,8 @@ const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 /// The shortest beginning of foreign keys, in bytes: a shorter one would take
 /// tokens for keys.
 const MIN_PREFIX_BYTES: usize = 3;
+/// Headers that say something else.
+const NOT_FOR_KEYS: [&str; 6] = ["host", "cookie", "connection", "upgrade", "origin", "referer"];
 /// What tokens begin with.
 const TOKEN_PREFIX: &str = "eyJ";
 
@@ -104,7 +106,9 @@ fn foreign(
         section.parsed("header", "the name of a header, such as \"authorization\"", |text| {
             let name = text.to_ascii_lowercase();
             let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-            (!name.is_empty() && name.bytes().all(is_name) && name != "cookie").then_some(name)
+            let is_taken = NOT_FOR_KEYS.contains(&&*name)
+                || ["x-user-", "x-original-", "x-forwarded-"].iter().any(|it| name.starts_with(it));
+            (!name.is_empty() && name.bytes().all(is_name) && !is_taken).then_some(name)
         });
     let prefix = section.parsed(
         "prefix",
@@ -114,7 +118,8 @@ fn foreign(
             let fits = text.len() >= MIN_PREFIX_BYTES
                 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
                 && !text.starts_with(TOKEN_PREFIX)
-                && !text.starts_with(crate::api_key::PREFIX);
+                && !text.starts_with(PREFIX)
+                && !PREFIX.starts_with(text);
             fits.then(|| text.to_owned())
         },
     );

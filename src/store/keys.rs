@@ -122,6 +122,21 @@ impl Store {
         .await
     }
 
+    /// On which day a key was used last, counted from 1970.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn key_use(&self, id: KeyId) -> Result<Option<i64>, StoreError> {
+        self.counted("key_use", async {
+            match &self.backend {
+                Backend::Memory(_) => Ok(None),
+                Backend::Redis(redis) => redis.key_use(id).await,
+            }
+        })
+        .await
+    }
+
     /// On which days keys were used last.
     ///
     /// # Errors

@@ -26,7 +26,6 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-pub(crate) use self::terms::hex;
 pub use self::{
     keys::KeyRevoked,
     link::Target,
@@ -100,13 +99,6 @@ impl Store {
     /// accepted may live; also those that are there already.
     pub fn keep_cut_offs(&self, span: Duration) {
         self.kept.store(u64::try_from(span.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// Says whether keys for machines are taken: for these, cut-offs are kept for ever.
-    pub fn has_keys(&self, has_keys: bool) {
-        if let Backend::Redis(redis) = &self.backend {
-            redis.remember_cut_offs_for_keys(has_keys);
-        }
     }
 
     /// For how long cut-offs are kept.

@@ -5,21 +5,18 @@
 //! goes on where it stood. Each stays in it for as long as it says. All keys
 //! of a script share a hash tag, so that a cluster keeps them in one slot.
 
-use std::{
-    collections::HashMap,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 
 use super::{
-    AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Revocation, Standing, StoreError, hex,
+    AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Revocation, Standing, StoreError,
     link::{Link, Target},
     scripts,
 };
 use crate::{
     clock::Timestamp,
+    hex,
     token::{MAX_LEEWAY, TokenRef},
 };
 
@@ -34,8 +31,6 @@ pub(super) type Entries = Vec<(String, Vec<(String, String)>)>;
 pub(super) struct Redis {
     link: Link,
     prefix: String,
-    /// Whether keys for machines are taken, which remember a cut-off for ever.
-    has_keys: AtomicBool,
 }
 
 impl Redis {
@@ -44,19 +39,7 @@ impl Redis {
         prefix: &str,
         timeout: Duration,
     ) -> Result<Self, StoreError> {
-        Ok(Self {
-            link: Link::new(target, timeout)?,
-            prefix: prefix.to_owned(),
-            has_keys: AtomicBool::new(false),
-        })
-    }
-
-    pub(super) fn remember_cut_offs_for_keys(&self, has_keys: bool) {
-        self.has_keys.store(has_keys, Ordering::Relaxed);
-    }
-
-    fn has_keys(&self) -> u8 {
-        self.has_keys.load(Ordering::Relaxed).into()
+        Ok(Self { link: Link::new(target, timeout)?, prefix: prefix.to_owned() })
     }
 
     pub(super) fn key(&self, key: &Key) -> String {
@@ -153,7 +136,9 @@ impl Redis {
         kept: Duration,
     ) -> Result<(), StoreError> {
         let mut command = self.appending(&[scripts::REVOKE], &[], kept);
-        command.arg(hex(token.as_bytes())).arg(until.plus(Duration::from_millis(999)).as_secs());
+        command
+            .arg(hex::encode(token.as_bytes()))
+            .arg(until.plus(Duration::from_millis(999)).as_secs());
         self.ask::<Value>(&command).await.map(drop)
     }
 
@@ -163,7 +148,7 @@ impl Redis {
         kept: Duration,
     ) -> Result<Timestamp, StoreError> {
         let mut command = self.appending(&[scripts::CUT_OFF], &scripts::CUTTING_OFF, kept);
-        self.ask::<i64>(command.arg(self.has_keys()).arg(user_id)).await.map(Timestamp::from_secs)
+        self.ask::<i64>(command.arg(user_id)).await.map(Timestamp::from_secs)
     }
 
     pub(super) async fn standing(&self, user_id: &str) -> Result<Standing, StoreError> {
@@ -185,11 +170,7 @@ impl Redis {
         let source = [scripts::NOTE_ACCOUNT, scripts::CUT_OFF];
         let more = [&scripts::CUTTING_OFF[..], &["accounts", "passwords"]].concat();
         let mut command = self.appending(&source, &more, kept);
-        command
-            .arg(self.has_keys())
-            .arg(user_id)
-            .arg(&account.state)
-            .arg(account.password.as_deref().unwrap_or(""));
+        command.arg(user_id).arg(&account.state).arg(account.password.as_deref().unwrap_or(""));
         let at: i64 = self.ask(&command).await?;
         Ok((at != 0).then(|| Timestamp::from_secs(at)))
     }

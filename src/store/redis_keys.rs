@@ -59,9 +59,12 @@ local function get(id)
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 100)) do
+  local key = get(id)
   take_off(id)
   redis.call('ZREM', KEYS[3], id)
   redis.call('HDEL', KEYS[4], id)
+  -- A file may have it yet.
+  if key and key.revoked ~= '' then put(id, '', '', key.revoked) end
 end
 ";
 
@@ -177,6 +180,11 @@ impl Redis {
         Ok(())
     }
 
+    pub(super) async fn key_use(&self, id: KeyId) -> Result<Option<i64>, StoreError> {
+        let mut command = cmd("HGET");
+        self.ask(command.arg(self.shared_key("key-uses")).arg(id.to_string())).await
+    }
+
     pub(super) async fn key_uses(&self) -> Result<HashMap<KeyId, i64>, StoreError> {
         let mut command = cmd("HGETALL");
         let uses: HashMap<String, i64> = self.ask(command.arg(self.shared_key("key-uses"))).await?;
@@ -188,26 +196,38 @@ fn end(at: Option<Timestamp>) -> String {
     at.map(|at| at.as_secs().to_string()).unwrap_or_default()
 }
 
-/// An entry of the stream; `None` for one that a later version has written.
+/// An entry of the stream; `None` for one that a later version has written. A key of
+/// which a part cannot be read is void.
 fn change(fields: &[(String, String)]) -> Option<KeyChange> {
     let field = |name| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let secs = |name| field(name)?.parse().ok().map(Timestamp::from_secs);
     match fields.first()?.0.as_str() {
         "k" => {
             let id = KeyId::parse(field("k")?)?;
-            let revoked = secs("r");
-            let Some(said) = field("d").filter(|said| !said.is_empty()) else {
-                return Some(KeyChange::Revoked(id, revoked?));
-            };
-            // What cannot be read is no key; that it was revoked is heard all the same.
-            let Ok(said) = serde_json::from_str::<Said>(said) else {
-                return Some(KeyChange::Revoked(id, revoked?));
-            };
-            let hash = KeyHash::from_hex(&said.hash)?;
-            let key = ApiKey { id, hash, says: said.says, expires: secs("x"), revoked };
-            Some(KeyChange::Key(Box::new(key)))
+            let void = KeyChange::Revoked(id, Timestamp::from_secs(0));
+            Some(key(id, &field).map_or(void, |key| KeyChange::Key(Box::new(key))))
         }
-        "u" => Some(KeyChange::CutOff(field("u")?.to_owned(), secs("a")?)),
+        "u" => {
+            let at = field("a")?.parse().ok().map(Timestamp::from_secs)?;
+            Some(KeyChange::CutOff(field("u")?.to_owned(), at))
+        }
         _ => None,
     }
+}
+
+/// The key of an entry; `None` where it is none, or cannot be read.
+fn key<'e>(id: KeyId, field: &dyn Fn(&'static str) -> Option<&'e str>) -> Option<ApiKey> {
+    // Empty is none; anything but seconds is what a later version says.
+    let time = |name| match field(name)? {
+        "" => Some(None),
+        secs => secs.parse().ok().map(Timestamp::from_secs).map(Some),
+    };
+    let said: Said = serde_json::from_str(field("d")?).ok()?;
+    let key = ApiKey {
+        id,
+        hash: KeyHash::from_hex(&said.hash)?,
+        says: said.says,
+        expires: time("x")?,
+        revoked: time("r")?,
+    };
+    key.says.problem().is_none().then_some(key)
 }

@@ -179,24 +179,21 @@ return 1";
 /// keys for machines, and where the last word on each is in it.
 pub(super) const CUTTING_OFF: [&str; 3] = ["cut-offs", "keys", "key-entries"];
 
-/// Cuts a user off by the clock of Redis: ARGV behind the others whether there are
-/// keys for machines; user. A second one in the same second is a second later, since
+/// Cuts a user off by the clock of Redis: ARGV behind the others user. A second one in the same second is a second later, since
 /// what was issued after the first one is, too. Keys live for longer than any
 /// cut-off is kept: for theirs it is noted among them.
 pub(super) const CUT_OFF: &str = "\
 local at = now
-local before = redis.call('ZSCORE', KEYS[4], ARGV[4])
+local before = redis.call('ZSCORE', KEYS[4], ARGV[3])
 if before and tonumber(before) >= at then at = tonumber(before) + 1 end
-redis.call('XADD', KEYS[1], '*', 'c', ARGV[4], 'a', string.format('%d', at))
-redis.call('ZADD', KEYS[4], at, ARGV[4])
+redis.call('XADD', KEYS[1], '*', 'c', ARGV[3], 'a', string.format('%d', at))
+redis.call('ZADD', KEYS[4], at, ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. now - ARGV[1])
-if ARGV[3] == '1' then
-  local name = 'user:' .. ARGV[4]
-  local last = redis.call('HGET', KEYS[6], name)
-  if last then redis.call('XDEL', KEYS[5], last) end
-  local entry = redis.call('XADD', KEYS[5], '*', 'u', ARGV[4], 'a', string.format('%d', at))
-  redis.call('HSET', KEYS[6], name, entry)
-end
+local name = 'user:' .. ARGV[3]
+local last = redis.call('HGET', KEYS[6], name)
+if last then redis.call('XDEL', KEYS[5], last) end
+local entry = redis.call('XADD', KEYS[5], '*', 'u', ARGV[3], 'a', string.format('%d', at))
+redis.call('HSET', KEYS[6], name, entry)
 look_after()
 return at";
 
@@ -204,16 +201,16 @@ return at";
 /// behind those accounts, passwords; ARGV account, password. A former version
 /// reads and writes the accounts, and knows of no passwords.
 pub(super) const NOTE_ACCOUNT: &str = "\
-local known = redis.call('HGET', KEYS[7], ARGV[4])
-local password = redis.call('HGET', KEYS[8], ARGV[4])
-redis.call('HSET', KEYS[7], ARGV[4], ARGV[5])
-if ARGV[6] == '' then
-  redis.call('HDEL', KEYS[8], ARGV[4])
+local known = redis.call('HGET', KEYS[7], ARGV[3])
+local password = redis.call('HGET', KEYS[8], ARGV[3])
+redis.call('HSET', KEYS[7], ARGV[3], ARGV[4])
+if ARGV[5] == '' then
+  redis.call('HDEL', KEYS[8], ARGV[3])
 else
-  redis.call('HSET', KEYS[8], ARGV[4], ARGV[6])
+  redis.call('HSET', KEYS[8], ARGV[3], ARGV[5])
 end
-local is_other = password and ARGV[6] ~= '' and password ~= ARGV[6]
-if not known or (known == ARGV[5] and not is_other) then return 0 end
+local is_other = password and ARGV[5] ~= '' and password ~= ARGV[5]
+if not known or (known == ARGV[4] and not is_other) then return 0 end
 ";
 
 /// The time, a user's cut-off, account and password: KEYS cut-offs, accounts,

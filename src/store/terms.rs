@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use thiserror::Error;
 
-use crate::{clock::Timestamp, token::TokenRef};
+use crate::{clock::Timestamp, hex, token::TokenRef};
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -33,22 +33,13 @@ impl Key {
     /// The key of this secret or name, among those of this kind.
     #[must_use]
     pub fn new(kind: &str, about: &str) -> Self {
-        Self(format!("{kind}:{}", hex(digest(&SHA256, about.as_bytes()).as_ref())))
+        Self(format!("{kind}:{}", hex::encode(digest(&SHA256, about.as_bytes()).as_ref())))
     }
 
     /// What it is for.
     pub(super) fn kind(&self) -> &str {
         self.0.split(':').next().unwrap_or_default()
     }
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// How often something was tried, and when the count starts anew.

@@ -47,6 +47,9 @@ pub struct Verified {
     pub(super) source: Option<(usize, Arc<KeySet>)>,
     name: OnceLock<TokenRef>,
     session: OnceLock<Option<TokenRef>>,
+    /// Whether it stands for a key for machines: then its text is no secret, and
+    /// nothing that anybody could send.
+    is_key: bool,
     /// All that it says, where conditions may ask for it.
     payload: Option<Map<String, Value>>,
     /// What was made of it for upstreams.
@@ -74,6 +77,7 @@ impl Verified {
             source,
             name: OnceLock::new(),
             session: OnceLock::new(),
+            is_key: false,
             payload,
             minted: MintedTokens::default(),
         }
@@ -82,7 +86,7 @@ impl Verified {
     /// What a key for machines says, as if a token had said it. `name` names the key
     /// as it is now, and is no secret.
     pub(crate) fn of_key(name: &str, claims: Claims, payload: Map<String, Value>) -> Self {
-        Self::new(name, claims, None, Some(payload))
+        Self { is_key: true, ..Self::new(name, claims, None, Some(payload)) }
     }
 
     /// Whether it is this token to the last byte.
@@ -182,7 +186,8 @@ impl KnownTokens {
     pub(super) fn find(&self, token: &str) -> Option<Arc<Verified>> {
         let (place, _) = self.place(token)?;
         let known = place.known.load_full()?;
-        known.is(token).then_some(known)
+        // Who knows the name of a key has not the key.
+        (!known.is_key && known.is(token)).then_some(known)
     }
 
     /// Notes a token that was verified, and gives back the one to work with; one
@@ -202,7 +207,9 @@ impl KnownTokens {
     pub(super) fn keep(&self, verified: &Arc<Verified>) -> Arc<Verified> {
         let Some((place, _)) = self.place(&verified.token) else { return Arc::clone(verified) };
         let is_same = |known: &Arc<Verified>| {
-            known.is(&verified.token) && known.is_of_the_same_keys(verified)
+            known.is_key == verified.is_key
+                && known.is(&verified.token)
+                && known.is_of_the_same_keys(verified)
         };
         loop {
             let known = place.known.load_full();

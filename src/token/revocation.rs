@@ -12,7 +12,7 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{claims::Claims, settings::MAX_LEEWAY};
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, hex};
 
 /// What names one token: its `jti`, or without one its signing input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,14 +62,7 @@ impl TokenRef {
     /// The name that [`as_bytes`](Self::as_bytes) gave, as hexadecimal.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return None;
-        }
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        hex::decode(text).map(Self)
     }
 
     fn hash(bytes: &[u8]) -> Self {

@@ -14,7 +14,7 @@ use http::{HeaderValue, Uri, header};
 use url::{Position, Url, form_urlencoded};
 
 use super::{error::ApiError, page::escape, state::Site};
-use crate::{sso::ReturnTo, store::hex};
+use crate::{hex, sso::ReturnTo};
 
 const LOGIN: &str = include_str!("ui/login.html");
 const HOME: &str = include_str!("ui/home.html");
@@ -51,8 +51,8 @@ fn ui() -> &'static Ui {
         let mut named: Vec<(&str, String, String)> = Vec::with_capacity(FILES.len());
         for (name, text) in FILES {
             let text = with_names(text, &named);
-            let hash = hex(
-                aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref()
+            let hash = hex::encode(
+                aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref(),
             );
             let hash: String = hash.chars().take(HASH_CHARACTERS).collect();
             let (stem, kind) = name.rsplit_once('.').unwrap_or((name, ""));

@@ -11,7 +11,6 @@ use portcullis::{
     authz::Reason,
     clock::{Clock as _, SystemClock},
     revocations,
-    store::Store,
 };
 
 use super::{
@@ -28,8 +27,7 @@ const MAX_BYTES: u64 = 4096;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  portcullis key inspect --config portcullis.toml \"$KEY\"
-  # without it in the history of a shell
+  portcullis key inspect --config portcullis.toml < ci.key
   pbpaste | portcullis key inspect --offline")]
 pub(in crate::cli) struct Inspect {
     #[command(flatten)]
@@ -63,12 +61,13 @@ impl Inspect {
         if config.store.target.is_some() {
             let shared = Shared::of(&config, OTHERWISE)?;
             if let Some(key) = shared.ask(|store| store.key(form.id))? {
-                let uses = shared.ask(Store::key_uses)?;
-                print(format_args!("key       {}", in_json(&key, &uses, now)));
+                let used = shared.ask(|store| store.key_use(form.id))?;
+                print(format_args!("key       {}", in_json(&key, used, now)));
             }
             shared.ask(|store| revocations::load(store, &lists.revoked, &lists.keys, now))?;
         } else {
             lists.revoked.set_loaded();
+            lists.keys.set_loaded();
         }
         let engine = app::engine(config, lists);
         let Some(keys) = &engine.api_keys else {

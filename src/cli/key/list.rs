@@ -43,7 +43,7 @@ impl List {
         let now = SystemClock.now();
         if self.json {
             for key in &keys {
-                print(in_json(key, &uses, now));
+                print(in_json(key, uses.get(&key.id).copied(), now));
             }
             return Ok(ExitCode::from(YES));
         }
@@ -71,17 +71,17 @@ pub(in crate::cli) struct Show {
     #[command(flatten)]
     config: ConfigArgs,
     /// What names the key: the eleven characters behind `pck_`
-    #[arg(value_parser = key_id)]
-    id: KeyId,
+    id: String,
 }
 
 impl Show {
     pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
         let config = self.config.load()?;
         let shared = Shared::of(&config, OTHERWISE)?;
-        let key = shared.ask(|store| store.key(self.id))?.ok_or_else(|| unknown(self.id))?;
-        let uses = shared.ask(Store::key_uses)?;
-        print(format_args!("{:#}", in_json(&key, &uses, SystemClock.now())));
+        let id = key_id(&self.id)?;
+        let key = shared.ask(|store| store.key(id))?.ok_or_else(|| unknown(id))?;
+        let used = shared.ask(|store| store.key_use(id))?;
+        print(format_args!("{:#}", in_json(&key, used, SystemClock.now())));
         Ok(ExitCode::from(YES))
     }
 }
@@ -115,11 +115,11 @@ fn row(key: &ApiKey, uses: &HashMap<KeyId, i64>, now: Timestamp) -> [String; 7] 
         key.says.role.clone(),
         key.state(now).as_str().to_owned(),
         time(key.expires),
-        used(key.id, uses).unwrap_or_else(|| "never".to_owned()),
+        day(uses.get(&key.id).copied()).unwrap_or_else(|| "never".to_owned()),
     ]
 }
 
-pub(super) fn in_json(key: &ApiKey, uses: &HashMap<KeyId, i64>, now: Timestamp) -> Value {
+pub(super) fn in_json(key: &ApiKey, used: Option<i64>, now: Timestamp) -> Value {
     let time = |at: Option<Timestamp>| at.map(Timestamp::to_rfc3339);
     let says = &key.says;
     json!({
@@ -133,14 +133,13 @@ pub(super) fn in_json(key: &ApiKey, uses: &HashMap<KeyId, i64>, now: Timestamp) 
         "created": time(says.created.map(Timestamp::from_secs)),
         "expires": time(key.expires),
         "revoked": time(key.revoked),
-        "last_used": used(key.id, uses),
+        "last_used": day(used),
         "replaces": says.replaces,
         "note": says.note,
     })
 }
 
 /// The day on which a key was used last, as far as the replicas have told.
-fn used(id: KeyId, uses: &HashMap<KeyId, i64>) -> Option<String> {
-    let day = uses.get(&id)?.checked_mul(DAY)?;
-    Timestamp::from_secs(day).to_rfc3339().split('T').next().map(str::to_owned)
+fn day(used: Option<i64>) -> Option<String> {
+    Timestamp::from_secs(used?.checked_mul(DAY)?).to_rfc3339().split('T').next().map(str::to_owned)
 }

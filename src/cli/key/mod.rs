@@ -7,7 +7,10 @@ mod new;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use portcullis::{api_key::KeyId, store::KeyRevoked};
+use portcullis::{
+    api_key::{KeyId, KeyText},
+    store::KeyRevoked,
+};
 
 use super::{ConfigArgs, NO, WRONG, YES, fail, print, shared::Shared};
 
@@ -47,16 +50,15 @@ pub(super) struct Revoke {
     #[command(flatten)]
     config: ConfigArgs,
     /// What names the key: the eleven characters behind `pck_`
-    #[arg(value_parser = key_id)]
-    id: KeyId,
+    id: String,
 }
 
 impl Revoke {
     fn run(self) -> Result<ExitCode, ExitCode> {
+        let id = key_id(&self.id)?;
         let config = self.config.load()?;
         let otherwise = "take the key out of api_keys.file: it is read anew at once";
         let shared = Shared::of(&config, otherwise)?;
-        let id = self.id;
         print(match shared.ask(|store| store.revoke_key(id))? {
             KeyRevoked::Now => "revoked",
             KeyRevoked::Before => "revoked before",
@@ -68,9 +70,13 @@ impl Revoke {
     }
 }
 
-/// An id, which nobody takes a whole key for.
-fn key_id(text: &str) -> Result<KeyId, &'static str> {
-    KeyId::parse(text).ok_or("an id is the eleven letters and digits behind `pck_`, and no more")
+/// An id, or that of a whole key. What is neither is not shown: it may be a key, but
+/// for a slip of the pen.
+fn key_id(text: &str) -> Result<KeyId, ExitCode> {
+    let of_key = || KeyText::parse(text).map(|key| key.id);
+    KeyId::parse(text).or_else(of_key).ok_or_else(|| {
+        wrong("the id is none", "give the eleven letters and digits behind `pck_`, and no more")
+    })
 }
 
 fn unknown(id: KeyId) -> ExitCode {

@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 use portcullis::{
-    api_key::{ApiKey, KeyId, KeySays, NewKey, entry_of_file, network},
+    api_key::{ApiKey, KeySays, NewKey, entry_of_file, network},
     clock::{Clock as _, SystemClock, Timestamp},
     config::Config,
 };
@@ -126,8 +126,7 @@ pub(in crate::cli) struct Rotate {
     #[command(flatten)]
     config: ConfigArgs,
     /// What names the key: the eleven characters behind `pck_`
-    #[arg(value_parser = key_id)]
-    id: KeyId,
+    id: String,
     /// For how long the old one is good yet
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = humantime::parse_duration)]
     overlap: Duration,
@@ -137,20 +136,27 @@ impl Rotate {
     pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
         let config = self.config.load()?;
         let shared = taking_keys(&config)?;
-        let old = shared.ask(|store| store.key(self.id))?.ok_or_else(|| unknown(self.id))?;
-        let now = shared.ask(|store| store.standing(&old.says.user_id))?.issue_at();
+        let id = key_id(&self.id)?;
+        let old = shared.ask(|store| store.key(id))?.ok_or_else(|| unknown(id))?;
+        let standing = shared.ask(|store| store.standing(&old.says.user_id))?;
+        let made_at = old.says.created.map(Timestamp::from_secs);
+        if standing.cut_off.is_some_and(|at| made_at.is_none_or(|made| made <= at)) {
+            let cause = format!("the key {id} is void: its user was cut off since it was made");
+            return Err(fail(NO, cause, "make another one: `portcullis key new`"));
+        }
+        let now = standing.issue_at();
         // It lives for as long as the old one did from its making.
         let lifetime = old
             .expires
             .zip(old.says.created)
             .map(|(expires, created)| expires.since(Timestamp::from_secs(created)));
-        let replaces = Some(self.id.to_string());
+        let replaces = Some(id.to_string());
         let says = KeySays { created: Some(now.as_secs()), replaces, ..old.says };
         let (new, key) = made(says, lifetime.map(|span| now.plus(span)))?;
         let ends = now.plus(self.overlap);
-        if !shared.ask(|store| store.rotate_key(self.id, ends, &key))? {
+        if !shared.ask(|store| store.rotate_key(id, ends, &key))? {
             let mend = "make another one: `portcullis key new`";
-            return Err(fail(NO, format!("the key {} is revoked", self.id), mend));
+            return Err(fail(NO, format!("the key {id} is revoked"), mend));
         }
         tell(&new, &key);
         Ok(ExitCode::from(YES))
