@@ -16,7 +16,11 @@ impl CookieForm {
     /// it is closed.
     #[must_use]
     pub fn set(&self, token: &str) -> String {
-        let mut cookie = format!("{}={token}; Path=/; HttpOnly; SameSite=Lax", self.name);
+        // With room for all of it.
+        let mut cookie = String::with_capacity(self.name.len() + token.len() + 128);
+        for part in [&self.name, "=", token, "; Path=/; HttpOnly; SameSite=Lax"] {
+            cookie.push_str(part);
+        }
         if self.is_secure {
             cookie.push_str("; Secure");
         }

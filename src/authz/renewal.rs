@@ -35,7 +35,8 @@ impl Engine {
         let is_due = self.sessions.renews && Verifier::is_due(identified.claims(), now);
         // Nobody reads the cookie of an upgrade's answer for certain.
         let upgrades = || {
-            input.method == "CONNECT" || input.is_websocket() || input.headers.contains("upgrade")
+            let is_there = |name| input.headers.contains(name);
+            input.method == "CONNECT" || is_there("upgrade") || is_there("sec-websocket-version")
         };
         if !is_due
             || identified.token().is_none()

@@ -240,9 +240,11 @@ impl Register {
         ends: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        match self.find_of(user_id, sid, now).await? {
-            Some(record) => self.end(&record, "sign_out", now).await,
-            None => self.revoke(sid, begun, ends, now).await,
+        match self.find_of(user_id, sid, now).await {
+            Ok(Some(record)) => self.end(&record, "sign_out", now).await,
+            // Nobody stays signed in for a record that a later version has written.
+            Ok(None) | Err(StoreError::Garbled) => self.revoke(sid, begun, ends, now).await,
+            Err(error) => Err(error),
         }
     }
 

@@ -200,9 +200,38 @@ fn revoked(bencher: Bencher<'_, '_>, tokens: usize) {
     run(bencher, &engine);
 }
 
+/// A cookie where nothing is renewed; where it is not due; where it is.
+#[divan::bench(args = [0, 1, 2], sample_count = 1000, sample_size = 50)]
+fn renewed(bencher: Bencher<'_, '_>, how: i64) {
+    let mut engine = engine(1);
+    engine.sessions.renews = how > 0;
+    let claims = serde_json::json!({
+        "sid": "00112233445566778899aabbccddeeff", "auth_time": NOW, "exp": NOW + 8 * 3600,
+        "filler": "f".repeat(40),
+    });
+    let mut headers = headers("");
+    headers.retain(|(name, _)| *name != "authorization");
+    for (name, value) in &mut headers {
+        if *name == "cookie" {
+            *value =
+                format!("theme=dark; token={}; consent=1", jwt::token(&jwt::with(NOW, &claims)));
+        }
+    }
+    let now = if how == 2 { NOW + 3600 } else { NOW + 60 };
+    run_with(bencher, &engine, &headers, now);
+}
+
 fn run(bencher: Bencher<'_, '_>, engine: &Engine) {
-    let headers = headers(&format!("Bearer {}", token()));
-    let now = Timestamp::from_secs(NOW);
+    run_with(bencher, engine, &headers(&format!("Bearer {}", token())), NOW);
+}
+
+fn run_with(
+    bencher: Bencher<'_, '_>,
+    engine: &Engine,
+    headers: &[(&'static str, String)],
+    now: i64,
+) {
+    let now = Timestamp::from_secs(now);
     bencher.bench_local(|| {
         let map = headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() });
         let input = CheckInput {

@@ -229,6 +229,7 @@ fn the_included_location_asks_and_answers_as_the_whole_configuration_does() {
         let renamed = words.map(|line| {
             line.replace("$portcullis_sign_in", "$sign_in")
                 .replace("$portcullis_user_", "$user_")
+                .replace("$portcullis_renewed", "$renewed")
                 .replace("$portcullis_reason", "$denied_for")
         });
         renamed.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()

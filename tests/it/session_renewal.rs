@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     ask::{Ask, NOW, Out, ask, config, engine},
     jwt,
+    support::{output, portcullis},
 };
 
 const HOUR: i64 = 3600;
@@ -301,4 +302,34 @@ fn a_site_without_tls_has_a_cookie_without_it() {
         ask("GET", "/api/agents").with("cookie", &format!("token={}", token(&json!({}))));
     let cookie = question.at(&engine, NOW + HOUR).set_cookie.unwrap();
     assert!(cookie.starts_with("token=ey") && !cookie.contains("Secure"), "{cookie}");
+}
+
+#[test]
+fn a_session_is_at_least_as_long_as_its_first_token() {
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = portcullis();
+        command.arg("check-config").envs(variables.iter().copied());
+        let done = output(&mut command, "");
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let absolute = "PORTCULLIS__SESSIONS__ABSOLUTE";
+    for (given, cause) in
+        [("7h", "would live longer than the session"), ("0s", "nobody could stay")]
+    {
+        let (code, said) = check(&[(absolute, given)]);
+        assert_eq!(code, Some(2), "{given}");
+        assert!(said.contains("sessions.absolute") && said.contains(cause), "{said}");
+        assert!(said.contains("mend: "), "{said}");
+    }
+    assert_eq!(check(&[(absolute, "8h")]).0, Some(0));
+    // Who had longer tokens before there were sessions has them yet.
+    let long =
+        [("PORTCULLIS__TOKENS__LIFETIME", "30d"), ("PORTCULLIS__TOKENS__MAX_LIFETIME", "30d")];
+    assert_eq!(check(&long).0, Some(0));
+    let limits =
+        engine("tokens.lifetime = \"30d\"\ntokens.max_lifetime = \"30d\"\n").sessions.limits;
+    assert_eq!(limits.absolute, limits.lifetime);
+    // What tells of a session tells of nothing else.
+    let (code, said) = check(&[("PORTCULLIS__TOKENS__CLAIMS__ID", "sid")]);
+    assert_eq!(code, Some(2), "{said}");
 }

@@ -1,5 +1,5 @@
 //! A session that has ended stays so: whoever has its cookie, whatever was renewed
-//! of it, and whichever store says so.
+//! of it, and whichever store says so. And when somebody was there last.
 
 use std::time::Duration;
 
@@ -94,4 +94,28 @@ async fn a_session_that_has_ended_stays_so_through_a_failover() {
     .await;
     let took = refused_by_both((&a, &b), "the sign-out after the failover", &[&other]).await;
     assert!(took < AT_MOST, "{took:?}");
+}
+
+#[tokio::test]
+async fn it_is_noted_when_a_session_was_renewed_last() {
+    let redis = Redis::single();
+    let (a, b) = pair(&redis).await;
+    let token = a.token("ann").await;
+    renewed(&b, &token).await;
+    until("the note", async || {
+        let all = sessions(&a, &token).await;
+        all[0]["seen"].as_i64().unwrap() > all[0]["begun"].as_i64().unwrap()
+    })
+    .await;
+    // One that has ended is not brought back by a note.
+    renewed(&b, &token).await;
+    assert_eq!(b.logout(&token).await.0, 200);
+    let next = a.token("ann").await;
+    until("another note", async || {
+        renewed(&b, &next).await;
+        let all = sessions(&a, &next).await;
+        assert_eq!(names(&all), [sid(&next)]);
+        all[0]["seen"].as_i64().unwrap() > all[0]["begun"].as_i64().unwrap()
+    })
+    .await;
 }

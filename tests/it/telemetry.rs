@@ -336,8 +336,10 @@ async fn every_metric_has_the_value_that_it_should() {
         (logins("code", "refused"), 1.0),
         ("portcullis_store_operations_total{operation=\"put_new\",result=\"ok\"}".into(), 1.0),
         ("portcullis_store_operations_total{operation=\"take\",result=\"ok\"}".into(), 2.0),
-        ("portcullis_store_operations_total{operation=\"revoke\",result=\"ok\"}".into(), 1.0),
-        ("portcullis_revoked_tokens".into(), 1.0),
+        // A sign-out: the session, and its token for former versions.
+        ("portcullis_store_operations_total{operation=\"revoke\",result=\"ok\"}".into(), 2.0),
+        ("portcullis_store_operations_total{operation=\"put_member\",result=\"ok\"}".into(), 1.0),
+        ("portcullis_revoked_tokens".into(), 2.0),
         (reloads("ok"), 1.0),
         (reloads("failed"), 0.0),
         ("portcullis_config_last_reload_successful".into(), 1.0),

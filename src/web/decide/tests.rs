@@ -26,8 +26,8 @@ use crate::{
         check_response::HttpResponse,
     },
     token::{
-        Key, KeyRing, Minter, NewToken, RevocationList, Roles, SessionLimits, TokenShape, UserId,
-        Verifier, VerifierSettings,
+        Key, KeyRing, Minter, NewToken, RevocationList, Roles, SessionClaims, SessionLimits,
+        TokenShape, UserId, Verifier, VerifierSettings,
     },
 };
 
@@ -38,6 +38,7 @@ fn many() -> ProptestConfig {
 }
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const ISSUED: Timestamp = Timestamp::from_secs(1_800_000_000 - 30);
 
 #[derive(Debug)]
 struct Still;
@@ -116,10 +117,10 @@ fn engine() -> Engine {
         context: Vec::new(),
         sessions: Sessions {
             limits: SessionLimits {
-                lifetime: std::time::Duration::ZERO,
-                absolute: std::time::Duration::ZERO,
+                lifetime: std::time::Duration::from_secs(3600),
+                absolute: std::time::Duration::from_secs(24 * 3600),
             },
-            renews: false,
+            renews: true,
             cookie: CookieForm { name: "token".into(), is_secure: false, domain: None },
         },
     }
@@ -141,9 +142,11 @@ static SETTING: LazyLock<Setting> = LazyLock::new(|| {
             email: (role == "ADMIN").then_some("ann@example.com"),
             lifetime: std::time::Duration::from_secs(60),
             login_method: None,
-            session: None,
+            // Due to be renewed, where it comes in the cookie.
+            session: (role == "REGULAR")
+                .then_some(SessionClaims { id: "a-session", began: ISSUED }),
         };
-        Minter::new(&engine.verifier).mint(&new, NOW).unwrap().expose_secret().to_owned()
+        Minter::new(&engine.verifier).mint(&new, ISSUED).unwrap().expose_secret().to_owned()
     };
     let forged = format!("{}.e30.x", URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#));
     let tokens = vec![token("REGULAR"), token("ADMIN"), token("INACTIVE"), forged, "x".into()];
@@ -151,7 +154,8 @@ static SETTING: LazyLock<Setting> = LazyLock::new(|| {
     Setting { checker: Arc::new(checker), tokens, hints: Hints::default() }
 });
 
-/// What a transport made of a decision: why it was denied, or what it sets.
+/// What a transport made of a decision: why it was denied, or what it sets, the
+/// cookie of the answer among it.
 #[derive(Debug, PartialEq)]
 enum Told {
     Denied(u16),
@@ -246,7 +250,12 @@ fn by_engine(question: &Question) -> Told {
     match engine.decide(&input, NOW).verdict {
         Verdict::Deny(denial) => Told::Denied(denial.status()),
         Verdict::Allow(grant) => Told::Allowed(
-            grant.set.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            grant
+                .set
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .chain(grant.set_cookie.clone().map(|cookie| ("set-cookie".to_owned(), cookie)))
+                .collect(),
             Some(grant.remove.iter().map(|name| name.clone().into_owned()).collect()),
         ),
     }
@@ -279,7 +288,10 @@ fn by_grpc(question: &Question) -> Told {
         }
         HttpResponse::OkResponse(ok) => {
             assert_eq!(answer.status.unwrap().code, 0);
-            let set = ok.headers.into_iter().filter_map(|option| option.header);
+            let added = ok.response_headers_to_add.into_iter();
+            let added = added.filter_map(|option| option.header);
+            let cookie = added.filter(|header| header.key == "set-cookie");
+            let set = ok.headers.into_iter().filter_map(|option| option.header).chain(cookie);
             Told::Allowed(
                 set.map(|header| (header.key, header.value)).collect(),
                 Some(ok.headers_to_remove),
@@ -327,7 +339,8 @@ fn by_http(question: &Question, mode: Mode) -> Option<Told> {
     }
     assert_eq!(status, if mode == Mode::Envoy { 200 } else { 204 });
     let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
-    let identity = answer.headers().iter().filter(|(name, _)| name.as_str().starts_with("x-user-"));
+    let is_told = |name: &HeaderName| name.as_str().starts_with("x-user-") || name == "set-cookie";
+    let identity = answer.headers().iter().filter(|(name, _)| is_told(name));
     let set = identity.map(|(name, value)| (name.to_string(), text(value)));
     let removed = answer
         .headers()
@@ -363,4 +376,14 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn some_of_these_questions_are_renewed() {
+    let token = &SETTING.tokens[0];
+    let headers = vec![("cookie", format!("token={token}"))];
+    let question =
+        Question { method: "GET", host: "app.example.com", path: "/open/x".into(), headers };
+    let Told::Allowed(set, _) = by_engine(&question) else { panic!("{question:?}") };
+    assert!(set["set-cookie"].starts_with("token=ey"), "{set:?}");
 }
