@@ -178,8 +178,9 @@ impl Cursors {
             self.tells = false;
             return Ok(());
         }
+        let mut ahead = store.key_changes(&self.keys).await?;
         loop {
-            let (page, next) = store.key_changes(&self.keys).await?;
+            let (page, next) = ahead;
             if self.keys == next {
                 self.tells = true;
                 keys.set_loaded();
@@ -187,12 +188,17 @@ impl Cursors {
             }
             self.keys = next;
             let tells = self.tells;
-            keys.apply(&page, |told, id, key| {
-                // What was there at the start is no news.
-                if tells {
-                    audit(told, id, key);
-                }
-            });
+            // The next page is on its way while this one is read.
+            let reading = async {
+                keys.apply(&page.changes(), |told, id, key| {
+                    // What was there at the start is no news.
+                    if tells {
+                        audit(told, id, key);
+                    }
+                });
+            };
+            let (next, ()) = tokio::join!(store.key_changes(&self.keys), reading);
+            ahead = next?;
         }
     }
 }

@@ -10,13 +10,6 @@ use super::{
 };
 use crate::{clock::Timestamp, token::WrittenId};
 
-/// The keys of a file.
-#[derive(Debug, Default)]
-pub struct KeysFile {
-    /// The keys, in the order of the file.
-    pub keys: Vec<ApiKey>,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -65,43 +58,60 @@ impl Time {
     }
 }
 
-impl KeysFile {
-    /// Reads the text of a file of keys.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with it, a sentence each, without a hash.
-    pub fn parse(text: &str, is_role: impl Fn(&str) -> bool) -> Result<Self, Vec<String>> {
+/// How an entry begins.
+const HEAD: &str = "[[keys]]";
+
+/// Reads the text of a file of keys.
+///
+/// # Errors
+///
+/// What is wrong with it, a sentence each, without a hash.
+pub fn keys_of_file(text: &str, is_role: impl Fn(&str) -> bool) -> Result<KeyTable, Vec<String>> {
+    let (mut table, mut problems, mut at) = (KeyTable::default(), Vec::new(), 0);
+    for piece in pieces(text) {
         // The message alone: the whole error shows a line, with a hash in it.
-        let file: File = toml::from_str(text).map_err(|error| vec![error.message().to_owned()])?;
-        let mut problems = Vec::new();
-        let mut keys: Vec<ApiKey> = Vec::with_capacity(file.keys.len());
-        for (at, entry) in file.keys.into_iter().enumerate() {
+        let read: Result<File, _> = toml::from_str(piece);
+        let entries = match read {
+            Ok(File { keys }) => keys,
+            Err(error) => {
+                problems.push(format!("keys[{at}]: {}", error.message()));
+                Vec::new()
+            }
+        };
+        at += usize::from(entries.is_empty() && piece.starts_with(HEAD));
+        for entry in entries {
             match entry.read() {
                 Ok(key) if !is_role(&key.says.role) => {
                     let role = &key.says.role;
                     problems.push(format!("keys[{at}]: {role:?} is not one of identity.roles"));
                 }
-                Ok(key) => keys.push(key),
+                Ok(key) if table.contains(key.id) => {
+                    problems.push(format!("keys[{at}]: the id {} is used twice", key.id));
+                }
+                Ok(key) => table.put(&key),
                 Err(cause) => problems.push(format!("keys[{at}]: {cause}")),
             }
+            at += 1;
         }
-        let mut ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
-        ids.sort_unstable();
-        let twice = ids.windows(2).find(|pair| pair.first() == pair.last());
-        if let Some(id) = twice.and_then(|pair| pair.first()) {
-            problems.push(format!("the id {id} is used twice"));
-        }
-        if problems.is_empty() { Ok(Self { keys }) } else { Err(problems) }
     }
+    if problems.is_empty() { Ok(table) } else { Err(problems) }
+}
 
-    /// The keys by their ids.
-    #[must_use]
-    pub fn table(&self) -> KeyTable {
-        let mut table = KeyTable::default();
-        self.keys.iter().for_each(|key| table.put(key));
-        table
-    }
+/// The entries of a file one by one, since all of a large file at once would take
+/// twenty times its size; and what stands before the first one.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let begin = rest.len() - rest.trim_start().len();
+        let next = rest.get(begin + 1..).and_then(|behind| behind.find("\n[[keys]]"));
+        let end = next.map_or(rest.len(), |at| begin + 1 + at + 1);
+        let (piece, behind) = rest.split_at_checked(end)?;
+        rest = behind;
+        Some(piece.trim_start())
+    })
 }
 
 impl Entry {

@@ -15,7 +15,7 @@ mod text;
 mod uses;
 mod verify;
 
-pub use file::{KeysFile, entry_of_file, network};
+pub use file::{entry_of_file, keys_of_file, network};
 pub use foreign::Foreign;
 pub use list::{KeyChange, KeyList, Told};
 pub use record::{ApiKey, KeySays, KeyState, MAX_LISTED, MAX_NAME_BYTES, REMEMBERED, is_scope};

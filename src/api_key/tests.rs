@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::{
-    file::{KeysFile, entry_of_file},
+    file::{entry_of_file, keys_of_file},
     list::{KeyChange, KeyList, Told},
-    record::{ApiKey, KeySays, KeyState},
+    record::{ApiKey, KeySays},
     table::KeyTable,
     text::{KeyHash, KeyId},
 };
@@ -120,10 +120,24 @@ fn what_the_command_writes_can_be_read() {
     one.says.scopes = vec!["agents:run".to_owned()];
     one.says.allow = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
     let text = format!("{}\n{}", entry_of_file(&one), entry_of_file(&key(8, "b", None, None)));
-    let read = KeysFile::parse(&text, |_| true).unwrap();
-    assert_eq!(read.keys, [one.clone(), key(8, "b", None, None)]);
-    let table = read.table();
-    assert_eq!(table.get(one.id).unwrap().profile.allow, one.says.allow);
+    let read = keys_of_file(&text, |_| true).unwrap();
+    let mut expected = KeyTable::default();
+    expected.put(&one);
+    expected.put(&key(8, "b", None, None));
+    assert_eq!(read.len(), 2);
+    assert!(read.is_alike(&expected, one.id) && read.is_alike(&expected, KeyId::from_bits(8)));
+    assert_eq!(read.get(one.id).unwrap().profile.allow, one.says.allow);
+    // In whatever form TOML has it.
+    let line = |key: &ApiKey| {
+        let lines: Vec<String> = entry_of_file(key).lines().skip(1).map(str::to_owned).collect();
+        format!("{{ {} }}", lines.join(", "))
+    };
+    let inline = format!("# ours\nkeys = [{}, {}]\n", line(&one), line(&key(8, "b", None, None)));
+    assert_eq!(keys_of_file(&inline, |_| true).unwrap().len(), 2);
+    let spaced = format!("\n\n# ours\n\n{text}\n\n# the end\n");
+    assert_eq!(keys_of_file(&spaced, |_| true).unwrap().len(), 2);
+    assert_eq!(keys_of_file("", |_| true).unwrap().len(), 0);
+    assert!(keys_of_file("colour = 1\n", |_| true).is_err());
 }
 
 #[test]
@@ -145,7 +159,7 @@ fn a_file_tells_each_of_its_problems_without_a_hash() {
     ] {
         let (text, hash) = entry("");
         let text = text.replacen(change.0, change.1, 1);
-        let problems = KeysFile::parse(&text, |role| role == "ADMIN").unwrap_err();
+        let problems = keys_of_file(&text, |role| role == "ADMIN").unwrap_err();
         assert!(problems.concat().contains(expected), "{problems:?}");
         assert!(!problems.concat().contains(&hash), "{problems:?}");
     }
@@ -155,17 +169,18 @@ fn a_file_tells_each_of_its_problems_without_a_hash() {
         ("scopes = [\"a b\"]", "is no scope"),
         ("colour = 1", "unknown field"),
     ] {
-        let problems = KeysFile::parse(&entry(more).0, |_| true).unwrap_err();
+        let problems = keys_of_file(&entry(more).0, |_| true).unwrap_err();
         assert!(problems.concat().contains(expected), "{problems:?}");
     }
     let (text, _) = entry("");
-    let problems = KeysFile::parse(&(text.clone() + &text), |_| true).unwrap_err();
+    let problems = keys_of_file(&(text.clone() + &text), |_| true).unwrap_err();
     assert!(problems.concat().contains("used twice"), "{problems:?}");
     // Three ways to write a time.
     for time in ["2027-01-15T08:00:00Z", "\"2027-01-15T08:00:00Z\"", "1800000000"] {
-        let read = KeysFile::parse(&entry(&format!("expires = {time}")).0, |_| true).unwrap();
-        assert_eq!(read.keys[0].expires, Some(Timestamp::from_secs(1_800_000_000)), "{time}");
-        assert_eq!(read.keys[0].state(Timestamp::from_secs(1_800_000_000)), KeyState::Expired);
+        let read = keys_of_file(&entry(&format!("expires = {time}")).0, |_| true).unwrap();
+        let entry = read.get(KeyId::from_bits(7)).unwrap();
+        assert_eq!(entry.expires, Some(Timestamp::from_secs(1_800_000_000)), "{time}");
+        assert_eq!(read.counts(Timestamp::from_secs(1_800_000_000)).expired, 1);
     }
 }
 

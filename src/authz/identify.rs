@@ -134,7 +134,8 @@ impl Engine {
     ) -> Option<KeyId> {
         match identity {
             Ok(identified) => identified.key_id(),
-            Err(Reason::Key(refusal)) if *refusal != KeyRefusal::Malformed => {
+            // Also of one that is not whole: each costs the same.
+            Err(Reason::Key(refusal)) => {
                 match self.credentials.find(input, &self.credentials.forward).ok()? {
                     Credential::Key(key) => KeyText::parse(&key).map(|key| key.id),
                     // Of one that nobody knows, that would tell what it is.

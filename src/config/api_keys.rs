@@ -7,7 +7,7 @@ use std::{
 
 use super::reader::Section;
 use crate::{
-    api_key::{Foreign, KeyTable, KeysFile, PREFIX},
+    api_key::{Foreign, KeyTable, PREFIX, keys_of_file},
     authz::{ForeignPlace, KEY_HEADER, KeyPlaces},
     token::Roles,
 };
@@ -53,10 +53,8 @@ pub(super) fn read(root: &mut Section<'_>, roles: Option<&Roles>) -> Option<ApiK
                 let mend = "correct the file; `portcullis key new --file` writes an entry";
                 section.problem("file", format!("{}: {cause}", path.display()), mend);
             };
-            let keys = KeysFile::parse(&text, is_role).map_err(|causes| {
-                causes.into_iter().for_each(problem);
-            });
-            keys.ok().map(|keys| keys.table())
+            let keys = keys_of_file(&text, is_role);
+            keys.map_err(|causes| causes.into_iter().for_each(problem)).ok()
         }),
     };
     let foreign = if section.has("foreign") {

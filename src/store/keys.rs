@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::{Backend, Cursor, Store, StoreError};
+use super::{Backend, Cursor, Store, StoreError, redis_keys::KeyPage};
 use crate::{
-    api_key::{ApiKey, KeyChange, KeyId},
+    api_key::{ApiKey, KeyId},
     clock::Timestamp,
 };
 
@@ -94,13 +94,10 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub async fn key_changes(
-        &self,
-        after: &Cursor,
-    ) -> Result<(Vec<KeyChange>, Cursor), StoreError> {
+    pub async fn key_changes(&self, after: &Cursor) -> Result<(KeyPage, Cursor), StoreError> {
         self.counted("key_changes", async {
             match &self.backend {
-                Backend::Memory(_) => Ok((Vec::new(), after.clone())),
+                Backend::Memory(_) => Ok((KeyPage::default(), after.clone())),
                 Backend::Redis(redis) => redis.key_changes(after).await,
             }
         })

@@ -29,6 +29,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::{
     keys::KeyRevoked,
     link::Target,
+    redis_keys::KeyPage,
     terms::{AccountState, Cursor, Hits, Key, Limit, Revocation, Standing, StoreError},
 };
 use self::{memory::Memory, redis::Redis};

@@ -2,14 +2,13 @@
 //!
 //! They are a stream, like the revocations, beside which a hash tells where in it
 //! the last word on each key is; an entry that has been overtaken is taken out.
-//! An entry is a list of fields: `k` id `d` what it says `x` its end `r` when it was
-//! revoked, in which `d` is empty for a key that the store has not; or `u` user `a`
-//! second, for the keys that a user had. What a later version adds is left alone.
+//! An entry is a list of fields: `k` id `d` what is known of it; or `u` user `a`
+//! second, for the keys that a user had. What is known is one text, since a reader
+//! reads a million: the end, a blank, when it was revoked, a blank, and what it says in
+//! JSON. Each may be empty, the last one for a key that the store has not. What a later
+//! version adds is left alone.
 
-use std::collections::HashMap;
-
-use redis::{Value, cmd};
-use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, collections::HashMap};
 
 use super::{
     Cursor, StoreError,
@@ -20,9 +19,10 @@ use crate::{
     api_key::{ApiKey, KeyChange, KeyHash, KeyId, KeySays, REMEMBERED},
     clock::Timestamp,
 };
+use redis::{Value, cmd};
 
 /// Keys that are read at a time.
-const PAGE: usize = 5000;
+const PAGE: usize = 1000;
 /// The keys of the scripts: the stream, where the last word on each is in it, when
 /// each is forgotten, and on which day each was used last.
 const KEYS: [&str; 4] = ["keys", "key-entries", "key-ends", "key-uses"];
@@ -39,7 +39,7 @@ end
 
 local function put(id, said, ends, revoked)
   take_off(id)
-  local entry = redis.call('XADD', KEYS[1], '*', 'k', id, 'd', said, 'x', ends, 'r', revoked)
+  local entry = redis.call('XADD', KEYS[1], '*', 'k', id, 'd', ends .. ' ' .. revoked .. ' ' .. said)
   redis.call('HSET', KEYS[2], id, entry)
   local last = tonumber(revoked) or tonumber(ends)
   -- That a key of a file was revoked is never forgotten.
@@ -54,8 +54,8 @@ local function get(id)
   local entry = redis.call('HGET', KEYS[2], id)
   local found = entry and redis.call('XRANGE', KEYS[1], entry, entry)[1]
   if not found then return nil end
-  local fields = found[2]
-  return {said = fields[4], ends = fields[6], revoked = fields[8]}
+  local ends, revoked, said = string.match(found[2][4], '^(%S*) (%S*) (.*)$')
+  return {said = said, ends = ends, revoked = revoked}
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 100)) do
@@ -97,18 +97,20 @@ local entry = redis.call('HGET', KEYS[2], ARGV[1])
 if not entry then return {} end
 return redis.call('XRANGE', KEYS[1], entry, entry)";
 
-/// What a key says, as the stream has it.
-#[derive(Serialize, Deserialize)]
-struct Said {
-    hash: String,
-    #[serde(flatten)]
-    says: KeySays,
+/// What a key says, as the stream has it: the hash of its secret, and the rest.
+fn said(key: &ApiKey) -> Result<String, StoreError> {
+    serde_json::to_string(&(key.hash.to_hex(), &key.says)).map_err(|_| StoreError::Garbled)
 }
 
-impl Said {
-    fn of(key: &ApiKey) -> Result<String, StoreError> {
-        let said = Self { hash: key.hash.to_hex(), says: key.says.clone() };
-        serde_json::to_string(&said).map_err(|_| StoreError::Garbled)
+/// Changes as they were read, so that reading on need not wait for what they say.
+#[derive(Debug, Default)]
+pub struct KeyPage(Entries);
+
+impl KeyPage {
+    /// What they say.
+    #[must_use]
+    pub fn changes(&self) -> Vec<KeyChange> {
+        self.0.iter().filter_map(|(_, fields)| change(fields)).collect()
     }
 }
 
@@ -125,7 +127,7 @@ impl Redis {
 
     pub(super) async fn add_key(&self, key: &ApiKey) -> Result<bool, StoreError> {
         let mut command = self.putting(ADD);
-        command.arg(key.id.to_string()).arg(Said::of(key)?).arg(end(key.expires));
+        command.arg(key.id.to_string()).arg(said(key)?).arg(end(key.expires));
         self.ask(&command).await
     }
 
@@ -156,16 +158,16 @@ impl Redis {
     ) -> Result<bool, StoreError> {
         let mut command = self.putting(ROTATE);
         command.arg(old.to_string()).arg(ends.as_secs());
-        command.arg(new.id.to_string()).arg(Said::of(new)?).arg(end(new.expires));
+        command.arg(new.id.to_string()).arg(said(new)?).arg(end(new.expires));
         self.ask(&command).await
     }
 
     pub(super) async fn key_changes(
         &self,
         after: &Cursor,
-    ) -> Result<(Vec<KeyChange>, Cursor), StoreError> {
+    ) -> Result<(KeyPage, Cursor), StoreError> {
         let (entries, cursor) = self.entries("keys", after, PAGE).await?;
-        Ok((entries.iter().filter_map(|(_, fields)| change(fields)).collect(), cursor))
+        Ok((KeyPage(entries), cursor))
     }
 
     pub(super) async fn note_key_uses(&self, uses: &[(KeyId, i64)]) -> Result<(), StoreError> {
@@ -204,7 +206,7 @@ fn change(fields: &[(String, String)]) -> Option<KeyChange> {
         "k" => {
             let id = KeyId::parse(field("k")?)?;
             let void = KeyChange::Revoked(id, Timestamp::from_secs(0));
-            Some(key(id, &field).map_or(void, |key| KeyChange::Key(Box::new(key))))
+            Some(key(id, field("d")?).map_or(void, |key| KeyChange::Key(Box::new(key))))
         }
         "u" => {
             let at = field("a")?.parse().ok().map(Timestamp::from_secs)?;
@@ -214,20 +216,16 @@ fn change(fields: &[(String, String)]) -> Option<KeyChange> {
     }
 }
 
-/// The key of an entry; `None` where it is none, or cannot be read.
-fn key<'e>(id: KeyId, field: &dyn Fn(&'static str) -> Option<&'e str>) -> Option<ApiKey> {
+/// The key that this is known of; `None` where it is none, or cannot be read.
+fn key(id: KeyId, known: &str) -> Option<ApiKey> {
     // Empty is none; anything but seconds is what a later version says.
-    let time = |name| match field(name)? {
+    let time = |text: &str| match text {
         "" => Some(None),
         secs => secs.parse().ok().map(Timestamp::from_secs).map(Some),
     };
-    let said: Said = serde_json::from_str(field("d")?).ok()?;
-    let key = ApiKey {
-        id,
-        hash: KeyHash::from_hex(&said.hash)?,
-        says: said.says,
-        expires: time("x")?,
-        revoked: time("r")?,
-    };
+    let mut parts = known.splitn(3, ' ');
+    let (expires, revoked) = (time(parts.next()?)?, time(parts.next()?)?);
+    let (hash, says): (Cow<'_, str>, KeySays) = serde_json::from_str(parts.next()?).ok()?;
+    let key = ApiKey { id, hash: KeyHash::from_hex(&hash)?, says, expires, revoked };
     key.says.problem().is_none().then_some(key)
 }

@@ -49,8 +49,8 @@ fn fill(redis: &Redis) {
     for number in 0..IN_STORE {
         let id = KeyId::from_bits(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let said = format!(
-            "{{\"hash\":\"{}\",\"user_id\":\"user-{number:07}\",\"name\":\"agent-{number:07}\",\
-             \"role\":\"REGULAR\",\"scopes\":[\"agents:run\"],\"created\":{created}}}",
+            "{expires}  [\"{}\",{{\"user_id\":\"user-{number:07}\",\"name\":\"agent-{number:07}\",\
+             \"role\":\"REGULAR\",\"scopes\":[\"agents:run\"],\"created\":{created}}}]",
             KeyHash::of(&number.to_string()).to_hex()
         );
         let entry = format!("1-{}", number + 1);
@@ -61,20 +61,8 @@ fn fill(redis: &Redis) {
             }
             into.write_all(text.as_bytes()).unwrap();
         };
-        let (id, end) = (id.to_string(), expires.to_string());
-        command(&[
-            "XADD",
-            "portcullis:{revocations}:keys",
-            &entry,
-            "k",
-            &id,
-            "d",
-            &said,
-            "x",
-            &end,
-            "r",
-            "",
-        ]);
+        let id = id.to_string();
+        command(&["XADD", "portcullis:{revocations}:keys", &entry, "k", &id, "d", &said]);
         command(&["HSET", "portcullis:{revocations}:key-entries", &id, &entry]);
     }
     drop(into);
