@@ -146,12 +146,14 @@ impl CredentialSettings {
     /// Whether the token's parameter holds what looks like a key. Addresses are in
     /// every log on the way, and not every proxy can take it out of one.
     pub(super) fn has_key_in_query(&self, input: &CheckInput<'_>) -> bool {
+        if self.keys.is_none() {
+            return false;
+        }
         let (_, query) = input.path_and_query();
-        self.keys.is_some()
-            && query.into_iter().flat_map(|query| query.split('&')).any(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                self.is_parameter(name) && key_place::is_key(&decode(value))
-            })
+        query.into_iter().flat_map(|query| query.split('&')).any(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            self.is_parameter(name) && key_place::is_key(&decode(value))
+        })
     }
 
     /// Whether the token of a request, which has one, came in the cookie.

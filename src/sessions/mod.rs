@@ -270,6 +270,33 @@ impl Register {
         Ok(members.len())
     }
 
+    /// Ends those of a subject of which the provider has not said which they are: a
+    /// provider may name a session when it ends, and not when it begins.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: then some may go on.
+    pub async fn end_unnamed(
+        &self,
+        issuer: &str,
+        subject: &str,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let key = of_issuer(issuer, OfIssuer::Subject(subject));
+        let mut count = 0;
+        for (sid, user_id) in &self.store.members::<String>(&key).await? {
+            let found = self.find_of(user_id, sid, now).await?;
+            let is_unnamed = |record: &Record| {
+                record.at_issuer.as_ref().is_some_and(|at| at.session_id.is_none())
+            };
+            if let Some(record) = found.filter(is_unnamed) {
+                self.end(&record, "provider", now).await?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
     /// Refuses all tokens of a session for as long as one could live: by these
     /// limits, by those that were in force when it began, and by one token's word.
     async fn revoke(

@@ -81,14 +81,25 @@ async fn end(
     }
 }
 
-/// One session where that is named, else all of the subject.
+/// One session where that is named, else all of the subject; and those of the subject
+/// that could be the one that is named.
 async fn end_all(site: &Site, sso: &Sso, token: &LogoutToken) -> Result<usize, StoreError> {
-    let whom = match (&token.session_id, &token.subject) {
-        (Some(sid), _) => OfIssuer::Session(sid),
-        (None, Some(subject)) => OfIssuer::Subject(subject),
-        (None, None) => return Ok(0),
-    };
-    site.register.end_of_issuer(&sso.settings().issuer, whom, site.clock.now()).await
+    let (issuer, now) = (&sso.settings().issuer, site.clock.now());
+    let register = &site.register;
+    match (&token.session_id, &token.subject) {
+        (Some(sid), subject) => {
+            let named = register.end_of_issuer(issuer, OfIssuer::Session(sid), now).await?;
+            let unnamed = match subject {
+                Some(subject) => register.end_unnamed(issuer, subject, now).await?,
+                None => 0,
+            };
+            Ok(named + unnamed)
+        }
+        (None, Some(subject)) => {
+            register.end_of_issuer(issuer, OfIssuer::Subject(subject), now).await
+        }
+        (None, None) => Ok(0),
+    }
 }
 
 fn tell(

@@ -90,18 +90,22 @@ impl Setting {
         Self { rogue, replica }
     }
 
-    /// A token of a sign-in there, of this subject and session.
+    /// A token of a sign-in there, of this subject and session; of one that has no
+    /// name, when that is empty.
     async fn sign_in(&self, subject: &str, session: &str) -> String {
         let mut browser = Browser::new();
         let (_, to) = browser.open(&self.replica.url("/sso/login?return_to=/x")).await;
         let to = reqwest::Url::parse(&to.unwrap()).unwrap();
         let find = |name| to.query_pairs().find(|(own, _)| own == name).unwrap().1.into_owned();
         let now = SystemClock.now().as_secs();
-        let claims = json!({
+        let mut claims = json!({
             "iss": self.rogue.issuer, "aud": "portcullis", "sub": subject, "nonce": find("nonce"),
             "iat": now, "exp": now + 60, "sid": session, "name": subject, "groups": ["staff"],
             "email": format!("{subject}@example.com"), "email_verified": true,
         });
+        if session.is_empty() {
+            claims.as_object_mut().unwrap().remove("sid");
+        }
         self.rogue.change(|behaviour| behaviour.claims = claims);
         let back = format!("/sso/callback?code=c&state={}", find("state"));
         let (response, _) = browser.open(&self.replica.url(&back)).await;
@@ -272,6 +276,12 @@ async fn a_provider_ends_what_it_names_and_nothing_else() {
     assert_eq!(check(replica, &three).await, 16);
     let four = setting.sign_in("eve", "s1").await;
     assert_eq!(check(replica, &four).await, 0);
+    // A session of which it had not said the name could be the one that it names now.
+    let (unnamed, bobs) = (setting.sign_in("eve", "").await, setting.sign_in("bob", "").await);
+    let named = json!({ "sid": "another", "sub": "eve" });
+    assert_eq!(setting.send(&setting.signed(&named)).await.status(), 200);
+    assert_eq!(check(replica, &unnamed).await, 16);
+    assert_eq!((check(replica, &four).await, check(replica, &bobs).await), (0, 0));
     setting.replica.says("\"cause\":\"provider\"");
 }
 
