@@ -90,7 +90,7 @@ impl Follower {
         while !stop.is_cancelled() {
             let takes_keys = self.keys.is_wanted();
             let Self { store, list, keys, clock, .. } = &self;
-            let caught = cursors.catch_up(store, list, (keys, takes_keys), clock.now()).await;
+            let caught = cursors.catch_up(store, list, (keys, takes_keys), &|| clock.now()).await;
             match caught {
                 Ok(()) => {
                     self.list.set_loaded();
@@ -114,8 +114,10 @@ impl Follower {
                 swept = Instant::now();
             }
             if handed_on.elapsed() > HAND_ON {
-                self.keys.count(self.clock.now());
-                self.hand_on_uses().await;
+                if takes_keys {
+                    self.keys.count(self.clock.now());
+                    self.hand_on_uses().await;
+                }
                 handed_on = Instant::now();
             }
             tokio::select! {
@@ -149,7 +151,7 @@ impl Cursors {
         store: &Store,
         list: &RevocationList,
         (keys, takes_keys): (&KeyList, bool),
-        now: Timestamp,
+        clock: &(dyn Fn() -> Timestamp + Sync),
     ) -> Result<(), StoreError> {
         loop {
             let (page, next) = store.revocations(&self.revocations).await?;
@@ -157,6 +159,7 @@ impl Cursors {
                 break;
             }
             self.revocations = next;
+            let now = clock();
             for revocation in page {
                 match revocation {
                     // One that has expired is refused for that, whatever the
@@ -214,7 +217,7 @@ pub async fn load(
     keys: &KeyList,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    Cursors::default().catch_up(store, list, (keys, true), now).await?;
+    Cursors::default().catch_up(store, list, (keys, true), &|| now).await?;
     list.set_loaded();
     Ok(())
 }

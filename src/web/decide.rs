@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use super::{
     error::denied,
     hints::{Asker, Hints, lacks_headers},
+    names::header_name,
     request::request_input,
 };
 use crate::{
@@ -214,14 +215,14 @@ fn allow(mode: Mode, grant: &Grant<'_>, input: &CheckInput<'_>) -> Response {
         let emptied = grant.key_headers.iter().copied().chain(["authorization", "cookie"]);
         let is_removed = |name: &&str| grant.remove.iter().any(|removed| removed == name);
         for name in identity.chain(emptied).filter(is_removed) {
-            if let Ok(name) = HeaderName::try_from(name) {
+            if let Some(name) = header_name(name) {
                 headers.insert(name, HeaderValue::from_static(""));
             }
         }
     }
     for (name, value) in &grant.set {
-        match (HeaderName::try_from(*name), HeaderValue::try_from(value)) {
-            (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
+        match (header_name(name), HeaderValue::try_from(value)) {
+            (Some(name), Ok(value)) => drop(headers.insert(name, value)),
             // Never without a header that the upstream trusts.
             _ => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }

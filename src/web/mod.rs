@@ -13,6 +13,7 @@ mod gate;
 mod hints;
 mod internal;
 mod login;
+mod names;
 mod page;
 mod request;
 mod server;

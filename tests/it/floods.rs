@@ -194,6 +194,10 @@ async fn who_may_not_ask_takes_no_place_of_those_who_may() {
     let mut strangers = Vec::new();
     for nth in 0..4200 {
         strangers.push(connect(&format!("127.3.0.{}", nth % 200)).await);
+        // Where the machine is busy, it would be quiet for too long.
+        if nth % 1000 == 999 {
+            assert!(asked(&mut early).await.starts_with("HTTP/1.1 200"), "its place was taken");
+        }
     }
     assert!(asked(&mut connect("127.2.0.2").await).await.starts_with("HTTP/1.1 200"));
     assert!(asked(&mut early).await.starts_with("HTTP/1.1 200"), "it was not the idlest");

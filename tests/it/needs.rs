@@ -126,8 +126,8 @@ fn what_cannot_be_meant_of_scopes_and_issuers_is_a_problem() {
         ("scopes = [\"a b\"]", "is not a scope"),
         ("scopes = [\"a\\\"\"]", "is not a scope"),
         ("issuers = [\"acme\"]", "is not one of: own"),
-        ("access = \"public\"\nscopes = [\"a\"]", "asks for no token"),
-        ("access = \"deny\"\nissuers = [\"own\"]", "asks for no token"),
+        ("access = \"public\"\nscopes = [\"a\"]", "asks for no credential"),
+        ("access = \"deny\"\nissuers = [\"own\"]", "asks for no credential"),
     ] {
         let room = tempfile::tempdir().unwrap();
         let file = room.path().join("portcullis.toml");

@@ -412,6 +412,7 @@ async fn the_dashboard_and_the_alerts_use_metrics_and_labels_that_there_are() {
                 [[rules]]\nname = \"a\"\npath = \"/a\"\naccess = \"authenticated\"\n\
                 [[rules]]\nname = \"b\"\npath = \"/a\"\naccess = \"deny\"\nmode = \"shadow\"\n\
                 [shadow]\nfile = \"next.toml\"\n\
+                [api_keys]\n\
                 [lifecycle]\ndrain = \"0s\"\n";
     let next = "[[rules]]\nname = \"a\"\npath = \"/a\"\naccess = \"deny\"\n";
     let toml = format!("{toml}{}", table("acme", &issuer.issuer, ""));
