@@ -193,6 +193,8 @@ impl Cursors {
             let tells = self.tells;
             // The next page is on its way while this one is read.
             let reading = async {
+                // Whoever asks for it runs on this thread, and has to ask first.
+                tokio::task::yield_now().await;
                 keys.apply(&page.changes(), |told, id, key| {
                     // What was there at the start is no news.
                     if tells {
