@@ -126,7 +126,7 @@ impl Checker {
         &self,
         question: Result<&CheckInput<'_>, Reason>,
         context: Context<'_>,
-        answer: impl FnOnce(&Decision<'_>) -> T,
+        answer: impl FnOnce(Decision<'_>) -> T,
     ) -> T {
         let started = Instant::now();
         let snapshot = self.snapshot.load();
@@ -158,7 +158,7 @@ impl Checker {
         if let Some(traces) = &self.traces {
             traces.record(&entry);
         }
-        answer(&decision)
+        answer(decision)
     }
 
     /// Decides a second time, and tells what would differ.

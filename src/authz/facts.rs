@@ -194,7 +194,8 @@ impl<'r> RequestFacts<'r> {
                 .collect();
             (!values.is_empty()).then(|| values.join(&b','))
         };
-        let value = match (joined(&headers.map), joined(&headers.list)) {
+        let [map, list] = headers.forms().map(joined);
+        let value = match (map, list) {
             (Some(map), Some(list)) if map != list => {
                 return Err(Unreadable("the header has two values"));
             }

@@ -23,6 +23,9 @@ impl<'a> NormalHost<'a> {
     /// numbers: `10.1` is `10.0.0.1` to some, and a name to others.
     #[must_use]
     pub fn parse(authority: &'a str) -> Option<Self> {
+        if let Some(plain) = plain(authority) {
+            return Some(Self(Cow::Borrowed(plain)));
+        }
         let (host, port) = split_port(authority)?;
         if !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
@@ -65,6 +68,27 @@ impl<'a> NormalHost<'a> {
         })
         .skip(1)
     }
+}
+
+/// The authority itself, when it is in normal form as it stands, and plainly so:
+/// what most are.
+fn plain(authority: &str) -> Option<&str> {
+    if authority.len() > MAX_HOST_BYTES {
+        return None;
+    }
+    // No empty label, and a last one that begins with a letter is no number.
+    let mut before = b'.';
+    let mut last_begins = b'.';
+    for &byte in authority.as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' if before == b'.' => last_begins = byte,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' => {}
+            b'.' if before != b'.' => {}
+            _ => return None,
+        }
+        before = byte;
+    }
+    (before != b'.' && last_begins.is_ascii_lowercase()).then_some(authority)
 }
 
 /// Host and port; the port is empty when there is none.

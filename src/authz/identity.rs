@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
-use super::input::Headers;
+use super::input::{Headers, name_bit};
 use crate::token::Claims;
 
 /// The names of the identity headers, in lower case.
@@ -29,18 +29,35 @@ impl IdentityHeaders {
 /// What clients may not send, and what is sent in its place.
 #[derive(Clone, Debug)]
 pub struct IdentitySettings {
-    /// Nothing under this prefix passes, …
-    pub prefix: String,
-    /// … but for these.
-    pub exempt: Vec<String>,
+    prefix: String,
+    exempt: Vec<String>,
     /// What is set.
     pub headers: IdentityHeaders,
-    /// Other headers that never pass: by them some servers are told of
-    /// another request than the one that was checked.
-    pub remove: Vec<String>,
+    /// The names that never pass as a client sent them, sorted.
+    never: Vec<String>,
+    /// A bit for each of them: most headers have another.
+    never_bits: u64,
 }
 
 impl IdentitySettings {
+    /// Nothing that begins with the prefix passes, but for what is exempt; nor does
+    /// anything of `remove`, by which some servers are told of another request than
+    /// the one that was checked.
+    #[must_use]
+    pub fn new(
+        prefix: String,
+        exempt: Vec<String>,
+        headers: IdentityHeaders,
+        remove: Vec<String>,
+    ) -> Self {
+        let mut never = remove;
+        never.extend(headers.names().map(str::to_owned));
+        never.sort_unstable();
+        never.dedup();
+        let never_bits = never.iter().fold(0, |bits, name| bits | bit(name));
+        Self { prefix, exempt, headers, never, never_bits }
+    }
+
     /// Whether a client that sends this header could be taken for a user,
     /// also by a server that writes one separator for another.
     #[must_use]
@@ -62,10 +79,10 @@ impl IdentitySettings {
     /// The identity headers of a user.
     pub(super) fn of<'a>(&'a self, claims: &Claims, role: &str) -> Vec<(&'a str, String)> {
         let names = &self.headers;
-        let mut headers = vec![
-            (names.id.as_str(), header_value(claims.user_id.as_str())),
-            (names.name.as_str(), header_value(&claims.name)),
-        ];
+        // With room for a credential and cookies.
+        let mut headers = Vec::with_capacity(6);
+        headers.push((names.id.as_str(), header_value(claims.user_id.as_str())));
+        headers.push((names.name.as_str(), header_value(&claims.name)));
         if let Some(email) = &claims.email {
             headers.push((names.email.as_str(), header_value(email)));
         }
@@ -73,14 +90,11 @@ impl IdentitySettings {
         headers
     }
 
-    /// How all that may not pass begins, a bit for each first byte: most headers
-    /// begin otherwise.
-    fn starts(&self) -> u64 {
-        if self.prefix.is_empty() {
-            return u64::MAX;
-        }
-        let own = self.headers.names().chain(self.remove.iter().map(String::as_str));
-        own.fold(start(&self.prefix), |bits, name| bits | start(name))
+    /// Whether a header of this name must not pass.
+    fn is_bad(&self, name: &str) -> bool {
+        let may_be_named = bit(name) & self.never_bits != 0;
+        (may_be_named && self.never.iter().any(|bad| is_alike(name, bad)))
+            || (starts_alike(name, &self.prefix) && self.is_identity(name))
     }
 
     /// The headers that must not reach the upstream, sorted, none twice and
@@ -91,21 +105,18 @@ impl IdentitySettings {
         also: &[&'a str],
         set: &[(&str, String)],
     ) -> Vec<Cow<'a, str>> {
-        let starts = self.starts();
-        let is_bad = |name: &str| {
-            start(name) & starts != 0
-                && (self.is_identity(name) || self.remove.iter().any(|bad| is_alike(name, bad)))
-        };
-        let forged = headers.iter().map(|header| header.name).filter(|name| is_bad(name));
-        let mut remove: Vec<Cow<'a, str>> = forged
-            .map(lower)
-            .chain(self.headers.names().map(Cow::Borrowed))
-            .chain(self.remove.iter().map(|name| Cow::Borrowed(name.as_str())))
-            .chain(also.iter().map(|name| Cow::Borrowed(*name)))
-            .filter(|name| set.iter().all(|(set, _)| set != name))
-            .collect();
-        remove.sort_unstable();
-        remove.dedup();
+        let is_set = |name: &str| set.iter().any(|(set, _)| *set == name);
+        let mut remove = Vec::with_capacity(self.never.len() + also.len() + 2);
+        let never = self.never.iter().map(String::as_str).filter(|name| !is_set(name));
+        remove.extend(never.map(Cow::Borrowed));
+        let forged = headers.iter().map(|header| header.name).filter(|name| self.is_bad(name));
+        for name in forged.map(lower).chain(also.iter().map(|name| Cow::Borrowed(*name))) {
+            if let Err(place) = remove.binary_search(&name)
+                && !is_set(&name)
+            {
+                remove.insert(place, name);
+            }
+        }
         remove
     }
 }
@@ -118,14 +129,14 @@ pub(super) fn lower(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The bit of a name's first byte.
-fn start(name: &str) -> u64 {
-    name.bytes().next().map_or(0, |byte| 1 << (fold(byte) & 63))
+/// The bit of a name, the same for all that are alike.
+fn bit(name: &str) -> u64 {
+    name_bit(name, fold)
 }
 
 fn starts_alike(name: &str, prefix: &str) -> bool {
     name.len() >= prefix.len()
-        && name.bytes().map(fold).zip(prefix.bytes().map(fold)).all(|(a, b)| a == b)
+        && std::iter::zip(name.as_bytes(), prefix.as_bytes()).all(|(a, b)| fold(*a) == fold(*b))
 }
 
 pub(super) fn is_alike(name: &str, other: &str) -> bool {

@@ -11,6 +11,14 @@ pub struct Header<'a> {
     pub value: &'a [u8],
 }
 
+impl Header<'_> {
+    /// Whether it has this name, in any case.
+    fn is(&self, name: &str) -> bool {
+        // Most come in lower case, in which they are asked for.
+        self.name.len() == name.len() && (self.name == name || self.name.eq_ignore_ascii_case(name))
+    }
+}
+
 /// The name alone: the value may be a credential.
 impl fmt::Debug for Header<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,13 +44,31 @@ pub enum Single<'a> {
 /// the two then have to agree.
 #[derive(Clone, Debug, Default)]
 pub struct Headers<'a> {
-    /// From `headers`, or from an HTTP request.
-    pub map: Vec<Header<'a>>,
-    /// From `header_map`.
-    pub list: Vec<Header<'a>>,
+    map: Vec<Header<'a>>,
+    list: Vec<Header<'a>>,
+    /// A bit for each name that is there: most that are asked for are not.
+    names: u64,
 }
 
 impl<'a> Headers<'a> {
+    /// Those of `headers`, or of an HTTP request, and those of `header_map`.
+    #[must_use]
+    pub fn new(map: Vec<Header<'a>>, list: Vec<Header<'a>>) -> Self {
+        let names = map.iter().chain(&list).fold(0, |names, header| names | bit(header.name));
+        Self { map, list, names }
+    }
+
+    /// The two forms, in which a header can have two values.
+    #[must_use]
+    pub fn forms(&self) -> [&[Header<'a>]; 2] {
+        [&self.map, &self.list]
+    }
+
+    /// The same, or nothing where no header has this name.
+    fn with(&self, name: &str) -> [&[Header<'a>]; 2] {
+        if self.names & bit(name) == 0 { [&[], &[]] } else { self.forms() }
+    }
+
     /// All headers in both forms.
     pub fn iter(&self) -> impl Iterator<Item = Header<'a>> {
         self.map.iter().chain(&self.list).copied()
@@ -50,20 +76,25 @@ impl<'a> Headers<'a> {
 
     /// Every value of the header, in both forms.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+        let [map, list] = self.with(name);
+        map.iter().chain(list).filter(move |header| header.is(name)).map(|header| header.value)
     }
 
     /// Whether the header is there.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.values(name).next().is_some()
+        self.names & bit(name) != 0 && self.values(name).next().is_some()
     }
 
     /// The value of a header that must not be repeated. The same value in
     /// both forms is one value.
     #[must_use]
     pub fn single(&self, name: &str) -> Single<'a> {
-        match (one(&self.map, name), one(&self.list, name)) {
+        if self.names & bit(name) == 0 {
+            return Single::Absent;
+        }
+        let Self { map, list, .. } = self;
+        match (one(map, name), one(list, name)) {
             (Single::Absent, other) | (other, Single::Absent) => other,
             (Single::One(a), Single::One(b)) if a == b => Single::One(a),
             _ => Single::Repeated,
@@ -92,13 +123,9 @@ impl<'a> Headers<'a> {
     /// section 8.2.3). `None` when the two forms of the headers differ.
     pub(super) fn cookies(&self) -> Option<Vec<&'a [u8]>> {
         let lines = |headers: &[Header<'a>]| -> Vec<&'a [u8]> {
-            headers
-                .iter()
-                .filter(|header| header.name.eq_ignore_ascii_case("cookie"))
-                .map(|header| header.value)
-                .collect()
+            headers.iter().filter(|header| header.is("cookie")).map(|header| header.value).collect()
         };
-        let (map, list) = (lines(&self.map), lines(&self.list));
+        let [map, list] = self.with("cookie").map(lines);
         if map.is_empty() || list.is_empty() || map == list {
             Some(if map.is_empty() { list } else { map })
         } else {
@@ -107,13 +134,33 @@ impl<'a> Headers<'a> {
     }
 }
 
+/// The bit of a name, in any case.
+fn bit(name: &str) -> u64 {
+    name_bit(name, |byte| byte.to_ascii_lowercase())
+}
+
+/// One of 64 bits for a name, the same for all whose bytes are the same once they
+/// are folded: of a few names, two rarely have one.
+pub(super) fn name_bit(name: &str, fold: impl Fn(u8) -> u8) -> u64 {
+    let bytes = name.as_bytes();
+    let at = |place: usize| u32::from(bytes.get(place).map_or(0, |byte| fold(*byte)));
+    let length = bytes.len();
+    let some = at(0) << 8 | at(length / 2) << 16 | at(length.wrapping_sub(1)) << 24;
+    let mixed = (some | u32::try_from(length & 0xff).unwrap_or(0)).wrapping_mul(0x9e37_79b1);
+    1 << (mixed >> 26)
+}
+
 fn one<'a>(headers: &[Header<'a>], name: &str) -> Single<'a> {
-    let mut values = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
-    match (values.next(), values.next()) {
-        (None, _) => Single::Absent,
-        (Some(header), None) => Single::One(header.value),
-        (Some(_), Some(_)) => Single::Repeated,
+    let mut found = Single::Absent;
+    for header in headers {
+        if header.is(name) {
+            if found != Single::Absent {
+                return Single::Repeated;
+            }
+            found = Single::One(header.value);
+        }
     }
+    found
 }
 
 /// Whether this is a method as all that are registered are (RFC 9110, section
@@ -208,5 +255,34 @@ impl<'a> CheckInput<'a> {
                 .headers
                 .values("content-type")
                 .any(|value| value.to_ascii_lowercase().starts_with(b"application/grpc"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_header_is_found_in_whatever_case_it_came(
+            names in proptest::collection::vec("[aAbB:_-]{0,4}", 0..12),
+            asked in "[aAbB:_-]{0,4}",
+        ) {
+            let header = |name| Header { name, value: b"1" };
+            let all: Vec<_> = names.iter().map(|name| header(name.as_str())).collect();
+            let there = all.iter().filter(|one| one.name.eq_ignore_ascii_case(&asked)).count();
+            for headers in [Headers::new(all.clone(), vec![]), Headers::new(vec![], all)] {
+                prop_assert_eq!(headers.values(&asked).count(), there);
+                prop_assert_eq!(headers.contains(&asked), there > 0);
+                let single = match there {
+                    0 => Single::Absent,
+                    1 => Single::One(&b"1"[..]),
+                    _ => Single::Repeated,
+                };
+                prop_assert_eq!(headers.single(&asked), single);
+            }
+        }
     }
 }

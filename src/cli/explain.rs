@@ -67,7 +67,7 @@ impl Explain {
             scheme: "https",
             host: &self.host,
             path: &self.path,
-            headers: Headers { map: headers.collect(), list: Vec::new() },
+            headers: Headers::new(headers.collect(), Vec::new()),
             context: self.context.iter().map(|(name, value)| (&**name, &**value)).collect(),
             ..CheckInput::default()
         };

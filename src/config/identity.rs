@@ -48,10 +48,8 @@ impl IdentityConfig {
             }
         }
         section.finish();
-        Some(Self {
-            roles: roles?,
-            settings: IdentitySettings { prefix: prefix?, exempt, headers: headers?, remove },
-        })
+        let settings = IdentitySettings::new(prefix?, exempt, headers?, remove);
+        Some(Self { roles: roles?, settings })
     }
 }
 

@@ -79,7 +79,7 @@ impl CheckService {
             trace,
         };
         let question = input.as_ref().ok_or(Reason::NoHttpAttributes);
-        self.checker.check(question, context, write::response)
+        self.checker.check(question, context, |decision| write::response(&decision))
     }
 
     /// Whether the trace of a call is of use.

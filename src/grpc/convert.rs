@@ -64,7 +64,7 @@ fn input<'a>(
         scheme: &http.scheme,
         host: &http.host,
         path: &http.path,
-        headers: Headers { map, list: list.collect() },
+        headers: Headers::new(map, list.collect()),
         protocol: &http.protocol,
         id: &http.id,
         source_address: client,

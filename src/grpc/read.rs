@@ -251,7 +251,7 @@ fn request_of(http: &[u8]) -> Option<CheckInput<'_>> {
                 _ => Some(()),
             })?;
         }
-        input.headers = Headers { map: map.headers, list };
+        input.headers = Headers::new(map.headers, list);
     }
     Some(input)
 }

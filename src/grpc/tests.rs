@@ -274,9 +274,10 @@ fn told(question: &Question<'_>) -> String {
         let CheckInput { source_address, source_principal, destination_principal, .. } = input;
         let mut context = input.context.clone();
         context.sort_unstable();
-        let mut map: Vec<_> = headers.map.iter().map(|h| (h.name, h.value)).collect();
+        let [map, list] = headers.forms();
+        let mut map: Vec<_> = map.iter().map(|h| (h.name, h.value)).collect();
         map.sort_unstable();
-        let list: Vec<_> = headers.list.iter().map(|h| (h.name, h.value)).collect();
+        let list: Vec<_> = list.iter().map(|h| (h.name, h.value)).collect();
         let peers = [source_address, source_principal, destination_principal];
         format!("{method:?} {scheme:?} {host:?} {path:?} {map:?} {list:?} {protocol:?} {id:?} {peers:?} {context:?}")
     });

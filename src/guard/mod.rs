@@ -137,13 +137,13 @@ where
         let input = web::request_input(&request);
         let request_id = input.headers.text("x-request-id").unwrap_or_default();
         let context = Context { request_id, client: "", transport: Transport::Guard, trace: None };
-        let admitted = checker.check(Ok(&input), context, |decision| match &decision.verdict {
+        let admitted = checker.check(Ok(&input), context, |decision| match decision.verdict {
             Verdict::Allow(grant) => {
                 let principal = decision.principal.as_ref();
                 let admission = Admission::new(principal, *leeway, Arc::clone(clock));
-                Ok((admission, Changes::of(grant)))
+                Ok((admission, Changes::of(&grant)))
             }
-            Verdict::Deny(denial) => Err(web::denied(denial)),
+            Verdict::Deny(denial) => Err(web::denied(&denial)),
         });
         match admitted {
             Ok((admission, changes)) => {

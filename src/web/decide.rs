@@ -38,16 +38,6 @@ const ASK_ELSEWHERE: &str = "bad_header: nginx asks at /auth/nginx";
 /// As many headers as an answer has without an allocation more.
 const MANY_HEADERS: usize = 12;
 
-/// Every header by which some proxy tells a method or an address.
-const ADDRESSES: [&str; 6] = [
-    "x-original-method",
-    "x-original-uri",
-    "x-original-url",
-    "x-original-host",
-    "x-forwarded-method",
-    "x-forwarded-uri",
-];
-
 /// A way of asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -93,6 +83,27 @@ impl Mode {
         }
     }
 
+    /// Those of the others, by which a proxy tells a method or an address.
+    fn foreign(self) -> &'static [&'static str] {
+        match self {
+            Self::Nginx => &["x-original-url", "x-forwarded-method", "x-forwarded-uri"],
+            Self::IngressNginx => {
+                &["x-original-uri", "x-original-host", "x-forwarded-method", "x-forwarded-uri"]
+            }
+            Self::Forward => {
+                &["x-original-method", "x-original-uri", "x-original-url", "x-original-host"]
+            }
+            Self::Envoy | Self::NginxAsEnvoy => &[
+                "x-original-method",
+                "x-original-uri",
+                "x-original-url",
+                "x-original-host",
+                "x-forwarded-method",
+                "x-forwarded-uri",
+            ],
+        }
+    }
+
     /// Whether the proxy understands 401 and 403, and takes the rest for a
     /// failure.
     fn is_nginx(self) -> bool {
@@ -122,8 +133,9 @@ pub(super) fn decide<B>(
         if whose != Asker::Envoy {
             hints.of_nginx(whose == Asker::Nginx);
         }
-        let has_query = input.path.contains('?');
-        if mode == Mode::Envoy && has_query && lacks_headers(&input, &checker.engine().credentials)
+        if mode == Mode::Envoy
+            && input.path.contains('?')
+            && lacks_headers(&input, &checker.engine().credentials)
         {
             hints.of_headers();
         }
@@ -133,9 +145,9 @@ pub(super) fn decide<B>(
             Ok(()) => Ok(&input),
             Err(misfit) => Err(Reason::BadHeader(misfit.header)),
         };
-        checker.check(question, context, |decision| match &decision.verdict {
+        checker.check(question, context, |decision| match decision.verdict {
             Verdict::Allow(grant) => allow(mode, grant, &input),
-            Verdict::Deny(denial) => deny(mode, denial, asked.err()),
+            Verdict::Deny(denial) => deny(mode, &denial, asked.err()),
         })
     };
     // An answer that could not be made is a denial.
@@ -153,21 +165,23 @@ fn ask(mode: Mode, input: &mut CheckInput<'_>) -> Result<(), Misfit> {
         let message = "This header is missing: nginx asks at /auth/nginx, and sets it";
         return Err(Misfit { header: "x-original-method", message });
     }
-    let foreign = |name: &str| {
-        ADDRESSES.iter().find(|header| **header == name).filter(|it| !mode.own().contains(it))
-    };
-    if let Some(header) = input.headers.iter().find_map(|header| foreign(header.name)) {
+    if let Some(header) = mode.foreign().iter().find(|header| input.headers.contains(header)) {
         let message = "This header is of another way of asking: take it off in the proxy";
         return Err(Misfit { header, message });
     }
     let mut own = [""; 3];
     for (header, value) in mode.own().iter().zip(&mut own) {
-        let message = match input.headers.single(header) {
-            Single::One(_) => "This header is not text",
-            Single::Absent => "This header is missing: set it in the proxy",
-            Single::Repeated => "This header is there more than once: set it in the proxy",
+        let misfit = |message| Misfit { header, message };
+        *value = match input.headers.single(header) {
+            Single::One(value) => {
+                std::str::from_utf8(value).map_err(|_| misfit("This header is not text"))?
+            }
+            Single::Absent => return Err(misfit("This header is missing: set it in the proxy")),
+            Single::Repeated => {
+                let message = "This header is there more than once: set it in the proxy";
+                return Err(misfit(message));
+            }
         };
-        *value = input.headers.text(header).ok_or(Misfit { header, message })?;
     }
     match (mode, own) {
         (Mode::Nginx | Mode::Forward, [method, path, host]) => {
@@ -192,7 +206,7 @@ fn ask(mode: Mode, input: &mut CheckInput<'_>) -> Result<(), Misfit> {
 }
 
 /// The answer to a request that may pass.
-fn allow(mode: Mode, grant: &Grant<'_>, input: &CheckInput<'_>) -> Response {
+fn allow(mode: Mode, mut grant: Grant<'_>, input: &CheckInput<'_>) -> Response {
     let status = if mode == Mode::Envoy { StatusCode::OK } else { StatusCode::NO_CONTENT };
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
@@ -211,16 +225,18 @@ fn allow(mode: Mode, grant: &Grant<'_>, input: &CheckInput<'_>) -> Response {
     } else {
         // These proxies take no header off, and overwrite: whatever tells of a
         // user is there, and empty where there is nothing.
+        // None of the identity headers goes on, and none for keys, but as it is set.
         let identity = grant.identity.into_iter().flat_map(IdentityHeaders::names);
-        let emptied = grant.key_headers.iter().copied().chain(["authorization", "cookie"]);
+        let never = identity.chain(grant.key_headers.iter().copied());
+        let never = never.filter(|name| grant.set.iter().all(|(set, _)| set != name));
         let is_removed = |name: &&str| grant.remove.iter().any(|removed| removed == name);
-        for name in identity.chain(emptied).filter(is_removed) {
+        for name in never.chain(["authorization", "cookie"].into_iter().filter(is_removed)) {
             if let Some(name) = header_name(name) {
                 headers.insert(name, HeaderValue::from_static(""));
             }
         }
     }
-    for (name, value) in &grant.set {
+    for (name, value) in std::mem::take(&mut grant.set) {
         match (header_name(name), HeaderValue::try_from(value)) {
             (Some(name), Ok(value)) => drop(headers.insert(name, value)),
             // Never without a header that the upstream trusts.

@@ -2,7 +2,7 @@
 
 use http::{Request, header};
 
-use crate::authz::{CheckInput, Header, Headers};
+use crate::authz::{CheckInput, Header, Headers, Single};
 
 /// The request as the engine takes it. A host that is told twice, and not
 /// alike, is none.
@@ -13,14 +13,15 @@ pub(crate) fn request_input<B>(request: &Request<B>) -> CheckInput<'_> {
         .iter()
         .map(|(name, value)| Header { name: name.as_str(), value: value.as_bytes() })
         .collect();
-    let headers = Headers { map, list: Vec::new() };
-    let named = headers.values(header::HOST.as_str()).count();
-    let in_header = headers.text(header::HOST.as_str());
-    let host = match (uri.authority().map(http::uri::Authority::as_str), in_header) {
-        (Some(target), None) if named == 0 => target,
-        (Some(target), Some(host)) if target.eq_ignore_ascii_case(host) => host,
-        (None, Some(host)) => host,
-        _ => "",
+    let headers = Headers::new(map, Vec::new());
+    let target = uri.authority().map(http::uri::Authority::as_str);
+    let host = match (target, headers.single(header::HOST.as_str())) {
+        (Some(target), Single::Absent) => target,
+        (target, Single::One(host)) => {
+            let host = std::str::from_utf8(host).unwrap_or_default();
+            if target.is_none_or(|target| target.eq_ignore_ascii_case(host)) { host } else { "" }
+        }
+        (None, Single::Absent) | (_, Single::Repeated) => "",
     };
     CheckInput {
         method: request.method().as_str(),

@@ -69,7 +69,7 @@ fn decide(engine: &Engine, question: &[u8], now: Timestamp, times: u64) {
             scheme: &scheme,
             host: &host,
             path: &path,
-            headers: Headers { map: map.collect(), list: Vec::new() },
+            headers: Headers::new(map.collect(), Vec::new()),
             ..CheckInput::default()
         };
         let decision = black_box(engine.decide(black_box(&input), now));

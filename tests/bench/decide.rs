@@ -181,7 +181,7 @@ fn spent(bencher: Bencher<'_, '_>, condition: usize) {
             scheme: "https",
             host: "app.example.com",
             path: &path,
-            headers: Headers { map: map.collect(), list: Vec::new() },
+            headers: Headers::new(map.collect(), Vec::new()),
             ..CheckInput::default()
         };
         let decision = engine.decide(black_box(&input), now);
@@ -239,7 +239,7 @@ fn run_with(
             scheme: "https",
             host: "app.example.com",
             path: "/api/agents/42/runs?page=2",
-            headers: Headers { map: map.collect(), list: Vec::new() },
+            headers: Headers::new(map.collect(), Vec::new()),
             ..CheckInput::default()
         };
         let decision = engine.decide(black_box(&input), now);

@@ -184,7 +184,7 @@ impl Ask {
             scheme: &self.scheme,
             host: &self.host,
             path: &self.path,
-            headers: Headers { map: view(&self.map), list: view(&self.list) },
+            headers: Headers::new(view(&self.map), view(&self.list)),
             source_address: &self.address,
             ..CheckInput::default()
         }

@@ -377,7 +377,7 @@ fn who(token: &str) -> Option<String> {
         scheme: "https",
         host: "app.example.com",
         path: "/api/agents",
-        headers: Headers { map: headers.to_vec(), list: vec![] },
+        headers: Headers::new(headers.to_vec(), vec![]),
         ..CheckInput::default()
     };
     let decision = GUARDED.decide(&input, Timestamp::from_secs(NOW));

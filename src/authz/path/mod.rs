@@ -107,6 +107,11 @@ impl<'a> NormalPath<'a> {
         if !rest.bytes().all(raw_ok) {
             return Err(BadPath::Character);
         }
+        if !rest.bytes().any(|byte| matches!(byte, b'%' | b';')) {
+            let segments: Vec<_> = rest.split('/').map(Cow::Borrowed).collect();
+            check_segments(&segments)?;
+            return Ok(Self { segments, others: Vec::new() });
+        }
         let segments =
             rest.split('/').map(|raw| decode_segment(raw, allow)).collect::<Result<Vec<_>, _>>()?;
         check_segments(&segments)?;

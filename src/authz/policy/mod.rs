@@ -123,7 +123,9 @@ impl Policy {
 
     fn slot(&self, host: &NormalHost<'_>, path: &[Cow<'_, str>]) -> Option<&Slot> {
         let exact = self.exact.get(host.as_str());
-        let below = host.parents().filter_map(|parent| self.below.get(parent));
+        // Most policies have none, and most hosts several parents.
+        let below = (!self.below.is_empty()).then(|| host.parents());
+        let below = below.into_iter().flatten().filter_map(|parent| self.below.get(parent));
         exact
             .into_iter()
             .chain(below)

@@ -12,17 +12,22 @@ pub(super) struct Tree {
     exact: Option<Slot>,
     template: Option<Slot>,
     prefix: Option<Slot>,
+    /// Whether any template leads here.
+    is_on_template: bool,
 }
 
 impl Tree {
     /// The place of the rules of this pattern.
     pub(super) fn slot(&mut self, pattern: &PathPattern) -> &mut Slot {
+        let is_template = matches!(pattern, PathPattern::Template(_));
         let mut node = self;
+        node.is_on_template |= is_template;
         for segment in pattern.segments() {
             node = match segment {
                 Segment::Literal(text) => node.literals.entry(text.clone()).or_default(),
                 Segment::Variable => node.variable.get_or_insert_default(),
             };
+            node.is_on_template |= is_template;
         }
         match pattern {
             PathPattern::Exact(_) => node.exact.get_or_insert_default(),
@@ -49,6 +54,9 @@ impl Tree {
     /// the first segment in which two templates differ decides. No node is
     /// visited twice: each is reached by one way alone.
     fn find_template(&self, path: &[Cow<'_, str>]) -> Option<&Slot> {
+        if !self.is_on_template {
+            return None;
+        }
         let Some((segment, rest)) = path.split_first() else { return self.template.as_ref() };
         self.literals.get(segment.as_ref()).and_then(|node| node.find_template(rest)).or_else(
             || match &self.variable {

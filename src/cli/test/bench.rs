@@ -84,7 +84,7 @@ impl Bench {
             scheme: request.scheme.as_deref().unwrap_or("https"),
             host: request.host.as_deref().unwrap_or("localhost"),
             path: request.path.as_deref().unwrap_or_default(),
-            headers: Headers { map, list: Vec::new() },
+            headers: Headers::new(map, Vec::new()),
             source_address: source.and_then(|it| it.address.as_deref()).unwrap_or_default(),
             source_principal: source.and_then(|it| it.principal.as_deref()).unwrap_or_default(),
             context: case.context.iter().map(|(name, value)| (&**name, &**value)).collect(),

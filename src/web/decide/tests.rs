@@ -100,17 +100,17 @@ fn engine() -> Engine {
             keys: None,
         },
         api_keys: None,
-        identity: IdentitySettings {
-            prefix: "x-user-".into(),
-            exempt: vec!["x-user-agent".into()],
-            headers: IdentityHeaders {
+        identity: IdentitySettings::new(
+            "x-user-".into(),
+            vec!["x-user-agent".into()],
+            IdentityHeaders {
                 id: name("id"),
                 name: name("name"),
                 email: name("email"),
                 role: name("role"),
             },
-            remove: vec!["x-rewrite-url".into()],
-        },
+            vec!["x-rewrite-url".into()],
+        ),
         path_allow: PathAllow::default(),
         upgrades: Upgrades::new(vec!["websocket".into()]),
         sign_in: None,
@@ -243,7 +243,7 @@ fn by_engine(question: &Question) -> Told {
         scheme: "",
         host: question.host,
         path: &question.path,
-        headers: Headers { map: vec![], list: map.collect() },
+        headers: Headers::new(vec![], map.collect()),
         ..CheckInput::default()
     };
     let engine = SETTING.checker.engine();
