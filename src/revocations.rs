@@ -150,7 +150,7 @@ impl Cursors {
         &mut self,
         store: &Store,
         list: &RevocationList,
-        (keys, takes_keys): (&KeyList, bool),
+        (keys, takes_keys): (&Arc<KeyList>, bool),
         clock: &(dyn Fn() -> Timestamp + Sync),
     ) -> Result<(), StoreError> {
         loop {
@@ -191,18 +191,20 @@ impl Cursors {
             }
             self.keys = next;
             let tells = self.tells;
-            // The next page is on its way while this one is read.
-            let reading = async {
-                // Whoever asks for it runs on this thread, and has to ask first.
-                tokio::task::yield_now().await;
+            // The next page is on its way while this one is read, of which a
+            // million keys make a second's work.
+            let keys = Arc::clone(keys);
+            let reading = tokio::task::spawn_blocking(move || {
                 keys.apply(&page.changes(), |told, id, key| {
                     // What was there at the start is no news.
                     if tells {
                         audit(told, id, key);
                     }
                 });
-            };
-            let (next, ()) = tokio::join!(store.key_changes(&self.keys), reading);
+            });
+            let next = store.key_changes(&self.keys).await;
+            // Where a page could not be taken over, nothing is known for certain.
+            reading.await.map_err(|_| StoreError::Garbled)?;
             ahead = next?;
         }
     }
@@ -216,7 +218,7 @@ impl Cursors {
 pub async fn load(
     store: &Store,
     list: &RevocationList,
-    keys: &KeyList,
+    keys: &Arc<KeyList>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     Cursors::default().catch_up(store, list, (keys, true), &|| now).await?;

@@ -36,6 +36,13 @@ pub(super) struct Profile {
     pub(super) allow: Vec<IpNet>,
 }
 
+impl Profile {
+    fn is_of(&self, says: &KeySays) -> bool {
+        let scopes = self.scope.iter().flat_map(|scope| scope.split(' '));
+        self.role == says.role && self.allow == says.allow && scopes.eq(&says.scopes)
+    }
+}
+
 /// A key of the table.
 #[derive(Debug)]
 pub(super) struct Entry<'t> {
@@ -59,9 +66,7 @@ impl Entry<'_> {
         self.user_id == says.user_id
             && self.name == says.name
             && self.created == time(created(says))
-            && self.profile.role == says.role
-            && self.profile.allow == says.allow
-            && self.profile.scope.as_deref().unwrap_or_default() == says.scopes.join(" ")
+            && self.profile.is_of(says)
     }
 }
 
@@ -96,6 +101,7 @@ pub struct KeyTable {
     chunks: Vec<Vec<u8>>,
     profiles: Vec<Arc<Profile>>,
     by_profile: HashMap<Arc<Profile>, u32>,
+    last_profile: usize,
 }
 
 impl std::fmt::Debug for KeyTable {
@@ -176,11 +182,7 @@ impl KeyTable {
             }
         }
         let says = &key.says;
-        let profile = self.profile(Profile {
-            role: says.role.clone(),
-            scope: (!says.scopes.is_empty()).then(|| says.scopes.join(" ")),
-            allow: says.allow.clone(),
-        });
+        let profile = self.profile(says);
         let created = created(says);
         let (user_id, name) = (bounded(&says.user_id), bounded(&says.name));
         let mut record = Vec::with_capacity(HEAD_BYTES + user_id.len() + name.len());
@@ -269,14 +271,27 @@ impl KeyTable {
         }
     }
 
-    fn profile(&mut self, profile: Profile) -> u32 {
-        if let Some(number) = self.by_profile.get(&profile) {
-            return *number;
+    /// The number of what a key shares with others: most with the one before it.
+    fn profile(&mut self, says: &KeySays) -> u32 {
+        if let Some(profile) = self.profiles.get(self.last_profile)
+            && profile.is_of(says)
+        {
+            return u32::try_from(self.last_profile).unwrap_or(u32::MAX);
         }
-        let (number, profile) = (self.profiles.len(), Arc::new(profile));
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        self.profiles.push(Arc::clone(&profile));
-        self.by_profile.insert(profile, number);
+        let profile = Profile {
+            role: says.role.clone(),
+            scope: (!says.scopes.is_empty()).then(|| says.scopes.join(" ")),
+            allow: says.allow.clone(),
+        };
+        let known = self.by_profile.get(&profile).copied();
+        let number = known.unwrap_or_else(|| {
+            let number = u32::try_from(self.profiles.len()).unwrap_or(u32::MAX);
+            let profile = Arc::new(profile);
+            self.profiles.push(Arc::clone(&profile));
+            self.by_profile.insert(profile, number);
+            number
+        });
+        self.last_profile = usize::try_from(number).unwrap_or(usize::MAX);
         number
     }
 

@@ -2,18 +2,18 @@
 //!
 //! They are a stream, like the revocations, beside which a hash tells where in it
 //! the last word on each key is; an entry that has been overtaken is taken out.
-//! An entry is a list of fields: `k` id `d` what is known of it; or `u` user `a`
-//! second, for the keys that a user had. What is known is one text, since a reader
-//! reads a million: the end, a blank, when it was revoked, a blank, and what it says in
-//! JSON. Each may be empty, the last one for a key that the store has not. What a later
-//! version adds is left alone.
+//! An entry has one field, since a reader reads a million: named after the id, what is
+//! known of the key; or `u`, for the keys that a user had, the second, a blank, and
+//! the user. What is known is the end, a blank, when it was revoked, a blank, and what
+//! it says in JSON. Each may be empty, the last one for a key that the store has not.
+//! What a later version adds is left alone.
 
 use std::{borrow::Cow, collections::HashMap};
 
 use super::{
     Cursor, StoreError,
     keys::KeyRevoked,
-    redis::{Entries, Redis, script, secs_up},
+    redis::{Redis, script, secs_up},
 };
 use crate::{
     api_key::{ApiKey, KeyChange, KeyHash, KeyId, KeySays, REMEMBERED},
@@ -39,7 +39,7 @@ end
 
 local function put(id, said, ends, revoked)
   take_off(id)
-  local entry = redis.call('XADD', KEYS[1], '*', 'k', id, 'd', ends .. ' ' .. revoked .. ' ' .. said)
+  local entry = redis.call('XADD', KEYS[1], '*', id, ends .. ' ' .. revoked .. ' ' .. said)
   redis.call('HSET', KEYS[2], id, entry)
   local last = tonumber(revoked) or tonumber(ends)
   -- That a key of a file was revoked is never forgotten.
@@ -54,7 +54,7 @@ local function get(id)
   local entry = redis.call('HGET', KEYS[2], id)
   local found = entry and redis.call('XRANGE', KEYS[1], entry, entry)[1]
   if not found then return nil end
-  local ends, revoked, said = string.match(found[2][4], '^(%S*) (%S*) (.*)$')
+  local ends, revoked, said = string.match(found[2][2], '^(%S*) (%S*) (.*)$')
   return {said = said, ends = ends, revoked = revoked}
 end
 
@@ -104,13 +104,37 @@ fn said(key: &ApiKey) -> Result<String, StoreError> {
 
 /// Changes as they were read, so that reading on need not wait for what they say.
 #[derive(Debug, Default)]
-pub struct KeyPage(Entries);
+pub struct KeyPage(Vec<Value>);
 
 impl KeyPage {
     /// What they say.
     #[must_use]
     pub fn changes(&self) -> Vec<KeyChange> {
-        self.0.iter().filter_map(|(_, fields)| change(fields)).collect()
+        self.0.iter().filter_map(|it| change(entry(it)?.1)).collect()
+    }
+
+    /// The entry up to which they go.
+    fn last(&self) -> Option<&str> {
+        entry(self.0.last()?).map(|(id, _)| id)
+    }
+}
+
+/// The id of an entry of a stream, and its fields.
+fn entry(value: &Value) -> Option<(&str, &[Value])> {
+    match value {
+        Value::Array(parts) => match parts.as_slice() {
+            [id, Value::Array(fields)] => Some((text(id)?, fields)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
     }
 }
 
@@ -133,9 +157,8 @@ impl Redis {
 
     pub(super) async fn look_up_key(&self, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
         let keys: Vec<String> = self.keys().into_iter().take(2).collect();
-        let entries: Entries = self.ask(script(GET, &keys).arg(id.to_string())).await?;
-        let change = entries.first().and_then(|(_, fields)| change(fields));
-        Ok(match change {
+        let found = self.ask(script(GET, &keys).arg(id.to_string())).await?;
+        Ok(match KeyPage(found).changes().pop() {
             Some(KeyChange::Key(key)) => Some(*key),
             _ => None,
         })
@@ -166,8 +189,15 @@ impl Redis {
         &self,
         after: &Cursor,
     ) -> Result<(KeyPage, Cursor), StoreError> {
-        let (entries, cursor) = self.entries("keys", after, PAGE).await?;
-        Ok((KeyPage(entries), cursor))
+        let Value::Array(entries) = self.range("keys", after, PAGE).await? else {
+            return Err(StoreError::Garbled);
+        };
+        let page = KeyPage(entries);
+        if page.0.is_empty() {
+            return Ok((page, after.clone()));
+        }
+        let last = Cursor(page.last().ok_or(StoreError::Garbled)?.to_owned());
+        Ok((page, last))
     }
 
     pub(super) async fn note_key_uses(&self, uses: &[(KeyId, i64)]) -> Result<(), StoreError> {
@@ -200,20 +230,18 @@ fn end(at: Option<Timestamp>) -> String {
 
 /// An entry of the stream; `None` for one that a later version has written. A key of
 /// which a part cannot be read is void.
-fn change(fields: &[(String, String)]) -> Option<KeyChange> {
-    let field = |name| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    match fields.first()?.0.as_str() {
-        "k" => {
-            let id = KeyId::parse(field("k")?)?;
-            let void = KeyChange::Revoked(id, Timestamp::from_secs(0));
-            Some(key(id, field("d")?).map_or(void, |key| KeyChange::Key(Box::new(key))))
-        }
-        "u" => {
-            let at = field("a")?.parse().ok().map(Timestamp::from_secs)?;
-            Some(KeyChange::CutOff(field("u")?.to_owned(), at))
-        }
-        _ => None,
+fn change(fields: &[Value]) -> Option<KeyChange> {
+    let [name, value, ..] = fields else { return None };
+    let (name, value) = (text(name)?, text(value));
+    if name == "u" {
+        let (at, user_id) = value?.split_once(' ')?;
+        let at = at.parse().ok().map(Timestamp::from_secs)?;
+        return Some(KeyChange::CutOff(user_id.to_owned(), at));
     }
+    let id = KeyId::parse(name)?;
+    let void = KeyChange::Revoked(id, Timestamp::from_secs(0));
+    let key = value.and_then(|known| key(id, known));
+    Some(key.map_or(void, |key| KeyChange::Key(Box::new(key))))
 }
 
 /// The key that this is known of; `None` where it is none, or cannot be read.

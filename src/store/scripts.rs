@@ -192,7 +192,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. now - ARGV[1])
 local name = 'user:' .. ARGV[3]
 local last = redis.call('HGET', KEYS[6], name)
 if last then redis.call('XDEL', KEYS[5], last) end
-local entry = redis.call('XADD', KEYS[5], '*', 'u', ARGV[3], 'a', string.format('%d', at))
+local entry = redis.call('XADD', KEYS[5], '*', 'u', string.format('%d', at) .. ' ' .. ARGV[3])
 redis.call('HSET', KEYS[6], name, entry)
 look_after()
 return at";

@@ -143,7 +143,7 @@ async fn what_has_ended_is_kept_for_a_month_and_what_a_file_may_have_for_ever() 
 
     // What a later version says of a key, and what nobody can read, is no key.
     let strange = made(|_| {}).key.id.to_string();
-    let entry = ["XADD", "test:{revocations}:keys", "*", "k", &strange, "d", "soon  [\"\",{}]"];
+    let entry = ["XADD", "test:{revocations}:keys", "*", &strange, "soon  [\"\",{}]"];
     cli(redis.port, &entry);
     let told = changes(&store).await;
     assert!(matches!(told.last(), Some(KeyChange::Revoked(id, _)) if id.to_string() == strange));
