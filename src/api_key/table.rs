@@ -101,7 +101,7 @@ pub struct KeyTable {
     chunks: Vec<Vec<u8>>,
     profiles: Vec<Arc<Profile>>,
     by_profile: HashMap<Arc<Profile>, u32>,
-    last_profile: usize,
+    last: Option<(u32, Arc<Profile>)>,
 }
 
 impl std::fmt::Debug for KeyTable {
@@ -273,25 +273,22 @@ impl KeyTable {
 
     /// The number of what a key shares with others: most with the one before it.
     fn profile(&mut self, says: &KeySays) -> u32 {
-        if let Some(profile) = self.profiles.get(self.last_profile)
+        if let Some((number, profile)) = &self.last
             && profile.is_of(says)
         {
-            return u32::try_from(self.last_profile).unwrap_or(u32::MAX);
+            return *number;
         }
-        let profile = Profile {
+        let profile = Arc::new(Profile {
             role: says.role.clone(),
             scope: (!says.scopes.is_empty()).then(|| says.scopes.join(" ")),
             allow: says.allow.clone(),
-        };
-        let known = self.by_profile.get(&profile).copied();
-        let number = known.unwrap_or_else(|| {
-            let number = u32::try_from(self.profiles.len()).unwrap_or(u32::MAX);
-            let profile = Arc::new(profile);
-            self.profiles.push(Arc::clone(&profile));
-            self.by_profile.insert(profile, number);
-            number
         });
-        self.last_profile = usize::try_from(number).unwrap_or(usize::MAX);
+        let next = u32::try_from(self.profiles.len()).unwrap_or(u32::MAX);
+        let number = *self.by_profile.entry(Arc::clone(&profile)).or_insert_with(|| {
+            self.profiles.push(Arc::clone(&profile));
+            next
+        });
+        self.last = Some((number, profile));
         number
     }
 
