@@ -14,6 +14,7 @@ use crate::{
     authz::{CheckInput, Decision, Reason},
     change::Change,
     checker::Context,
+    operation::McpAsk,
 };
 
 /// The longest host or path that is logged, in bytes.
@@ -64,13 +65,18 @@ impl DecisionLog {
         }
         let text = |get: fn(&CheckInput<'_>) -> String| input.map(get);
         let claims = decision.principal.as_ref().map(|principal| &principal.claims);
+        let mcp = decision.asked.mcp.as_ref();
         tracing::info!(
             target: "portcullis::decision",
             request_id = Some(word(context.request_id)).filter(|id| !id.is_empty()),
             trace_id = input.and_then(trace_id),
             decision = decision.name(),
             reason = decision.reason().map(Reason::as_str),
+            cause = decision.reason().and_then(Reason::cause),
             rule = decision.rule_name(),
+            mcp_method = mcp.map(|ask| word(&ask.method)),
+            mcp_tool = mcp.and_then(McpAsk::tool).map(name),
+            llm_model = decision.asked.llm.as_ref().map(|ask| name(&ask.model)),
             condition = decision.unmet.as_ref().map(|unmet| shorten(&unmet.to_string())),
             shadow = (!decision.shadow.is_empty()).then(|| decision.shadow.join(",")),
             transport = context.transport.as_str(),
@@ -110,6 +116,13 @@ pub(crate) fn tell_change(entry: &Entry<'_>, change: Change, next: &Decision<'_>
         path = text(|input| path(input.path)),
         user_id = decision.principal.as_ref().map(|principal| principal.claims.user_id.as_str()),
     );
+}
+
+/// A name of somebody's choosing: no longer than others, and not what looks like a
+/// credential.
+fn name(text: &str) -> &str {
+    let text = upto(text, MAX_TEXT);
+    upto(text, credential_at(text.as_bytes()))
 }
 
 fn shorten(text: &str) -> String {

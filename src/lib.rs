@@ -24,6 +24,7 @@
 //! |---|---|
 //! | [`authz`] | paths, rules, credentials, identity headers, the decision |
 //! | [`condition`] | what a rule's `when` asks: CEL, parsed, checked, matched or interpreted |
+//! | [`operation`] | what a body or headers ask an MCP server or a model for, read in one way |
 //! | [`token`] | keys, claims, verification for every issuer, minting, the list of the revoked |
 //! | [`api_key`] | keys for machines: their form, those that are known, their verification |
 //! | [`clock`] | time as a value |
@@ -44,7 +45,7 @@
 //! | [`places`] | the connections of the listeners: how many, whose, what they may hold |
 //! | [`tls`], [`transport`], [`lifecycle`], [`error_body`] | certificates of the listeners, names of who asks, signals, errors to clients |
 //!
-//! Dependencies run one way: `clock` <- `token` <- `api_key`, `condition` <- `authz` <- `metrics` <- `checker` <-
+//! Dependencies run one way: `clock` <- `token` <- `api_key`, `condition`, `operation` <- `authz` <- `metrics` <- `checker` <-
 //! `grpc`, `guard`, and beside them `store` <- `sessions` <- `login`, `issuers` <- `sso`, and
 //! `revocations` <- `web`; below both listeners `places` <- `tls`;
 //! then `app` and the command line, which alone read [`config::Config`].
@@ -67,6 +68,7 @@ pub mod issuers;
 pub mod lifecycle;
 pub mod login;
 pub mod metrics;
+pub mod operation;
 pub mod places;
 pub mod proto;
 pub mod revocations;

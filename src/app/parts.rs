@@ -115,6 +115,8 @@ pub fn engine_with(
         upgrades: check.upgrades,
         sign_in: check.sign_in,
         context: check.context,
+        mcp_source: check.mcp_source,
+        max_body_bytes: check.max_body_bytes,
         // Whoever else asks an engine is told what it decides, and signs nothing.
         sessions: Sessions { limits, renews: false, cookie: cookie_form },
     }

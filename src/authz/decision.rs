@@ -2,7 +2,15 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use super::{identity::IdentityHeaders, reason::Reason, rule::Rule};
+use serde_json::json;
+
+use super::{
+    asks::Asked,
+    identity::IdentityHeaders,
+    reason::Reason,
+    resource::{Answer, Resource},
+    rule::Rule,
+};
 use crate::{
     api_key::KeyId,
     condition::Unmet,
@@ -23,6 +31,8 @@ pub struct Decision<'a> {
     pub unmet: Option<Unmet>,
     /// The shadow rules that would have denied.
     pub shadow: Vec<&'a str>,
+    /// What was asked of an MCP server or a model, where a rule wanted to know.
+    pub asked: Asked<'a>,
     /// May they?
     pub verdict: Verdict<'a>,
 }
@@ -37,8 +47,16 @@ impl<'a> Decision<'a> {
             key_id: None,
             unmet: None,
             shadow: Vec::new(),
+            asked: Asked::default(),
             verdict: Verdict::Deny(Denial::of(reason)),
         }
+    }
+
+    /// An answer of this service itself.
+    #[must_use]
+    pub(super) fn answer(answer: Answer<'a>) -> Self {
+        let verdict = Verdict::Answer(answer);
+        Self { verdict, ..Self::deny(Reason::NoRule) }
     }
 
     /// The name of the rule that decided.
@@ -53,17 +71,21 @@ impl<'a> Decision<'a> {
         matches!(self.verdict, Verdict::Allow(_))
     }
 
-    /// `allow` or `deny`, as logs, metrics and metadata spell it.
+    /// `allow`, `deny` or `answer`, as logs, metrics and metadata spell it.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        if self.is_allowed() { "allow" } else { "deny" }
+        match self.verdict {
+            Verdict::Allow(_) => "allow",
+            Verdict::Deny(_) => "deny",
+            Verdict::Answer(_) => "answer",
+        }
     }
 
     /// The reason of a denial.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         match &self.verdict {
-            Verdict::Allow(_) => None,
+            Verdict::Allow(_) | Verdict::Answer(_) => None,
             Verdict::Deny(denial) => Some(denial.reason),
         }
     }
@@ -85,6 +107,8 @@ pub enum Verdict<'a> {
     Allow(Grant<'a>),
     /// It may not.
     Deny(Denial),
+    /// It goes no further, and is answered here.
+    Answer(Answer<'a>),
 }
 
 /// What is changed about a request on its way upstream.
@@ -141,13 +165,15 @@ pub struct Denial {
     /// The scopes that are asked for, divided by blanks, for a token that lacks
     /// one.
     pub scope: Option<String>,
+    /// The resource that it is about.
+    pub resource: Option<Arc<Resource>>,
 }
 
 impl Denial {
     /// A denial for this reason, and no more.
     #[must_use]
     pub fn of(reason: Reason) -> Self {
-        Self { reason, location: None, scope: None }
+        Self { reason, location: None, scope: None, resource: None }
     }
 
     /// The status of the answer.
@@ -174,6 +200,9 @@ impl Denial {
     /// The challenge of a 401 (RFC 6750, section 3), which never says more
     /// than `invalid_token`.
     fn challenge(&self) -> Option<Cow<'static, str>> {
+        if let Some(resource) = &self.resource {
+            return self.challenge_of(resource).map(Cow::Owned);
+        }
         match self.reason {
             Reason::NoCredential => Some(r#"Bearer realm="portcullis""#.into()),
             Reason::InsufficientScope => {
@@ -192,9 +221,40 @@ impl Denial {
         }
     }
 
-    /// The body of the answer.
+    /// The same for a resource (RFC 9728, section 5.1), with all scopes of what was asked
+    /// for at once.
+    fn challenge_of(&self, resource: &Resource) -> Option<String> {
+        let error = match self.reason {
+            Reason::InsufficientScope => "error=\"insufficient_scope\", ",
+            _ if self.reason.status() != 401 => return None,
+            Reason::NoCredential => "",
+            _ => "error=\"invalid_token\", ",
+        };
+        let scope = self.scope.as_deref().filter(|scope| !scope.is_empty());
+        let scope = scope.map(|scope| format!(", scope=\"{scope}\"")).unwrap_or_default();
+        let place = resource.metadata_url();
+        Some(format!("Bearer {error}resource_metadata=\"{place}\"{scope}"))
+    }
+
+    /// The body of the answer: before an MCP server, an error of JSON-RPC, which is what
+    /// its clients read.
     #[must_use]
     pub fn body(&self) -> String {
+        let body = self.error();
+        if self.resource.is_none() {
+            return body.to_json();
+        }
+        let code = match self.reason.status() {
+            400 => -32600,
+            401 => -32001,
+            403 => -32003,
+            _ => -32603,
+        };
+        let error = json!({ "code": code, "message": body.message });
+        json!({ "jsonrpc": "2.0", "id": null, "error": error }).to_string()
+    }
+
+    fn error(&self) -> ErrorBody<'static> {
         let (kind, message, param) = match self.reason {
             Reason::BadHost => {
                 (ErrorKind::InvalidRequestError, "The host is not valid", Some("host"))
@@ -207,6 +267,9 @@ impl Denial {
             }
             Reason::BadHeader(header) => {
                 (ErrorKind::InvalidRequestError, "A header is not valid", Some(header))
+            }
+            Reason::BadMcp(_) | Reason::BadBody(_) => {
+                (ErrorKind::InvalidRequestError, "The body is not valid", Some("body"))
             }
             Reason::AmbiguousCredential => {
                 (ErrorKind::InvalidRequestError, "More than one credential was sent", None)
@@ -223,15 +286,17 @@ impl Denial {
             Reason::NoRule
             | Reason::RuleDenies
             | Reason::Method
+            | Reason::Operation
             | Reason::CrossSiteCookie
             | Reason::CredentialKind
             | Reason::Role
             | Reason::Issuer
             | Reason::InsufficientScope
+            | Reason::MaxTokens
             | Reason::Condition
             | Reason::NoHttpAttributes => (ErrorKind::AuthError, "Access denied", None),
             Reason::Internal => (ErrorKind::InternalError, "Authorization failed", None),
         };
-        ErrorBody { message, kind, param, code: self.status() }.to_json()
+        ErrorBody { message, kind, param, code: self.status() }
     }
 }

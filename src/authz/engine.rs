@@ -4,8 +4,10 @@
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    CheckInput, CredentialSettings, Decision, Forward, Grant, IdentitySettings, KeyPlaces, Policy,
-    Principal, Reason, Sessions, Verdict, cookie,
+    Answer, CheckInput, CredentialKind, CredentialSettings, Decision, Forward, Grant,
+    IdentitySettings, KeyPlaces, Policy, Principal, Reason, Sessions, Verdict,
+    asks::{Asked, Asks},
+    cookie,
     decision::Denial,
     facts::{Notes, RequestFacts},
     host::NormalHost,
@@ -13,11 +15,18 @@ use super::{
     key_place::{KEY_HEADER, MISPLACED},
     path::{NormalPath, PathAllow},
     policy::Found,
+    resource::Resource,
     rule::{Access, Rule},
     sign_in::SignIn,
     upgrade::Upgrades,
 };
-use crate::{api_key::ApiKeys, clock::Timestamp, condition::Unmet, token::Verifier};
+use crate::{
+    api_key::ApiKeys,
+    clock::Timestamp,
+    condition::Unmet,
+    operation::McpSource,
+    token::{Refusal, Verifier},
+};
 
 /// All that a decision depends on, but for the request and the time.
 #[derive(Debug)]
@@ -42,6 +51,10 @@ pub struct Engine {
     pub context: Vec<(String, String)>,
     /// How long sessions go on, and whether checks renew them.
     pub sessions: Sessions,
+    /// Where it is told what is asked of an MCP server.
+    pub mcp_source: McpSource,
+    /// The most of a body that is read, in bytes.
+    pub max_body_bytes: usize,
 }
 
 impl Engine {
@@ -78,11 +91,24 @@ impl Engine {
         if !self.upgrades.admit(&input.headers) {
             return Decision::deny(Reason::BadHeader("upgrade"));
         }
-        let Some(found) = self.find(&host, &path, input) else {
+        if let Some(answer) = self.policy.answer(&host, path.segments(), input.method) {
+            return Decision::answer(answer);
+        }
+        let asks = Asks::new(self, input);
+        let Some(found) = self.find(&host, &path, input, Some(&asks)) else {
             return Decision::deny(Reason::BadPath);
         };
-        let asked = Asked { engine: self, host: &host, path: &path, input, now, notes };
-        self.decide_found(found, &asked)
+        let at = Place { engine: self, host: &host, path: &path, input, asks: &asks, now, notes };
+        let decision = self.decide_found(found, &at);
+        Decision { asked: asks.into_asked(), ..decision }
+    }
+
+    /// What this service answers itself at such a host and path, whoever asks.
+    #[must_use]
+    pub fn answer(&self, input: &CheckInput<'_>) -> Option<Answer<'_>> {
+        let host = NormalHost::parse(input.host)?;
+        let path = NormalPath::parse(input.path_and_query().0, self.path_allow).ok()?;
+        self.policy.answer(&host, path.segments(), input.method)
     }
 
     /// The rule for the path; none when its readings disagree about that.
@@ -91,21 +117,22 @@ impl Engine {
         host: &NormalHost<'_>,
         path: &NormalPath<'_>,
         input: &CheckInput<'_>,
+        asks: Option<&Asks<'_, '_>>,
     ) -> Option<Found<'_>> {
         let preflight_of = input.preflight_of();
-        let mut readings = path
-            .readings()
-            .map(|segments| self.policy.find(host, segments, input.method, preflight_of));
+        let mut readings = path.readings().map(|segments| {
+            self.policy.find_asked(host, segments, input.method, preflight_of, asks)
+        });
         let first = readings.next()?;
         readings.all(|other| other.agrees(&first)).then_some(first)
     }
 
-    fn decide_found<'a>(&'a self, found: Found<'a>, asked: &Asked<'_, 'a>) -> Decision<'a> {
-        let Asked { host, path, input, now, .. } = *asked;
+    fn decide_found<'a>(&'a self, found: Found<'a>, at: &Place<'_, 'a>) -> Decision<'a> {
+        let Place { host, path, input, now, .. } = *at;
         let needs_identity = matches!(found, Found::Rule(rule) if rule.access != Access::Deny);
         let forward = match found {
             Found::Rule(rule) | Found::Preflight(rule) => rule.forward.as_ref(),
-            Found::Nothing | Found::NoMethod => None,
+            Found::Nothing | Found::NoMethod | Found::NoOperation | Found::Unclear(_) => None,
         };
         let forward = forward.unwrap_or(&self.credentials.forward);
         let identity = (needs_identity || self.policy.has_shadows())
@@ -114,13 +141,16 @@ impl Engine {
         let (rule, denied) = match found {
             Found::Nothing => (None, Some(Reason::NoRule.into())),
             Found::NoMethod => (None, Some(Reason::Method.into())),
+            Found::NoOperation => (None, Some(Reason::Operation.into())),
+            Found::Unclear(reason) => (None, Some(reason.into())),
             Found::Preflight(rule) => (Some(rule), None),
-            Found::Rule(rule) => (Some(rule), asked.refusal(rule, identity.as_ref())),
+            Found::Rule(rule) => (Some(rule), at.refusal(rule, identity.as_ref())),
         };
         let shadow = self
             .policy
             .shadows(host, path.segments(), input.method)
-            .filter(|rule| asked.refusal(rule, identity.as_ref()).is_some())
+            .filter(|rule| at.asks.rank(rule) != Ok(None))
+            .filter(|rule| at.refusal(rule, identity.as_ref()).is_some())
             .map(|rule| rule.name.as_str())
             .collect();
 
@@ -129,26 +159,30 @@ impl Engine {
         let identity = identity.and_then(Result::ok).filter(|_| needs_identity && !is_preflight);
         let (denied, unmet) = denied.map_or((None, None), |it| (Some(it.reason), it.unmet));
         let verdict = match denied {
-            Some(reason) => Verdict::Deny(self.denial(reason, rule, input)),
+            Some(reason) => Verdict::Deny(self.denial(reason, rule, at)),
             None => match self.grant(input, identity.as_ref(), forward, now) {
                 Ok(grant) => Verdict::Allow(grant),
-                Err(reason) => Verdict::Deny(self.denial(reason, rule, input)),
+                Err(reason) => Verdict::Deny(self.denial(reason, rule, at)),
             },
         };
         let principal = identity.map(|identified| {
             let claims = Arc::clone(identified.claims());
             Principal { role: self.verifier.roles().name(claims.role), claims }
         });
-        Decision { rule, principal, key_id, unmet, shadow, verdict }
+        Decision { rule, principal, key_id, unmet, shadow, asked: Asked::default(), verdict }
     }
 
-    fn denial(&self, reason: Reason, rule: Option<&Rule>, input: &CheckInput<'_>) -> Denial {
+    fn denial(&self, reason: Reason, rule: Option<&Rule>, at: &Place<'_, '_>) -> Denial {
+        let Place { input, host, path, .. } = *at;
+        let resource = self.policy.resource(host, path.segments()).cloned();
         let sign_in =
             self.sign_in.as_ref().filter(|_| reason.status() == 401 && input.is_navigation());
         let location = sign_in.map(|page| page.location(input, &self.credentials.query_parameter));
-        let scope = rule.filter(|_| reason == Reason::InsufficientScope);
+        let tells =
+            reason == Reason::InsufficientScope || (resource.is_some() && reason.status() == 401);
+        let scope = rule.filter(|_| tells);
         let scope = scope.map(|rule| rule.needs.scopes.join(" "));
-        Denial { reason, location, scope }
+        Denial { reason, location, scope, resource }
     }
 
     /// What becomes of the request.
@@ -244,12 +278,23 @@ impl Engine {
     }
 }
 
+/// Whether a credential is for a resource: a token that names it, exactly. A key is for
+/// nobody in particular, and is taken where a rule takes keys by name.
+fn is_for(resource: &Resource, identified: &Identified<'_>, rule: &Rule) -> bool {
+    let audience = &identified.claims().audience;
+    match identified.kind() {
+        CredentialKind::Token => audience.iter().flatten().any(|one| one == resource.url()),
+        CredentialKind::ApiKey => rule.needs.credentials.contains(&CredentialKind::ApiKey),
+    }
+}
+
 /// A request, as far as its rule is found.
-struct Asked<'r, 'a> {
+struct Place<'r, 'a> {
     engine: &'a Engine,
     host: &'r NormalHost<'r>,
     path: &'r NormalPath<'r>,
     input: &'r CheckInput<'a>,
+    asks: &'r Asks<'r, 'a>,
     now: Timestamp,
     notes: Option<&'r Notes>,
 }
@@ -266,26 +311,34 @@ impl From<Reason> for Refused {
     }
 }
 
-impl Asked<'_, '_> {
+impl Place<'_, '_> {
     /// What stands between the request and such a rule.
     fn refusal(
         &self,
         rule: &Rule,
         identity: Option<&Result<Identified<'_>, Reason>>,
     ) -> Option<Refused> {
+        let is_within = self.asks.is_within(rule);
         let identified = match (rule.access, identity) {
-            (Access::Public, _) => return None,
+            (Access::Public, _) => return (!is_within).then(|| Reason::MaxTokens.into()),
             (Access::Deny, _) => return Some(Reason::RuleDenies.into()),
             (_, None) => return Some(Reason::NoCredential.into()),
             (_, Some(Err(reason))) => return Some((*reason).into()),
             (_, Some(Ok(identified))) => identified,
         };
         let claims = identified.claims();
+        // A token for somebody else is none here.
+        if let Some(resource) = self.engine.policy.resource(self.host, self.path.segments())
+            && !is_for(resource, identified, rule)
+        {
+            return Some(Reason::Token(Refusal::BadAudience).into());
+        }
         let asked = [
             (rule.needs.admits_kind(identified.kind()), Reason::CredentialKind),
             (rule.needs.admits_issuer(claims.issued_by.as_deref()), Reason::Issuer),
             (rule.access.admits(claims.role), Reason::Role),
             (rule.needs.admits_scope(claims), Reason::InsufficientScope),
+            (is_within, Reason::MaxTokens),
         ];
         let reason = asked.into_iter().find_map(|(admits, reason)| (!admits).then_some(reason));
         reason.map(Refused::from).or_else(|| {
@@ -298,10 +351,11 @@ impl Asked<'_, '_> {
     /// which a server could read the path.
     fn unmet(&self, rule: &Rule, identified: &Identified<'_>) -> Option<Unmet> {
         let when = rule.when.as_ref()?;
-        let &Asked { engine, host, path, input, now, notes } = self;
+        let &Place { engine, host, path, input, asks, now, notes } = self;
         when.unmet(path.readings().map(|segments| RequestFacts {
             engine,
             input,
+            asks,
             host,
             segments,
             rule,

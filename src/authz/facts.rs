@@ -6,8 +6,11 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
+use serde_json::Value;
+
 use super::{
     CheckInput, Engine, IdentitySettings,
+    asks::Asks,
     host::NormalHost,
     identify::Identified,
     identity::{fold, is_alike, lower},
@@ -17,6 +20,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     condition::{Fact, Facts, Object, Unreadable},
+    operation::McpAsk,
     token::Claims,
 };
 
@@ -81,9 +85,10 @@ impl Notes {
 }
 
 /// One reading of a request, its rule and its user.
-pub(super) struct RequestFacts<'r> {
+pub(super) struct RequestFacts<'r, 'a> {
     pub(super) engine: &'r Engine,
     pub(super) input: &'r CheckInput<'r>,
+    pub(super) asks: &'r Asks<'r, 'a>,
     pub(super) host: &'r NormalHost<'r>,
     pub(super) segments: &'r [Cow<'r, str>],
     pub(super) rule: &'r Rule,
@@ -94,7 +99,7 @@ pub(super) struct RequestFacts<'r> {
     pub(super) query: OnceLock<Result<Vec<Pair<'r>>, Unreadable>>,
 }
 
-impl Facts for RequestFacts<'_> {
+impl Facts for RequestFacts<'_, '_> {
     fn get(&self, of: Object, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
         let fact = match of {
             Object::Request => self.of_request(name),
@@ -114,6 +119,8 @@ impl Facts for RequestFacts<'_> {
             Object::Destination if name == "principal" => present(self.input.destination_principal),
             Object::Destination => None,
             Object::Context => self.context(name),
+            Object::Mcp => self.of_mcp(name)?,
+            Object::Llm => self.of_llm(name)?,
         };
         if let Some(notes) = self.notes
             && !matches!((of, name), (Object::Request, "headers" | "query"))
@@ -141,7 +148,12 @@ impl Facts for RequestFacts<'_> {
             Object::Context => {
                 self.engine.context.iter().map(|(name, _)| Cow::Borrowed(name.as_str())).collect()
             }
-            Object::Request | Object::User | Object::Source | Object::Destination => Vec::new(),
+            Object::Request
+            | Object::User
+            | Object::Source
+            | Object::Destination
+            | Object::Mcp
+            | Object::Llm => Vec::new(),
         };
         names.sort_unstable();
         names.dedup();
@@ -149,7 +161,7 @@ impl Facts for RequestFacts<'_> {
     }
 }
 
-impl<'r> RequestFacts<'r> {
+impl<'r> RequestFacts<'r, '_> {
     fn of_request(&self, name: &str) -> Option<Fact<'_>> {
         let input = self.input;
         match name {
@@ -256,6 +268,27 @@ impl<'r> RequestFacts<'r> {
             "issuer" => present(claims.issued_by.as_deref().unwrap_or("own")),
             _ => None,
         }
+    }
+
+    fn of_mcp(&self, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
+        let ask = self.asks.mcp().map_err(|unclear| Unreadable(unclear.as_str()))?;
+        Ok(match name {
+            "method" => ask.map(|ask| Fact::text(&ask.method)),
+            "tool" => ask.and_then(McpAsk::tool).map(Fact::text),
+            "arguments" => self.asks.arguments().map(Fact::Json),
+            _ => None,
+        })
+    }
+
+    fn of_llm(&self, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
+        let ask = self.asks.llm().map_err(|unclear| Unreadable(unclear.as_str()))?;
+        Ok(ask.and_then(|ask| match name {
+            "model" => Some(Fact::text(&ask.model)),
+            "stream" => {
+                Some(Fact::Json(if ask.stream { &Value::Bool(true) } else { &Value::Bool(false) }))
+            }
+            _ => None,
+        }))
     }
 
     fn context(&self, name: &str) -> Option<Fact<'_>> {

@@ -68,10 +68,16 @@ impl Engine {
         if !input.has_good_methods() {
             return deny(Reason::BadMethod);
         }
-        match self.find(&host, &path, &input) {
+        let asking = path.readings().find_map(|it| self.policy.asking(&host, it, method));
+        if let Some(rule) = asking {
+            return Foreseen::Unknown("what it asked for".into(), rule);
+        }
+        match self.find(&host, &path, &input, None) {
             None => deny(Reason::BadPath),
             Some(Found::Nothing) => deny(Reason::NoRule),
             Some(Found::NoMethod) => deny(Reason::Method),
+            Some(Found::NoOperation) => deny(Reason::Operation),
+            Some(Found::Unclear(reason)) => deny(reason),
             Some(Found::Rule(rule) | Found::Preflight(rule)) => {
                 Left { engine: self, method, host: &host, path: &path }.judge(rule, who)
             }

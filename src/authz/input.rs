@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::operation::Body;
+
 /// One header of the request.
 #[derive(Clone, Copy)]
 pub struct Header<'a> {
@@ -183,6 +185,8 @@ pub struct CheckInput<'a> {
     pub path: &'a str,
     /// The headers.
     pub headers: Headers<'a>,
+    /// The body, where the transport brings it.
+    pub body: Body<'a>,
     /// `HTTP/1.1`, `HTTP/2`; like what follows, empty where the transport does
     /// not know.
     pub protocol: &'a str,

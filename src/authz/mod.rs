@@ -8,6 +8,7 @@
 //! [`Condition`](crate::condition::Condition), and the headers that are set and
 //! removed ([`IdentitySettings`]).
 
+mod asks;
 mod cookie;
 mod credential;
 mod decision;
@@ -25,10 +26,12 @@ mod pattern;
 mod policy;
 mod reason;
 mod renewal;
+mod resource;
 mod rule;
 mod sign_in;
 mod upgrade;
 
+pub use asks::Asked;
 pub use cookie::CookieForm;
 pub(crate) use cookie::find as find_cookie;
 pub use credential::{CredentialKind, CredentialSettings, Forward, QueryOn};
@@ -47,6 +50,7 @@ pub use pattern::{HostPattern, PathPattern, PatternError, Segment};
 pub use policy::{Found, Policy, PolicyError};
 pub use reason::Reason;
 pub use renewal::Sessions;
-pub use rule::{Access, IssuedBy, Needs, Rule};
+pub use resource::{Answer, BadResource, Resource};
+pub use rule::{Access, IssuedBy, Needs, Rule, Wants};
 pub use sign_in::SignIn;
 pub use upgrade::Upgrades;

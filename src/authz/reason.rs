@@ -1,6 +1,6 @@
 //! Why a request is denied.
 
-use crate::{api_key::KeyRefusal, token::Refusal};
+use crate::{api_key::KeyRefusal, operation::Unclear, token::Refusal};
 
 /// The one reason of a denial, precise in logs, metrics and metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,12 +15,19 @@ pub enum Reason {
     /// header, `Upgrade` asks for what is not let through, or a proxy asks over
     /// HTTP by headers that are not its own.
     BadHeader(&'static str),
+    /// What is asked of an MCP server cannot be told in one way.
+    BadMcp(Unclear),
+    /// What is asked of a model cannot be told in one way.
+    BadBody(Unclear),
     /// No rule is for this path.
     NoRule,
     /// The rule says `deny`.
     RuleDenies,
     /// There are rules for the path, but none for the method.
     Method,
+    /// There are rules for the path, but none for this method of an MCP server, tool or
+    /// model.
+    Operation,
     /// No credential came with the request.
     NoCredential,
     /// More than one credential, or one that could be read in two ways.
@@ -41,6 +48,9 @@ pub enum Reason {
     Issuer,
     /// The token lacks a scope that the rule asks for.
     InsufficientScope,
+    /// More tokens are asked for than the rule lets anybody have, or as many as there
+    /// are.
+    MaxTokens,
     /// The rule's condition is not true.
     Condition,
     /// The question holds no request, or none that can be read.
@@ -53,14 +63,17 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 43] = [
         Self::BadHost,
         Self::BadPath,
         Self::BadMethod,
         Self::BadHeader("connection"),
+        Self::BadMcp(Unclear::Json),
+        Self::BadBody(Unclear::Json),
         Self::NoRule,
         Self::RuleDenies,
         Self::Method,
+        Self::Operation,
         Self::NoCredential,
         Self::AmbiguousCredential,
         Self::CredentialTooLarge,
@@ -89,6 +102,7 @@ impl Reason {
         Self::Role,
         Self::Issuer,
         Self::InsufficientScope,
+        Self::MaxTokens,
         Self::Condition,
         Self::NoHttpAttributes,
         Self::NotReady,
@@ -103,9 +117,12 @@ impl Reason {
             Self::BadPath => "bad_path",
             Self::BadMethod => "bad_method",
             Self::BadHeader(_) => "bad_header",
+            Self::BadMcp(_) => "bad_mcp",
+            Self::BadBody(_) => "bad_body",
             Self::NoRule => "no_rule",
             Self::RuleDenies => "rule_denies",
             Self::Method => "method",
+            Self::Operation => "operation",
             Self::NoCredential => "no_credential",
             Self::AmbiguousCredential => "ambiguous_credential",
             Self::CredentialTooLarge => "credential_too_large",
@@ -129,10 +146,20 @@ impl Reason {
             Self::Role => "role",
             Self::Issuer => "issuer",
             Self::InsufficientScope => "insufficient_scope",
+            Self::MaxTokens => "max_tokens",
             Self::Condition => "condition",
             Self::NoHttpAttributes => "no_http_attributes",
             Self::NotReady => "not_ready",
             Self::Internal => "internal",
+        }
+    }
+
+    /// What the reason comes of, for the log, where there are several causes of one.
+    #[must_use]
+    pub fn cause(self) -> Option<&'static str> {
+        match self {
+            Self::BadMcp(unclear) | Self::BadBody(unclear) => Some(unclear.as_str()),
+            _ => None,
         }
     }
 
@@ -144,6 +171,8 @@ impl Reason {
             | Self::BadPath
             | Self::BadMethod
             | Self::BadHeader(_)
+            | Self::BadMcp(_)
+            | Self::BadBody(_)
             | Self::AmbiguousCredential
             | Self::CredentialTooLarge => 400,
             Self::NotReady | Self::Token(Refusal::IssuerUnavailable) => 503,
@@ -151,11 +180,13 @@ impl Reason {
             Self::NoRule
             | Self::RuleDenies
             | Self::Method
+            | Self::Operation
             | Self::CrossSiteCookie
             | Self::CredentialKind
             | Self::Role
             | Self::Issuer
             | Self::InsufficientScope
+            | Self::MaxTokens
             | Self::Condition
             | Self::NoHttpAttributes => 403,
             Self::Internal => 500,

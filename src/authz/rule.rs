@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::{
     credential::{CredentialKind, Forward},
     pattern::{HostPattern, PathPattern},
+    resource::Resource,
 };
 use crate::{
     condition::Condition,
+    operation::{LlmRule, McpRule},
     token::{Claims, Role, RoleSet},
 };
 
@@ -85,6 +87,28 @@ impl Needs {
     }
 }
 
+/// What requests of a rule ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// Of an MCP server.
+    Mcp(McpRule),
+    /// Of a model.
+    Llm(LlmRule),
+}
+
+impl Wants {
+    /// Whether nobody could tell which of two rules a request is for: also where a
+    /// body would have to be read in two ways.
+    #[must_use]
+    pub fn collides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Mcp(one), Self::Mcp(other)) => one.collides(other),
+            (Self::Llm(one), Self::Llm(other)) => one.collides(other),
+            _ => true,
+        }
+    }
+}
+
 /// One rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -100,6 +124,11 @@ pub struct Rule {
     pub access: Access,
     /// What else their token must have.
     pub needs: Needs,
+    /// What a request has to ask for, so that it is this rule's business.
+    pub wants: Option<Wants>,
+    /// What it guards, so that clients are told where to get a token; where other rules
+    /// are at the same place, they guard it, too.
+    pub resource: Option<Arc<Resource>>,
     /// What else has to be true of the request.
     pub when: Option<Arc<Condition>>,
     /// The variables of its template: which segment each is, and its name.

@@ -11,9 +11,15 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         Reason::BadHeader(_) => {
             "take the identity headers out of `Connection`, and send one `Upgrade` that check.upgrades lists; over HTTP, the answer names the header that the proxy has to set or to clear"
         }
+        Reason::BadMcp(_) | Reason::BadBody(_) => {
+            "see the cause in the log: let the gateway send the whole body, and the client one that all readers read alike"
+        }
         Reason::NoRule => "write a rule for this host and path",
         Reason::RuleDenies => "change the rule's access, if this should be possible",
         Reason::Method => "add the method to a rule of this very host and path",
+        Reason::Operation => {
+            "name the method, tool or model in a rule of this very host and path, or write one without `mcp` and `llm`"
+        }
         Reason::NoCredential => {
             "send `Authorization: Bearer TOKEN`; on a WebSocket, the query parameter"
         }
@@ -31,6 +37,9 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         Reason::Issuer => "send a token of one of the rule's issuers",
         Reason::InsufficientScope => {
             "ask the issuer for a token with all the scopes that the answer names"
+        }
+        Reason::MaxTokens => {
+            "ask for at most the rule's llm.max_tokens, and say how many: max_tokens, or what the API calls it"
         }
         Reason::Condition => "see which part of the rule's `when` was not true",
         Reason::NoHttpAttributes => {

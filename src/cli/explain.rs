@@ -184,6 +184,9 @@ fn in_words(
             {
                 line("because", &cause.to_string());
             }
+            if let Some(cause) = denial.reason.cause() {
+                line("because", cause);
+            }
             if let Some(unmet) = &decision.unmet {
                 line("because", &unmet.to_string());
             }
@@ -192,6 +195,10 @@ fn in_words(
                 line("answer", &format!("{name}: {value}"));
             }
             line("mend", advice(denial.reason));
+        }
+        Verdict::Answer(answer) => {
+            line("status", &answer.status.to_string());
+            line("answer", answer.body);
         }
     }
     for rule in &decision.shadow {
@@ -237,6 +244,13 @@ fn in_json(decision: &Decision<'_>, engine: &Engine, read: Vec<(String, Option<S
                 .map(|(name, value)| (name.to_owned(), value.into()))
                 .collect::<serde_json::Map<_, _>>(),
             "mend": advice(denial.reason),
+        }),
+        Verdict::Answer(answer) => json!({
+            "status": answer.status,
+            "answer_headers": answer.headers.iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+                .collect::<serde_json::Map<_, _>>(),
+            "answer": answer.body,
         }),
     };
     if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {

@@ -369,6 +369,8 @@ fn field_kind(object: Object, name: &str) -> Kind {
         (Object::Request, "headers") => Kind::Object(Object::Headers),
         (Object::Request, "query") => Kind::Object(Object::Query),
         (Object::Request, "time") => Kind::Time,
+        (Object::Mcp, "arguments") => Kind::Any,
+        (Object::Llm, "stream") => Kind::Bool,
         _ => Kind::Text,
     }
 }

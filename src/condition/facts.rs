@@ -27,11 +27,15 @@ pub enum Object {
     Destination,
     /// What the gateway's route says, by `check.context`.
     Context,
+    /// What is asked of an MCP server.
+    Mcp,
+    /// What is asked of a model.
+    Llm,
 }
 
 impl Object {
     /// Those that a condition names, in the order in which they are told of.
-    pub(super) const ROOTS: [Self; 7] = [
+    pub(super) const ROOTS: [Self; 9] = [
         Self::Request,
         Self::Path,
         Self::User,
@@ -39,6 +43,8 @@ impl Object {
         Self::Source,
         Self::Destination,
         Self::Context,
+        Self::Mcp,
+        Self::Llm,
     ];
 
     /// As a condition writes it.
@@ -54,6 +60,8 @@ impl Object {
             Self::Source => "source",
             Self::Destination => "destination",
             Self::Context => "context",
+            Self::Mcp => "mcp",
+            Self::Llm => "llm",
         }
     }
 
@@ -78,6 +86,8 @@ impl Object {
             Self::User => Some(&["id", "name", "email", "role", "scopes", "issuer"]),
             Self::Source => Some(&["address", "principal"]),
             Self::Destination => Some(&["principal"]),
+            Self::Mcp => Some(&["method", "tool", "arguments"]),
+            Self::Llm => Some(&["model", "stream"]),
             Self::Headers | Self::Query | Self::Path | Self::Claims | Self::Context => None,
         }
     }

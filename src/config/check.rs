@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     authz::{PathAllow, SignIn, Upgrades},
+    operation::McpSource,
     tls::Tls,
 };
 
@@ -60,10 +61,14 @@ pub struct CheckConfig {
     pub sign_in: Option<SignIn>,
     /// What conditions may ask of the gateway's route, with its defaults.
     pub context: Vec<(String, String)>,
+    /// The most of a body that is read, in bytes.
+    pub max_body_bytes: usize,
+    /// Where it is told what is asked of an MCP server (`[mcp]`).
+    pub mcp_source: McpSource,
 }
 
 impl CheckConfig {
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    pub(super) fn read(mut section: Section<'_>, mut mcp: Section<'_>) -> Self {
         let listen = section
             .parsed("listen", "an address (\"0.0.0.0:9191\") or \"unix:/path\"", Listen::parse)
             .unwrap_or(Listen::Tcp(SocketAddr::from(([0, 0, 0, 0], 9191))));
@@ -103,10 +108,32 @@ impl CheckConfig {
                 SignIn::new,
             ),
             context: context(&mut section),
+            max_body_bytes: max_body_bytes(&mut section, max_message_bytes),
+            mcp_source: mcp
+                .parsed("source", "\"body\" or \"headers\"", |source| match source {
+                    "body" => Some(McpSource::Body),
+                    "headers" => Some(McpSource::Headers),
+                    _ => None,
+                })
+                .unwrap_or_default(),
         };
         section.finish();
+        mcp.finish();
         config
     }
+}
+
+/// `max_body_bytes`: a body comes in a question, beside all else.
+fn max_body_bytes(section: &mut Section<'_>, max_message_bytes: usize) -> usize {
+    let most = section.get("max_body_bytes", "a number of bytes").unwrap_or(64 * 1024);
+    if most == 0 || most > max_message_bytes / 2 {
+        section.problem(
+            "max_body_bytes",
+            "no body could be read, or one would not fit into a question",
+            "write at most half of check.max_message_bytes",
+        );
+    }
+    most
 }
 
 /// `context`: names, as a condition can write them, and their defaults.

@@ -169,7 +169,7 @@ impl Config {
             reader.root()
         };
 
-        let check = CheckConfig::read(root.table("check"));
+        let check = CheckConfig::read(root.table("check"), root.table("mcp"));
         let http = HttpConfig::read(root.table("http"));
         let internal = InternalConfig::read(root.table("internal"));
         let store = StoreConfig::read(root.table("store"));

@@ -1,5 +1,7 @@
 //! `[[rules]]`: which requests need what.
 
+use std::sync::Arc;
+
 use url::Url;
 
 use super::{
@@ -12,8 +14,10 @@ use super::{
 use crate::{
     api_key::is_scope,
     authz::{
-        Access, CredentialKind, HostPattern, IssuedBy, Needs, PathPattern, Policy, Rule, is_method,
+        Access, CredentialKind, HostPattern, IssuedBy, Needs, PathPattern, Policy, Resource, Rule,
+        Wants, is_method,
     },
+    operation::{LlmRule, McpRule, NamePattern},
     token::{Role, RoleSet, Roles},
 };
 
@@ -73,6 +77,11 @@ fn rule(
     let hosts = hosts(&mut section);
     let methods = methods(&mut section);
     let needs = needs(&mut section, issuers);
+    let wants = wants(&mut section);
+    let resource = resource(&mut section);
+    if section.has("resource") && resource.is_none() {
+        return None;
+    }
     let access = access(&mut section, roles);
     let asks = needs.as_ref().is_some_and(|needs| *needs != Needs::default());
     if asks && matches!(access, Some(Access::Public | Access::Deny)) {
@@ -120,6 +129,8 @@ fn rule(
         methods: methods?,
         access: access?,
         needs: needs?,
+        wants: wants?,
+        resource,
         when,
         variables: variables?,
         preflight,
@@ -230,6 +241,76 @@ fn needs(section: &mut Section<'_>, known: &[IssuerConfig]) -> Option<Needs> {
         }
     }
     Some(Needs { scopes, issuers, credentials })
+}
+
+/// `resource`: what clients are told of where to get a token.
+fn resource(section: &mut Section<'_>) -> Option<Arc<Resource>> {
+    let is_given = section.has("resource");
+    let mut table = section.table("resource");
+    let url = table.text("url", "an address such as \"https://gw.example.com/mcp\"");
+    let server = |text: &str| {
+        let url = Url::parse(text).ok()?;
+        let is_plain = url.query().is_none() && url.fragment().is_none();
+        (matches!(url.scheme(), "https" | "http") && is_plain).then_some(url)
+    };
+    let servers = table.parsed_list("authorization_servers", "an issuer's address", server);
+    let scope = |text: &str| is_scope(text).then(|| text.to_owned());
+    let scopes = table.parsed_list("scopes_supported", "a scope, without blanks and quotes", scope);
+    let name = table.text("name", "a name for people");
+    let resource = Resource::new(&url.unwrap_or_default(), &servers, &scopes, name.as_deref());
+    let resource = match resource {
+        _ if !is_given => None,
+        Ok(resource) => Some(Arc::new(resource)),
+        Err(error) => {
+            let mend = "write url = \"https://gw.example.com/mcp\", as clients write it, and the \
+                        issuers in authorization_servers";
+            table.problem("", error.to_string(), mend);
+            None
+        }
+    };
+    table.finish();
+    resource
+}
+
+/// `mcp` and `llm`: what a request has to ask for.
+#[expect(clippy::option_option, reason = "a problem, nothing, or something")]
+fn wants(section: &mut Section<'_>) -> Option<Option<Wants>> {
+    const EXPECTED: &str = "a name, or what names begin with and a * at its end";
+    let name = |text: &str| NamePattern::parse(text).ok();
+    let (has_mcp, has_llm) = (section.has("mcp"), section.has("llm"));
+    let mut mcp = section.table("mcp");
+    let mcp_rule = McpRule {
+        methods: mcp.parsed_list("methods", EXPECTED, name),
+        tools: mcp.parsed_list("tools", EXPECTED, name),
+    };
+    let mut llm = section.table("llm");
+    let llm_rule = LlmRule {
+        models: llm.parsed_list("models", EXPECTED, name),
+        max_tokens: llm.get("max_tokens", "a number of tokens"),
+    };
+    let calls_tools = mcp_rule.methods.is_empty()
+        || mcp_rule.methods.iter().any(|method| method.matches("tools/call"));
+    if has_mcp && mcp_rule.methods.is_empty() && mcp_rule.tools.is_empty() {
+        mcp.problem("", "it names nothing", "name methods or tools, or remove it");
+    } else if has_mcp && !mcp_rule.tools.is_empty() && !calls_tools {
+        let cause = "tools are called by tools/call alone, which is not among the methods";
+        mcp.problem("methods", cause, "add \"tools/call\", or leave methods out");
+    }
+    if has_llm && llm_rule.models.is_empty() && llm_rule.max_tokens.is_none() {
+        llm.problem("", "it names nothing", "name models or max_tokens, or remove it");
+    }
+    mcp.finish();
+    llm.finish();
+    match (has_mcp, has_llm) {
+        (true, true) => {
+            let cause = "no request asks an MCP server and a model";
+            section.problem("llm", cause, "write two rules");
+            None
+        }
+        (true, false) => Some(Some(Wants::Mcp(mcp_rule))),
+        (false, true) => Some(Some(Wants::Llm(llm_rule))),
+        (false, false) => Some(None),
+    }
 }
 
 fn access(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Access> {

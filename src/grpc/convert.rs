@@ -5,12 +5,16 @@ use std::borrow::Cow;
 use super::read::Question;
 use crate::proto::envoy::service::auth::v3::{AttributeContext, attribute_context::Peer};
 use crate::{
-    authz::{CheckInput, Decision, Header, Headers, Reason, Verdict},
+    authz::{CheckInput, Decision, Header, Headers, Reason, Single, Verdict},
+    operation::{Body, McpAsk},
     proto::envoy::{
         config::core::v3::address,
         service::auth::v3::{CheckRequest, attribute_context::HttpRequest},
     },
 };
+
+/// What Envoy says beside a body: whether it is but a part.
+const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
 /// Codes of `google.rpc.Code`.
 const OK: u64 = 0;
@@ -41,6 +45,16 @@ fn client(question: &CheckRequest) -> &str {
     }
 }
 
+/// The body, of which Envoy says whether it is whole.
+pub(super) fn body<'a>(text: &'a str, raw: &'a [u8], headers: &Headers<'_>) -> Body<'a> {
+    let body = if raw.is_empty() { text.as_bytes() } else { raw };
+    match headers.single(PARTIAL_BODY) {
+        Single::Absent if body.is_empty() => Body::Absent,
+        Single::One(b"false") if text.is_empty() || raw.is_empty() => Body::Whole(body),
+        _ => Body::Cut,
+    }
+}
+
 /// Who the certificate of a peer names.
 fn principal(peer: Option<&Peer>) -> &str {
     peer.map_or("", |peer| &peer.principal)
@@ -59,12 +73,14 @@ fn input<'a>(
         value: if header.value.is_empty() { &header.raw_value } else { header.value.as_bytes() },
     });
     let extensions = attributes.into_iter().flat_map(|them| &them.context_extensions);
+    let headers = Headers::new(map, list.collect());
     CheckInput {
         method: &http.method,
         scheme: &http.scheme,
         host: &http.host,
         path: &http.path,
-        headers: Headers::new(map, list.collect()),
+        body: body(&http.body, &http.raw_body, &headers),
+        headers,
         protocol: &http.protocol,
         id: &http.id,
         source_address: client,
@@ -79,7 +95,7 @@ pub(super) fn code(decision: &Decision<'_>) -> u64 {
     match &decision.verdict {
         Verdict::Allow(_) => OK,
         Verdict::Deny(denial) if denial.status() == 401 => UNAUTHENTICATED,
-        Verdict::Deny(_) => PERMISSION_DENIED,
+        Verdict::Deny(_) | Verdict::Answer(_) => PERMISSION_DENIED,
     }
 }
 
@@ -91,16 +107,20 @@ pub(super) const SHADOW: &str = "shadow";
 /// nothing takes an empty text for a user.
 pub(super) fn metadata_texts<'a>(
     decision: &'a Decision<'_>,
-) -> [(&'static str, Option<Cow<'a, str>>); 10] {
+) -> [(&'static str, Option<Cow<'a, str>>); 13] {
     let claims = decision.principal.as_ref().map(|principal| &principal.claims);
     let role = decision.principal.as_ref().map(|principal| principal.role);
     let claims = claims.filter(|_| decision.is_allowed());
     let key_id = decision.key_id.filter(|_| claims.is_some());
     let text = Cow::Borrowed::<'a, str>;
+    let mcp = decision.asked.mcp.as_ref();
     [
         ("decision", Some(text(decision.name()))),
         ("iss", claims.and_then(|claims| claims.issued_by.as_deref()).map(text)),
         ("key_id", key_id.map(|id| id.to_string().into())),
+        ("llm_model", decision.asked.llm.as_ref().map(|ask| text(&ask.model))),
+        ("mcp_method", mcp.map(|ask| text(&ask.method))),
+        ("mcp_tool", mcp.and_then(McpAsk::tool).map(text)),
         ("reason", decision.reason().map(Reason::as_str).map(text)),
         ("role", role.filter(|_| decision.is_allowed()).map(text)),
         ("rule", decision.rule_name().map(text)),

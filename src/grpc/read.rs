@@ -8,6 +8,7 @@
 
 use prost_types::Timestamp;
 
+use super::convert;
 use crate::authz::{CheckInput, Header, Headers};
 
 /// As many headers are taken here.
@@ -222,7 +223,7 @@ pub(super) fn has_good_maps(message: &[u8]) -> bool {
 fn request_of(http: &[u8]) -> Option<CheckInput<'_>> {
     let mut input = CheckInput::default();
     let (mut map, mut header_map) = (Map::default(), None);
-    let mut unused = "";
+    let (mut unused, mut body, mut raw_body) = ("", "", &[][..]);
     {
         each(http, |number, content| match (number, content) {
             (1, content) => put(&mut input.id, content),
@@ -232,9 +233,14 @@ fn request_of(http: &[u8]) -> Option<CheckInput<'_>> {
             (5, content) => put(&mut input.host, content),
             (6, content) => put(&mut input.scheme, content),
             (10, content) => put(&mut input.protocol, content),
-            // Query, fragment, body.
-            (7 | 8 | 11, content) => put(&mut unused, content),
-            (9, Content::Varint) | (12, Content::Bytes(_)) => Some(()),
+            // Query, fragment.
+            (7 | 8, content) => put(&mut unused, content),
+            (9, Content::Varint) => Some(()),
+            (11, content) => put(&mut body, content),
+            (12, Content::Bytes(bytes)) => {
+                raw_body = bytes;
+                Some(())
+            }
             (13, content) => once(&mut header_map, content),
             (3 | 9 | 12, _) => None,
             _ => Some(()),
@@ -252,6 +258,7 @@ fn request_of(http: &[u8]) -> Option<CheckInput<'_>> {
             })?;
         }
         input.headers = Headers::new(map.headers, list);
+        input.body = convert::body(body, raw_body, &input.headers);
     }
     Some(input)
 }

@@ -13,10 +13,11 @@ use super::{
 };
 use crate::{
     authz::{
-        Access, CheckInput, Decision, Denial, Grant, HostPattern, Needs, PathPattern, Principal,
-        Reason, Rule, Verdict,
+        Access, Answer, Asked, CheckInput, Decision, Denial, Grant, HostPattern, Needs,
+        PathPattern, Principal, Reason, Rule, Verdict,
     },
     clock::Timestamp as Time,
+    operation::{LlmAsk, McpAsk},
     proto::{
         envoy::{
             config::core::v3::{
@@ -42,6 +43,15 @@ fn response(decision: &Decision<'_>) -> CheckResponse {
         Verdict::Deny(denial) => {
             let code = if denial.status() == 401 { 16 } else { 7 };
             (code, HttpResponse::DeniedResponse(denied_response(denial)))
+        }
+        Verdict::Answer(answer) => {
+            let headers = answer.headers.iter().map(|(name, value)| set_header(name, value));
+            let response = DeniedHttpResponse {
+                status: Some(HttpStatus { code: i32::from(answer.status) }),
+                headers: headers.collect(),
+                body: answer.body.to_owned(),
+            };
+            (7, HttpResponse::DeniedResponse(response))
         }
     };
     CheckResponse {
@@ -125,6 +135,7 @@ proptest! {
         user in option::of((any_text(), option::of(any_text()))),
         set_cookie in option::of(any_text()),
         denied in option::of((0..REASONS.len(), option::of(any_text()))),
+        (tool, model) in (option::of(any_text()), option::of(any_text())),
     ) {
         let rule = rule.map(|name| Rule {
             name,
@@ -134,6 +145,8 @@ proptest! {
             access: Access::Public,
             preflight: false,
             needs: Needs::default(),
+            wants: None,
+            resource: None,
             when: None,
             variables: Vec::new(),
             forward: None,
@@ -162,8 +175,17 @@ proptest! {
             };
             Arc::new(claims)
         });
+        let answered: String;
         let verdict = match denied {
-            Some((reason, location)) => Verdict::Deny(Denial { reason: REASONS[reason], location, scope: None }),
+            Some((0, Some(body))) => {
+                answered = body;
+                let headers = &[("content-type", "application/json")];
+                Verdict::Answer(Answer { status: 200, headers, body: &answered })
+            }
+            Some((reason, location)) => {
+                let denial = Denial::of(REASONS[reason]);
+                Verdict::Deny(Denial { location, ..denial })
+            }
             None => Verdict::Allow(Grant {
                 set: set.iter().map(|value| ("x-user-name", value.clone())).collect(),
                 remove: remove.iter().map(Cow::from).collect(),
@@ -180,6 +202,10 @@ proptest! {
             principal: claims.map(|claims| Principal { claims, role: "REGULAR" }),
             unmet: None,
             shadow: shadow.iter().map(String::as_str).collect(),
+            asked: Asked {
+                mcp: tool.map(|tool| McpAsk { method: "tools/call".into(), name: Some(tool.into()) }),
+                llm: model.map(|model| LlmAsk { model: model.into(), stream: false, max_tokens: None }),
+            },
             verdict,
         };
         let written = write::response(&decision);
@@ -279,7 +305,8 @@ fn told(question: &Question<'_>) -> String {
         map.sort_unstable();
         let list: Vec<_> = list.iter().map(|h| (h.name, h.value)).collect();
         let peers = [source_address, source_principal, destination_principal];
-        format!("{method:?} {scheme:?} {host:?} {path:?} {map:?} {list:?} {protocol:?} {id:?} {peers:?} {context:?}")
+        let body = input.body;
+        format!("{method:?} {scheme:?} {host:?} {path:?} {map:?} {list:?} {protocol:?} {id:?} {peers:?} {context:?} {body:?}")
     });
     format!("{input:?} {:?} {:?}", question.id, question.client)
 }

@@ -5,7 +5,7 @@
 use bytes::{Buf as _, Bytes};
 
 use super::convert::{self, code, shadow_names};
-use crate::authz::{Decision, Denial, Grant, Verdict};
+use crate::authz::{Answer, Decision, Denial, Grant, Verdict};
 
 /// An answer that allows has some 600 bytes.
 const USUAL_BYTES: usize = 1024;
@@ -23,6 +23,7 @@ pub(super) fn response(decision: &Decision<'_>) -> Bytes {
     match &decision.verdict {
         Verdict::Allow(grant) => out.message(3, |out| ok_response(out, grant)),
         Verdict::Deny(denial) => out.message(2, |out| denied_response(out, denial)),
+        Verdict::Answer(answer) => out.message(2, |out| answer_response(out, answer)),
     }
     out.message(1, |out| out.number(1, code(decision)));
     let length = u32::try_from(out.written()).unwrap_or(u32::MAX);
@@ -56,6 +57,17 @@ fn denied_response(out: &mut Backwards, denial: &Denial) {
         set_header(out, name, value);
     }
     out.message(1, |out| out.number(1, u64::from(denial.status())));
+}
+
+/// What this service answers itself: for the gateway, a denial with another status.
+fn answer_response(out: &mut Backwards, answer: &Answer<'_>) {
+    if !answer.body.is_empty() {
+        out.text(3, answer.body);
+    }
+    for (name, value) in answer.headers.iter().rev() {
+        set_header(out, name, value);
+    }
+    out.message(1, |out| out.number(1, u64::from(answer.status)));
 }
 
 /// Over whatever is there, by the new field and by the old one: versions of

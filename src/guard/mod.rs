@@ -144,6 +144,7 @@ where
                 Ok((admission, Changes::of(&grant)))
             }
             Verdict::Deny(denial) => Err(web::denied(&denial)),
+            Verdict::Answer(answer) => Err(web::answered(&answer)),
         });
         match admitted {
             Ok((admission, changes)) => {

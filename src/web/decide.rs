@@ -148,13 +148,18 @@ pub(super) fn decide<B>(
         checker.check(question, context, |decision| match decision.verdict {
             Verdict::Allow(grant) => allow(mode, grant, &input),
             Verdict::Deny(denial) => deny(mode, &denial, asked.err()),
+            // What these proxies are answered, they take for an allowance, or throw
+            // away: they have to ask the `http` listener itself.
+            Verdict::Answer(_) => deny(mode, &Denial::of(Reason::NoRule), None),
         })
     };
     // An answer that could not be made is a denial.
     catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|_| {
         match Decision::deny(Reason::Internal).verdict {
             Verdict::Deny(denial) => deny(mode, &denial, None),
-            Verdict::Allow(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Verdict::Allow(_) | Verdict::Answer(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
         }
     })
 }

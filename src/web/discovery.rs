@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::State,
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use http::header;
 use serde_json::{Value, json};
 
-use super::state::Site;
+use super::{
+    error::{ApiError, answered},
+    request::request_input,
+    state::Site,
+};
 use crate::token::KeyRing;
 
 /// The public keys (RFC 7517). A key that is added is known to every upstream
@@ -27,6 +31,15 @@ pub(super) fn key_set(keys: &KeyRing) -> Response {
 /// The same on the `http` listener.
 pub(super) async fn own_keys(State(site): State<Arc<Site>>) -> Response {
     key_set(site.engine.verifier.keys())
+}
+
+/// The metadata of a protected resource (RFC 9728), for gateways that cannot hand on what
+/// a check answers. It is the same whoever asks.
+pub(super) async fn resource(State(site): State<Arc<Site>>, request: Request) -> Response {
+    match site.engine.answer(&request_input(&request)) {
+        Some(answer) => answered(&answer),
+        None => ApiError::not_found().into_response(),
+    }
 }
 
 /// The discovery document: what this service's own pages ask, and all that the

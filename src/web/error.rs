@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::{
-    authz::Denial,
+    authz::{Answer, Denial},
     error_body::{ErrorBody, ErrorKind},
     login::{ExchangeError, SignInError},
     sso::SsoError,
@@ -191,6 +191,17 @@ impl IntoResponse for ApiError {
         }
         response
     }
+}
+
+/// An answer of this service itself, over HTTP.
+pub(crate) fn answered<B: From<String>>(answer: &Answer<'_>) -> http::Response<B> {
+    let mut response = http::Response::new(answer.body.to_owned().into());
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::FORBIDDEN);
+    for (name, value) in answer.headers {
+        let name = http::HeaderName::from_static(name);
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// The answer to a request that may not pass, over HTTP.

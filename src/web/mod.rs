@@ -29,7 +29,7 @@ use axum::{
     Router,
     extract::Request,
     middleware,
-    routing::{delete, get, post},
+    routing::{any, delete, get, post},
 };
 use http::Uri;
 use tower::ServiceExt as _;
@@ -42,7 +42,10 @@ pub use self::{
     server::{Answers, HttpServer, Routed},
     state::{SigningIn, Site, SiteSettings, SiteShared},
 };
-pub(crate) use self::{error::denied, request::request_input};
+pub(crate) use self::{
+    error::{answered, denied},
+    request::request_input,
+};
 
 /// The `http` listener: its endpoints, also below the path of `public_url`,
 /// since some gateways take that away and others leave it.
@@ -94,6 +97,8 @@ fn endpoints(site: Arc<Site>) -> Router {
         .route("/sso/callback", get(sso::callback))
         .route("/sso/backchannel-logout", post(backchannel::logout))
         .route("/.well-known/jwks.json", get(discovery::own_keys))
+        .route("/.well-known/oauth-protected-resource", any(discovery::resource))
+        .route("/.well-known/oauth-protected-resource/{*path}", any(discovery::resource))
         .route("/.well-known/portcullis", get(discovery::document))
         .route("/.well-known/litellm-ui-config", get(discovery::document))
         .route("/litellm/.well-known/litellm-ui-config", get(discovery::document))

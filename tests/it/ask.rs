@@ -7,6 +7,7 @@ use portcullis::{
     authz::{CheckInput, Decision, Engine, Header, Headers, Verdict},
     clock::Timestamp,
     config::{Config, Sources},
+    operation::Body,
     token::RevocationList,
 };
 use serde_json::Value;
@@ -40,6 +41,7 @@ pub(crate) struct Ask {
     map: Vec<(String, String)>,
     list: Vec<(String, String)>,
     address: String,
+    body: Option<String>,
 }
 
 /// A question without anything special.
@@ -52,6 +54,7 @@ pub(crate) fn ask(method: &str, path: &str) -> Ask {
         map: vec![],
         list: vec![],
         address: String::new(),
+        body: None,
     }
 }
 
@@ -101,6 +104,12 @@ impl Out {
                     denial.headers().into_iter().map(|(n, v)| (n.into(), v.into())).collect();
                 out.body = denial.body();
             }
+            Verdict::Answer(answer) => {
+                out.status = answer.status;
+                out.answer =
+                    answer.headers.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+                answer.body.clone_into(&mut out.body);
+            }
         }
         out
     }
@@ -147,6 +156,12 @@ impl Ask {
         self
     }
 
+    /// With this body.
+    pub(crate) fn json(mut self, body: &str) -> Self {
+        self.body = Some(body.into());
+        self.with("content-type", "application/json")
+    }
+
     /// From this address.
     pub(crate) fn from(mut self, address: &str) -> Self {
         self.address = address.into();
@@ -186,6 +201,7 @@ impl Ask {
             path: &self.path,
             headers: Headers::new(view(&self.map), view(&self.list)),
             source_address: &self.address,
+            body: self.body.as_ref().map_or(Body::Absent, |body| Body::Whole(body.as_bytes())),
             ..CheckInput::default()
         }
     }

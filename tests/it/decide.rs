@@ -366,6 +366,10 @@ fn every_reason_that_the_engine_has_can_be_reached() {
     );
     let stranger = made(|_| {}).text;
     let agents = || ask("GET", "/api/agents");
+    let guarded = engine(crate::mcp::RULES);
+    let chat = |body: &str| {
+        ask("POST", "/v1/chat/completions").json(body).claiming(&crate::mcp::anybody())
+    };
     let by_key = |text: &str| agents().with("x-api-key", text);
     let cookie = format!("token={}", good());
     let claims = jwt::claims(NOW).to_string();
@@ -430,6 +434,10 @@ fn every_reason_that_the_engine_has_can_be_reached() {
         ("issuer", &asking, ask("GET", "/theirs").role("ADMIN")),
         ("insufficient_scope", &asking, ask("GET", "/scoped").role("ADMIN")),
         ("condition", &asking, ask("GET", "/asked").role("ADMIN")),
+        ("bad_mcp", &guarded, ask("POST", "/mcp").json("[]")),
+        ("bad_body", &guarded, chat("[]")),
+        ("operation", &guarded, chat(r#"{"model":"o3"}"#)),
+        ("max_tokens", &guarded, chat(r#"{"model":"gpt-4o-mini"}"#)),
         ("not_ready", &waiting, agents()),
     ];
     for (reason, engine, ask) in &cases {

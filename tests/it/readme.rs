@@ -52,7 +52,8 @@ fn every_configuration_is_one() {
 
 #[test]
 fn every_piece_of_a_configuration_is_in_the_whole_one() {
-    let files = ["envoy/envoy.yaml", "envoy/plans.yaml", "examples/policy-tests.yaml"];
+    let files =
+        ["envoy/envoy.yaml", "envoy/plans.yaml", "envoy/body.yaml", "examples/policy-tests.yaml"];
     let whole: String = files.map(read).concat();
     let blocks = blocks("yaml");
     assert!(!blocks.is_empty());

@@ -34,6 +34,9 @@ pub(crate) enum Mode {
     /// Strict, with the routes of `envoy/plans.yaml`, and a header sent that a
     /// condition reads.
     Plans,
+    /// Strict, with the body sent as in `envoy/body.yaml`, and the headers that are
+    /// looked at beside it.
+    Bodies,
     /// Strict, asking over HTTP.
     Http,
     /// What nobody should do: an error is consent, and each question comes with
@@ -264,6 +267,15 @@ pub(crate) fn envoy(mode: Mode) -> String {
         let header = "                          - exact: origin\n";
         config =
             replace(&config, header, &format!("{header}{}", header.replace("origin", "x-tenant")));
+    }
+    if mode == Mode::Bodies {
+        let before = "                      # What a decision can need";
+        config = replace(&config, before, &format!("{}{before}", read("envoy/body.yaml")));
+        let header = "                          - exact: origin\n";
+        let more = ["content-type", "content-encoding", "content-length", "transfer-encoding"];
+        let of_mcp = ["mcp-method", "mcp-name", "mcp-protocol-version"];
+        let more = more.iter().chain(&of_mcp).map(|name| header.replace("origin", name));
+        config = replace(&config, header, &format!("{header}{}", more.collect::<String>()));
     }
     if mode == Mode::Open {
         config = replace(&config, "failure_mode_allow: false", "failure_mode_allow: true");

@@ -5,12 +5,19 @@
 
 mod tree;
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use thiserror::Error;
 
 use self::tree::{Slot, Tree};
-use super::{host::NormalHost, pattern::HostPattern, rule::Rule};
+use super::{
+    asks::Asks,
+    host::NormalHost,
+    pattern::HostPattern,
+    reason::Reason,
+    resource::{Answer, Resource, Resources},
+    rule::Rule,
+};
 
 /// Why rules cannot stand together.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -32,6 +39,10 @@ pub enum Found<'p> {
     Preflight(&'p Rule),
     /// There are rules for the path, but none for the method.
     NoMethod,
+    /// There are rules for what is asked for there, but none for this.
+    NoOperation,
+    /// It cannot be told what is asked for.
+    Unclear(Reason),
     /// There is no rule for the path.
     Nothing,
 }
@@ -44,7 +55,10 @@ impl Found<'_> {
             (Self::Rule(a), Self::Rule(b)) | (Self::Preflight(a), Self::Preflight(b)) => {
                 std::ptr::eq(*a, *b)
             }
-            (Self::NoMethod, Self::NoMethod) | (Self::Nothing, Self::Nothing) => true,
+            (Self::NoMethod, Self::NoMethod)
+            | (Self::NoOperation, Self::NoOperation)
+            | (Self::Nothing, Self::Nothing) => true,
+            (Self::Unclear(a), Self::Unclear(b)) => a == b,
             _ => false,
         }
     }
@@ -56,6 +70,7 @@ pub struct Policy {
     rules: Vec<Rule>,
     shadows: Vec<Rule>,
     has_forwards: bool,
+    resources: Resources,
     exact: HashMap<String, Tree>,
     below: HashMap<String, Tree>,
     any: Tree,
@@ -79,12 +94,20 @@ impl Policy {
         for (at, rule) in rules.iter().enumerate() {
             for host in &rule.hosts {
                 let slot = policy.tree_mut(host).slot(&rule.path);
-                if let Err((earlier, method)) = slot.add(at, &rule.methods) {
+                let added = if rule.wants.is_some() {
+                    slot.add_asking(at, &rules)
+                } else {
+                    slot.add(at, &rule.methods)
+                };
+                if let Err((earlier, method)) = added {
                     let earlier = rules.get(earlier).map_or("", |rule| &rule.name);
                     let place = format!("{method} {}", rule.path);
                     errors.push(PolicyError::Conflict(earlier.into(), rule.name.clone(), place));
                 }
             }
+        }
+        for rule in &rules {
+            rule.resource.iter().for_each(|resource| policy.resources.add(resource));
         }
         policy.rules = rules;
         if errors.is_empty() { Ok(policy) } else { Err(errors) }
@@ -109,16 +132,105 @@ impl Policy {
         method: &str,
         preflight_of: Option<&str>,
     ) -> Found<'_> {
+        self.find_asked(host, path, method, preflight_of, None)
+    }
+
+    /// The same, with what is asked for, where that is known: a rule that looks at it
+    /// goes before one that does not.
+    pub(super) fn find_asked(
+        &self,
+        host: &NormalHost<'_>,
+        path: &[Cow<'_, str>],
+        method: &str,
+        preflight_of: Option<&str>,
+        asks: Option<&Asks<'_, '_>>,
+    ) -> Found<'_> {
         let Some(slot) = self.slot(host, path) else { return Found::Nothing };
         let rule = |at: Option<usize>| at.and_then(|at| self.rules.get(at));
         if let Some(asked) = preflight_of
-            && let Some(covering) = rule(slot.find(asked)).filter(|rule| rule.preflight)
+            && let Some(covering) = self.covering(slot, asked)
             // A rule that lists OPTIONS itself has the last word on it.
             && rule(slot.listed(method)).is_none_or(|listed| std::ptr::eq(listed, covering))
         {
             return Found::Preflight(covering);
         }
-        rule(slot.find(method)).map_or(Found::NoMethod, Found::Rule)
+        let plain = rule(slot.find(method)).map_or(Found::NoMethod, Found::Rule);
+        match asks {
+            Some(asks) if !slot.asking().is_empty() => self.asked(slot, method, asks, plain),
+            _ => plain,
+        }
+    }
+
+    /// The rule that names most closely what is asked for, before the one that looks at
+    /// nothing of that.
+    fn asked<'p>(
+        &'p self,
+        slot: &Slot,
+        method: &str,
+        asks: &Asks<'_, '_>,
+        plain: Found<'p>,
+    ) -> Found<'p> {
+        let mut best = None;
+        let mut is_any = false;
+        for rule in slot.asking().iter().filter_map(|at| self.rules.get(*at)) {
+            if !rule.covers(method) {
+                continue;
+            }
+            is_any = true;
+            let rank = match asks.rank(rule) {
+                Ok(rank) => rank.map(|rank| (rank, !rule.methods.is_empty())),
+                Err(reason) => return Found::Unclear(reason),
+            };
+            if rank.is_some() && best.is_none_or(|(other, _)| rank > other) {
+                best = Some((rank, rule));
+            }
+        }
+        match (best, plain) {
+            (Some((_, rule)), _) => Found::Rule(rule),
+            (None, Found::NoMethod) if is_any => Found::NoOperation,
+            (None, plain) => plain,
+        }
+    }
+
+    /// What is answered at the metadata of a resource, whatever the rules say.
+    #[must_use]
+    pub fn answer(
+        &self,
+        host: &NormalHost<'_>,
+        path: &[Cow<'_, str>],
+        method: &str,
+    ) -> Option<Answer<'_>> {
+        self.resources.answer(host.as_str(), path, method)
+    }
+
+    /// The resource that a request is about: that of a rule of the same place.
+    #[must_use]
+    pub fn resource(&self, host: &NormalHost<'_>, path: &[Cow<'_, str>]) -> Option<&Arc<Resource>> {
+        if self.resources.is_empty() {
+            return None;
+        }
+        let mut all = self.slot(host, path)?.all();
+        all.find_map(|at| self.rules.get(at)?.resource.as_ref())
+    }
+
+    /// A rule of such a path and method that looks at what is asked for.
+    #[must_use]
+    pub fn asking(
+        &self,
+        host: &NormalHost<'_>,
+        path: &[Cow<'_, str>],
+        method: &str,
+    ) -> Option<&Rule> {
+        let mut asking = self.slot(host, path)?.asking().iter();
+        asking.find_map(|at| self.rules.get(*at).filter(|rule| rule.covers(method)))
+    }
+
+    /// The rule that lets a preflight of this method pass: what a request will ask for is
+    /// not known yet.
+    fn covering(&self, slot: &Slot, method: &str) -> Option<&Rule> {
+        let asking = slot.asking().iter().copied();
+        let mut all = slot.find(method).into_iter().chain(asking);
+        all.find_map(|at| self.rules.get(at).filter(|rule| rule.preflight && rule.covers(method)))
     }
 
     fn slot(&self, host: &NormalHost<'_>, path: &[Cow<'_, str>]) -> Option<&Slot> {

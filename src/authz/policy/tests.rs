@@ -16,6 +16,8 @@ fn rule(name: &str, path: PathPattern) -> Rule {
         access: Access::Authenticated,
         preflight: false,
         needs: Needs::default(),
+        wants: None,
+        resource: None,
         when: None,
         variables: Vec::new(),
         forward: None,
@@ -52,6 +54,7 @@ fn find(policy: &Policy, host: &str, path: &str, method: &str) -> String {
         Found::Rule(rule) => rule.name.clone(),
         Found::Preflight(rule) => format!("preflight of {}", rule.name),
         Found::NoMethod => "no method".into(),
+        Found::NoOperation | Found::Unclear(_) => "asks".into(),
         Found::Nothing => "nothing".into(),
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use crate::authz::pattern::{PathPattern, Segment};
+use crate::authz::{
+    pattern::{PathPattern, Segment},
+    rule::Rule,
+};
 
 /// A node: where a path stands after some of its segments.
 #[derive(Debug, Default)]
@@ -72,6 +75,8 @@ impl Tree {
 pub(super) struct Slot {
     by_method: Vec<(String, usize)>,
     any_method: Option<usize>,
+    /// Those that look at what is asked for.
+    asking: Vec<usize>,
 }
 
 impl Slot {
@@ -91,6 +96,44 @@ impl Slot {
             self.by_method.push((method.clone(), rule));
         }
         Ok(())
+    }
+
+    /// Adds one that looks at what is asked for; an error as above.
+    pub(super) fn add_asking(
+        &mut self,
+        rule: usize,
+        rules: &[Rule],
+    ) -> Result<(), (usize, String)> {
+        let Some(own) = rules.get(rule) else { return Ok(()) };
+        for at in &self.asking {
+            let Some(other) = rules.get(*at) else { continue };
+            let shared = match (own.methods.as_slice(), other.methods.as_slice()) {
+                ([], []) => Some("any method"),
+                (methods, _) => {
+                    methods.iter().find(|method| other.methods.contains(method)).map(String::as_str)
+                }
+            };
+            let collide = match (&own.wants, &other.wants) {
+                (Some(own), Some(other)) => own.collides(other),
+                _ => false,
+            };
+            if let Some(method) = shared.filter(|_| collide) {
+                return Err((*at, method.to_owned()));
+            }
+        }
+        self.asking.push(rule);
+        Ok(())
+    }
+
+    /// All rules that are here.
+    pub(super) fn all(&self) -> impl Iterator<Item = usize> {
+        let listed = self.by_method.iter().map(|(_, rule)| *rule);
+        listed.chain(self.any_method).chain(self.asking.iter().copied())
+    }
+
+    /// Those that look at what is asked for.
+    pub(super) fn asking(&self) -> &[usize] {
+        &self.asking
     }
 
     /// The rule that lists the method.

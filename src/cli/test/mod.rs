@@ -150,5 +150,10 @@ fn told(decision: &Decision<'_>) -> (u16, Vec<(String, String)>, Vec<String>) {
             let headers = headers.map(|(name, value)| (name.to_owned(), value.into_owned()));
             (denial.status(), headers.collect(), Vec::new())
         }
+        Verdict::Answer(answer) => {
+            let headers = answer.headers.iter();
+            let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            (answer.status, headers.collect(), Vec::new())
+        }
     }
 }

@@ -197,7 +197,7 @@ fn what_cannot_work_is_refused_with_its_place() {
         ("context.tier == 'a'", "context has no tier: name one of: plan", Some(7)),
         (
             "users.id == 'a'",
-            "there is no variable users; there are: request, path, user, claims, source, destination, context",
+            "there is no variable users; there are: request, path, user, claims, source, destination, context, mcp, llm",
             Some(0),
         ),
         ("user.id == 7", "== cannot be done with string and int", Some(8)),

@@ -20,6 +20,7 @@ use crate::{
     clock::{Clock, Timestamp},
     decision_log::DecisionLog,
     grpc::CheckService,
+    operation::McpSource,
     proto::envoy::service::auth::v3::{
         AttributeContext, CheckRequest, CheckResponse,
         attribute_context::{HttpRequest, Request as Asked},
@@ -58,6 +59,8 @@ fn rule(name: &str, path: PathPattern, methods: &[&str], access: Access) -> Rule
         access,
         preflight: name == "open",
         needs: Needs::default(),
+        wants: None,
+        resource: None,
         when: None,
         variables: Vec::new(),
         forward: None,
@@ -115,6 +118,8 @@ fn engine() -> Engine {
         upgrades: Upgrades::new(vec!["websocket".into()]),
         sign_in: None,
         context: Vec::new(),
+        mcp_source: McpSource::Body,
+        max_body_bytes: 64 * 1024,
         sessions: Sessions {
             limits: SessionLimits {
                 lifetime: std::time::Duration::from_secs(3600),
@@ -249,6 +254,7 @@ fn by_engine(question: &Question) -> Told {
     let engine = SETTING.checker.engine();
     match engine.decide(&input, NOW).verdict {
         Verdict::Deny(denial) => Told::Denied(denial.status()),
+        Verdict::Answer(answer) => Told::Denied(answer.status),
         Verdict::Allow(grant) => Told::Allowed(
             grant
                 .set

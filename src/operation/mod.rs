@@ -1,0 +1,196 @@
+//! What a request asks an MCP server or a model for, by its body or its headers:
+//! pure, and strict. What two readers could read differently is [`Unclear`], since the
+//! upstream reads it once more.
+
+mod headers;
+mod json;
+mod llm;
+mod mcp;
+mod media;
+mod multipart;
+mod pattern;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use media::Media;
+
+pub use llm::{LlmAsk, LlmRule};
+pub use mcp::{McpAsk, McpRule, McpSource};
+pub use pattern::{BadPattern, NamePattern, Rank};
+
+/// The longest method and name, in bytes.
+const MAX_NAME_BYTES: usize = 1024;
+
+/// Why it is not clear what is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unclear {
+    /// The question has no body, or no header that tells.
+    Nothing,
+    /// The body is not whole.
+    Cut,
+    /// The body is longer than is read.
+    TooLong,
+    /// The body is compressed.
+    Encoded,
+    /// The body is of a type that is not read.
+    MediaType,
+    /// The body is no JSON that all readers read alike.
+    Json,
+    /// The body is a list, or another value that is no object.
+    NoObject,
+    /// The object is no message of JSON-RPC 2.0.
+    NoMessage,
+    /// The name of what is asked for is missing, or no plain text.
+    Name,
+    /// A header says something else than the body, or is there twice.
+    Headers,
+    /// The headers that tell are of a later protocol than the request's.
+    Protocol,
+    /// The form is none that all readers read alike.
+    Form,
+    /// A member that is read is of another type.
+    Value,
+}
+
+impl Unclear {
+    /// Every cause.
+    pub const ALL: [Self; 13] = [
+        Self::Nothing,
+        Self::Cut,
+        Self::TooLong,
+        Self::Encoded,
+        Self::MediaType,
+        Self::Json,
+        Self::NoObject,
+        Self::NoMessage,
+        Self::Name,
+        Self::Headers,
+        Self::Protocol,
+        Self::Form,
+        Self::Value,
+    ];
+
+    /// The cause in a log, with what to do about it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => {
+                "the gateway tells nothing of what is asked for: let it send the body, or see \
+                 mcp.source"
+            }
+            Self::Cut => {
+                "the body is not whole: let the gateway send all of it, and refuse what is longer"
+            }
+            Self::TooLong => "the body is longer than check.max_body_bytes",
+            Self::Encoded => "the body is compressed: the client has to send it as it is",
+            Self::MediaType => {
+                "the body's Content-Type is not application/json, nor multipart/form-data where \
+                 that is read"
+            }
+            Self::Json => {
+                "the body is no JSON that all readers read alike: it is broken, too deep, has a \
+                 member twice or in another case, half a surrogate pair, or a number that is too \
+                 large"
+            }
+            Self::NoObject => "the body is no object: batches are not taken",
+            Self::NoMessage => "the body is no message of JSON-RPC 2.0",
+            Self::Name => "the method, tool or model is missing, or is no plain text",
+            Self::Headers => "Mcp-Method or Mcp-Name differ from the body, or are there twice",
+            Self::Protocol => {
+                "Mcp-Method and Mcp-Name are there without an MCP-Protocol-Version of 2026-07-28 \
+                 or later"
+            }
+            Self::Form => "the form is none that all readers read alike",
+            Self::Value => "stream is no boolean, or a number of tokens is no whole number",
+        }
+    }
+}
+
+/// What a request brings, as far as it is looked at here.
+pub struct Carried<'h, 'a> {
+    /// Its method.
+    pub http_method: &'a str,
+    /// Its body.
+    pub body: Body<'a>,
+    /// The most of a body that is read, in bytes.
+    pub max_body_bytes: usize,
+    /// The one value of a header, as text; an error for one that is there twice.
+    pub header: &'h dyn Fn(&str) -> Result<Option<&'a str>, Unclear>,
+}
+
+/// Without the headers.
+impl fmt::Debug for Carried<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Carried").field("body", &self.body).finish_non_exhaustive()
+    }
+}
+
+/// A body as the gateway hands it on.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// The gateway sends none, or there is none.
+    #[default]
+    Absent,
+    /// A part of it.
+    Cut,
+    /// All of it.
+    Whole(&'a [u8]),
+}
+
+/// Its length alone.
+impl fmt::Debug for Body<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("Absent"),
+            Self::Cut => f.write_str("Cut"),
+            Self::Whole(body) => write!(f, "Whole({} bytes)", body.len()),
+        }
+    }
+}
+
+impl<'a> Carried<'_, 'a> {
+    /// Whether requests of this method ask for nothing by a body.
+    fn is_bodiless(&self) -> bool {
+        matches!(self.http_method, "GET" | "HEAD" | "DELETE" | "OPTIONS")
+    }
+
+    /// Whether there is no body, as far as can be told: a server that reads one all the
+    /// same would read what nobody has looked at.
+    fn has_no_body(&self) -> bool {
+        matches!(self.body, Body::Absent | Body::Whole(&[]))
+            && matches!((self.header)("content-length"), Ok(None | Some("0")))
+            && matches!((self.header)("transfer-encoding"), Ok(None))
+    }
+
+    /// The body, and what it is.
+    fn whole_body(&self) -> Result<(&'a [u8], Media<'a>), Unclear> {
+        let body = match self.body {
+            Body::Absent => return Err(Unclear::Nothing),
+            Body::Cut => return Err(Unclear::Cut),
+            Body::Whole(body) if body.len() > self.max_body_bytes => return Err(Unclear::TooLong),
+            Body::Whole(body) => body,
+        };
+        let header = |name: &str, cause: Unclear| (self.header)(name).map_err(|_| cause);
+        match header("content-encoding", Unclear::Encoded)? {
+            None => {}
+            Some(coding) if coding.eq_ignore_ascii_case("identity") => {}
+            Some(_) => return Err(Unclear::Encoded),
+        }
+        let length = header("content-length", Unclear::Cut)?;
+        if length.is_some_and(|length| length.parse() != Ok(body.len())) {
+            return Err(Unclear::Cut);
+        }
+        let kind = header("content-type", Unclear::MediaType)?.ok_or(Unclear::MediaType)?;
+        Ok((body, Media::read(kind)?))
+    }
+}
+
+/// A method, a tool or a model: no reader trims it, cuts it off or takes it for
+/// another one.
+fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&text.len())
+        && !text.chars().any(char::is_control)
+        && text.trim() == text
+}
