@@ -11,7 +11,7 @@ use super::{
     reason::Reason,
     rule::{Rule, Wants},
 };
-use crate::operation::{Carried, LlmAsk, McpAsk, Rank, Unclear};
+use crate::operation::{Body, Carried, LlmAsk, McpAsk, Rank, Unclear};
 
 /// What was found out of that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,12 +47,13 @@ impl<'r, 'a> Asks<'r, 'a> {
         let header = |name: &str| match headers.single(name) {
             Single::Absent => Ok(None),
             Single::One(value) => std::str::from_utf8(value)
-                .map(|value| Some(value.trim()))
+                .map(|value| Some(value.trim_matches([' ', '\t'])))
                 .map_err(|_| Unclear::Headers),
             Single::Repeated => Err(Unclear::Headers),
         };
         read(&Carried {
             http_method: self.input.method,
+            query: self.input.path_and_query().1.unwrap_or_default(),
             body: self.input.body,
             max_body_bytes: self.engine.max_body_bytes,
             header: &header,
@@ -72,15 +73,21 @@ impl<'r, 'a> Asks<'r, 'a> {
         ask.as_ref().map(Option::as_ref).map_err(|unclear| *unclear)
     }
 
-    /// The arguments of a tool's call, where the body tells them.
-    pub(super) fn arguments(&self) -> Option<&Value> {
+    /// The arguments of a tool's call, where it has some.
+    ///
+    /// # Errors
+    ///
+    /// [`Unclear`], also where the body is not there to tell: they may be anything.
+    pub(super) fn arguments(&self) -> Result<Option<&Value>, Unclear> {
+        if self.mcp()?.and_then(McpAsk::tool).is_none() {
+            return Ok(None);
+        }
+        let Body::Whole(body) = self.input.body else { return Err(Unclear::Nothing) };
         let read = || {
-            self.mcp().ok()??.tool()?;
-            let crate::operation::Body::Whole(body) = self.input.body else { return None };
             let mut message: Value = serde_json::from_slice(body).ok()?;
             Some(message.get_mut("params")?.get_mut("arguments")?.take())
         };
-        self.arguments.get_or_init(read).as_ref()
+        Ok(self.arguments.get_or_init(read).as_ref())
     }
 
     /// How closely a rule names what is asked for; none where it does not.

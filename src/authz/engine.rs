@@ -135,8 +135,20 @@ impl Engine {
             Found::Nothing | Found::NoMethod | Found::NoOperation | Found::Unclear(_) => None,
         };
         let forward = forward.unwrap_or(&self.credentials.forward);
+        // A token for somebody else is none here, also where nobody has to have one.
+        let resource = self.policy.resource(host, path.segments());
+        let named = match found {
+            Found::Rule(rule) => Some(rule),
+            _ => None,
+        };
+        let for_it = |identified: Identified<'a>| match resource {
+            Some(resource) if !is_for(resource, &identified, named) => {
+                Err(Reason::Token(Refusal::BadAudience))
+            }
+            _ => Ok(identified),
+        };
         let identity = (needs_identity || self.policy.has_shadows())
-            .then(|| self.identify(input, forward, now));
+            .then(|| self.identify(input, forward, now).and_then(for_it));
 
         let (rule, denied) = match found {
             Found::Nothing => (None, Some(Reason::NoRule.into())),
@@ -149,8 +161,11 @@ impl Engine {
         let shadow = self
             .policy
             .shadows(host, path.segments(), input.method)
-            .filter(|rule| at.asks.rank(rule) != Ok(None))
-            .filter(|rule| at.refusal(rule, identity.as_ref()).is_some())
+            .filter(|rule| match at.asks.rank(rule) {
+                Ok(None) => false,
+                Ok(Some(_)) => at.refusal(rule, identity.as_ref()).is_some(),
+                Err(_) => true,
+            })
             .map(|rule| rule.name.as_str())
             .collect();
 
@@ -280,11 +295,13 @@ impl Engine {
 
 /// Whether a credential is for a resource: a token that names it, exactly. A key is for
 /// nobody in particular, and is taken where a rule takes keys by name.
-fn is_for(resource: &Resource, identified: &Identified<'_>, rule: &Rule) -> bool {
+fn is_for(resource: &Resource, identified: &Identified<'_>, rule: Option<&Rule>) -> bool {
     let audience = &identified.claims().audience;
     match identified.kind() {
         CredentialKind::Token => audience.iter().flatten().any(|one| one == resource.url()),
-        CredentialKind::ApiKey => rule.needs.credentials.contains(&CredentialKind::ApiKey),
+        CredentialKind::ApiKey => {
+            rule.is_some_and(|rule| rule.needs.credentials.contains(&CredentialKind::ApiKey))
+        }
     }
 }
 
@@ -327,12 +344,6 @@ impl Place<'_, '_> {
             (_, Some(Ok(identified))) => identified,
         };
         let claims = identified.claims();
-        // A token for somebody else is none here.
-        if let Some(resource) = self.engine.policy.resource(self.host, self.path.segments())
-            && !is_for(resource, identified, rule)
-        {
-            return Some(Reason::Token(Refusal::BadAudience).into());
-        }
         let asked = [
             (rule.needs.admits_kind(identified.kind()), Reason::CredentialKind),
             (rule.needs.admits_issuer(claims.issued_by.as_deref()), Reason::Issuer),

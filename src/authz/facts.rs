@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     condition::{Fact, Facts, Object, Unreadable},
-    operation::McpAsk,
+    operation::{McpAsk, Unclear},
     token::Claims,
 };
 
@@ -271,11 +271,12 @@ impl<'r> RequestFacts<'r, '_> {
     }
 
     fn of_mcp(&self, name: &str) -> Result<Option<Fact<'_>>, Unreadable> {
-        let ask = self.asks.mcp().map_err(|unclear| Unreadable(unclear.as_str()))?;
+        let unreadable = |unclear: Unclear| Unreadable(unclear.as_str());
+        let ask = self.asks.mcp().map_err(unreadable)?;
         Ok(match name {
             "method" => ask.map(|ask| Fact::text(&ask.method)),
             "tool" => ask.and_then(McpAsk::tool).map(Fact::text),
-            "arguments" => self.asks.arguments().map(Fact::Json),
+            "arguments" => self.asks.arguments().map_err(unreadable)?.map(Fact::Json),
             _ => None,
         })
     }

@@ -68,6 +68,9 @@ impl Engine {
         if !input.has_good_methods() {
             return deny(Reason::BadMethod);
         }
+        if self.policy.answer(&host, path.segments(), method).is_some() {
+            return Foreseen::Deny(None, None);
+        }
         let asking = path.readings().find_map(|it| self.policy.asking(&host, it, method));
         if let Some(rule) = asking {
             return Foreseen::Unknown("what it asked for".into(), rule);
@@ -119,7 +122,12 @@ impl Left<'_> {
         } else if !rule.needs.scopes.is_empty() {
             Foreseen::Unknown("the scopes".into(), rule)
         } else {
-            self.try_condition(rule, somebody)
+            match self.engine.policy.resource(self.host, self.path.segments()) {
+                Some(_) if somebody.kind == CredentialKind::Token => {
+                    Foreseen::Unknown("the token's audience".into(), rule)
+                }
+                _ => self.try_condition(rule, somebody),
+            }
         }
     }
 

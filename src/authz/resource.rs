@@ -64,7 +64,7 @@ impl Resource {
     /// [`BadResource`].
     pub fn new(
         url: &str,
-        servers: &[Url],
+        servers: &[String],
         scopes: &[String],
         name: Option<&str>,
     ) -> Result<Self, BadResource> {
@@ -93,7 +93,7 @@ impl Resource {
         let origin = parsed.origin().ascii_serialization();
         let document = Document {
             resource: url,
-            authorization_servers: servers.iter().map(issuer).collect(),
+            authorization_servers: servers,
             bearer_methods_supported: ["header"],
             scopes_supported: scopes.iter().filter(|scope| *scope != OFFLINE).collect(),
             resource_name: name,
@@ -125,18 +125,12 @@ impl Resource {
 #[derive(Serialize)]
 struct Document<'a> {
     resource: &'a str,
-    authorization_servers: Vec<&'a str>,
+    authorization_servers: &'a [String],
     bearer_methods_supported: [&'static str; 1],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scopes_supported: Vec<&'a String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_name: Option<&'a str>,
-}
-
-/// An issuer as it calls itself: one that is an origin alone has no slash.
-fn issuer(server: &Url) -> &str {
-    let text = server.as_str();
-    if server.path() == "/" { text.strip_suffix('/').unwrap_or(text) } else { text }
 }
 
 /// An answer of this service itself, in the place of the upstream's.
@@ -155,14 +149,16 @@ pub struct Answer<'a> {
 pub(super) struct Resources(Vec<Arc<Resource>>);
 
 impl Resources {
-    pub(super) fn add(&mut self, resource: &Arc<Resource>) {
-        if !self.0.contains(resource) {
-            self.0.push(Arc::clone(resource));
+    /// Adds one. Whether no other one has its metadata at the same place.
+    pub(super) fn add(&mut self, resource: &Arc<Resource>) -> bool {
+        let is_there = |other: &Arc<Resource>| {
+            (&other.host, &other.place) == (&resource.host, &resource.place)
+        };
+        if let Some(other) = self.0.iter().find(|other| is_there(other)) {
+            return other == resource;
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.push(Arc::clone(resource));
+        true
     }
 
     /// What is answered where the metadata of one is.
@@ -195,8 +191,8 @@ mod tests {
     use super::*;
 
     fn resource(url: &str) -> Result<Resource, BadResource> {
-        let servers = ["https://idp.example.com/realms/acme", "https://id.example.com"];
-        let servers = servers.map(|url| Url::parse(url).unwrap());
+        let servers = ["https://idp.example.com/realms/acme", "https://id.example.com/"];
+        let servers = servers.map(str::to_owned);
         let scopes = ["mcp:read", "offline_access"].map(str::to_owned);
         Resource::new(url, &servers, &scopes, Some("Acme tools"))
     }
@@ -233,7 +229,7 @@ mod tests {
             json!({
                 "resource": "https://gw.example.com/mcp",
                 "authorization_servers":
-                    ["https://idp.example.com/realms/acme", "https://id.example.com"],
+                    ["https://idp.example.com/realms/acme", "https://id.example.com/"],
                 "bearer_methods_supported": ["header"],
                 "scopes_supported": ["mcp:read"],
                 "resource_name": "Acme tools",

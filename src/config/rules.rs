@@ -248,10 +248,11 @@ fn resource(section: &mut Section<'_>) -> Option<Arc<Resource>> {
     let is_given = section.has("resource");
     let mut table = section.table("resource");
     let url = table.text("url", "an address such as \"https://gw.example.com/mcp\"");
+    // As it calls itself, to the letter.
     let server = |text: &str| {
         let url = Url::parse(text).ok()?;
         let is_plain = url.query().is_none() && url.fragment().is_none();
-        (matches!(url.scheme(), "https" | "http") && is_plain).then_some(url)
+        (matches!(url.scheme(), "https" | "http") && is_plain).then(|| text.to_owned())
     };
     let servers = table.parsed_list("authorization_servers", "an issuer's address", server);
     let scope = |text: &str| is_scope(text).then(|| text.to_owned());

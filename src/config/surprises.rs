@@ -31,7 +31,35 @@ pub(super) fn warn(root: &Section<'_>, policy: &Policy) {
             );
         }
     }
+    for rule in policy.rules().iter().filter(|rule| rule.wants.is_some()) {
+        if let Some(other) = never_asked(policy, rule, &methods(rule, &listed)) {
+            root.warn(
+                "rules",
+                format!(
+                    "{:?} looks at what is asked for, but {} falls to {other:?}, which has another \
+                     host or path",
+                    rule.name, rule.path,
+                ),
+                "give both rules the same hosts and the same path, path_prefix or path_template",
+            );
+        }
+    }
     warn_of_open_hosts(root, policy, &listed);
+}
+
+/// The rule that decides in the place of one that looks at what is asked for.
+fn never_asked<'p>(policy: &'p Policy, rule: &Rule, methods: &[&str]) -> Option<&'p str> {
+    let path = example(&rule.path);
+    let host = rule.hosts.first().and_then(example_host)?;
+    methods.iter().find_map(|method| {
+        if policy.asking(&host, &path, method).is_some() {
+            return None;
+        }
+        match policy.find(&host, &path, method, None) {
+            Found::Rule(other) => Some(other.name.as_str()),
+            _ => None,
+        }
+    })
 }
 
 /// The methods that a rule is for: where it lists none, one that no rule lists

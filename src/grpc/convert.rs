@@ -45,12 +45,12 @@ fn client(question: &CheckRequest) -> &str {
     }
 }
 
-/// The body, of which Envoy says whether it is whole.
+/// The body, of which Envoy says whether it is whole. Where it sends it as text, it has
+/// put other bytes in the place of those that are none, so that is no body.
 pub(super) fn body<'a>(text: &'a str, raw: &'a [u8], headers: &Headers<'_>) -> Body<'a> {
-    let body = if raw.is_empty() { text.as_bytes() } else { raw };
     match headers.single(PARTIAL_BODY) {
-        Single::Absent if body.is_empty() => Body::Absent,
-        Single::One(b"false") if text.is_empty() || raw.is_empty() => Body::Whole(body),
+        Single::Absent if raw.is_empty() && text.is_empty() => Body::Absent,
+        Single::One(b"false") if text.is_empty() => Body::Whole(raw),
         _ => Body::Cut,
     }
 }

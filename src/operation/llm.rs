@@ -29,6 +29,10 @@ impl<'a> LlmAsk<'a> {
     ///
     /// [`Unclear`].
     pub fn read(carried: &Carried<'_, 'a>) -> Result<Option<Self>, Unclear> {
+        // Some servers take it from there, before that of the body.
+        if query_names(carried.query, "model") {
+            return Err(Unclear::OtherModel);
+        }
         if carried.is_bodiless() {
             return if carried.has_no_body() { Ok(None) } else { Err(Unclear::MediaType) };
         }
@@ -45,36 +49,72 @@ impl<'a> LlmAsk<'a> {
                 Self { model: model.into(), stream, max_tokens: None }
             }
         };
+        // A list of models, to some.
+        if ask.model.contains(',') {
+            return Err(Unclear::OtherModel);
+        }
         if is_name(&ask.model) { Ok(Some(ask)) } else { Err(Unclear::Name) }
     }
 
     fn of_json(body: &'a [u8]) -> Result<Self, Unclear> {
-        static WANTED: [Wanted; 6] = [
+        static WANTED: [Wanted; 17] = [
             Wanted::alone("model"),
             Wanted::alone("stream"),
+            Wanted::alone("input"),
+            Wanted::alone("max_output_tokens"),
             Wanted::alone("max_tokens"),
             Wanted::alone("max_completion_tokens"),
-            Wanted::alone("max_output_tokens"),
             Wanted::alone("max_tokens_to_sample"),
+            Wanted::alone("n"),
+            Wanted::alone("best_of"),
+            Wanted::alone("models"),
+            Wanted::alone("fallbacks"),
+            Wanted::alone("context_window_fallbacks"),
+            Wanted::alone("content_policy_fallbacks"),
+            Wanted::alone("extra_body"),
+            Wanted::alone("user_config"),
+            Wanted::alone("router_settings_override"),
+            Wanted::alone("route"),
         ];
-        let [model, stream, limits @ ..] = &WANTED;
+        let [model, stream, input, of_input, of_chat @ ..] = &WANTED;
+        let ([limit, completion, sample, n, best_of], others) =
+            of_chat.split_first_chunk().ok_or(Unclear::Json)?;
         let mut members = json::members(body, &WANTED)?;
+        // By these, routers run another model, or one of several.
+        for other in others {
+            if !matches!(members.take(other), None | Some(Kept::Null)) {
+                return Err(Unclear::OtherModel);
+            }
+        }
         let Some(Kept::Text(model)) = members.take(model) else { return Err(Unclear::Name) };
         let stream = match members.take(stream) {
             None | Some(Kept::Null) => false,
             Some(Kept::Bool(stream)) => stream,
             Some(_) => return Err(Unclear::Value),
         };
-        let mut max_tokens = None;
-        for limit in limits {
-            match members.take(limit) {
-                None | Some(Kept::Null) => {}
-                Some(Kept::Number(tokens)) => max_tokens = max_tokens.max(Some(tokens)),
-                Some(_) => return Err(Unclear::Value),
-            }
-        }
+        // Each kind of request has its own, and a server does not look at others'.
+        let has_input = members.take(input).is_some();
+        let mut number = |member| match members.take(member) {
+            None | Some(Kept::Null) => Ok(None),
+            Some(Kept::Number(number)) => Ok(Some(number)),
+            Some(_) => Err(Unclear::Value),
+        };
+        let of_input = number(of_input)?;
+        let of_chat = [number(limit)?, number(completion)?, number(sample)?];
+        let answers = number(n)?.max(number(best_of)?).unwrap_or(1).max(1);
+        let limit = if has_input { of_input } else { of_chat.into_iter().max().flatten() };
+        let max_tokens = limit.map(|limit| limit.saturating_mul(answers));
         Ok(Self { model, stream, max_tokens })
     }
+}
+
+/// Whether a query has a parameter of this name, in whatever case and encoding.
+fn query_names(query: &str, wanted: &str) -> bool {
+    query.split(['&', ';']).any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        json::is_alike(name.trim_matches(['+', ' ']), wanted)
+    })
 }
 
 /// What of that a rule is for.

@@ -93,9 +93,7 @@ impl<'a> McpAsk<'a> {
         }
         let named = match &*method {
             CALL | "prompts/get" => Some(members.take(name)),
-            "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
-                Some(members.take(uri))
-            }
+            "resources/read" => Some(members.take(uri)),
             _ => None,
         };
         let name = match named {

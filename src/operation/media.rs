@@ -17,7 +17,7 @@ impl<'a> Media<'a> {
         if content_type.contains(',') {
             return Err(Unclear::MediaType);
         }
-        let mut parts = content_type.split(';').map(str::trim);
+        let mut parts = content_type.split(';').map(|part| part.trim_matches([' ', '\t']));
         let kind = parts.next().unwrap_or_default();
         let parameters: Vec<(&str, &str)> = parts
             .map(|part| part.split_once('=').ok_or(Unclear::MediaType))
@@ -42,12 +42,12 @@ impl<'a> Media<'a> {
     }
 }
 
-/// A boundary without blanks and without characters that some readers unquote (RFC
-/// 2046, section 5.1.1).
+/// A boundary of a token's characters alone: at others some readers end it where it is
+/// not quoted (RFC 2046, section 5.1.1).
 fn boundary(text: &str) -> Option<&str> {
     let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     let text = quoted.unwrap_or(text);
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+'()/:=?".contains(&byte);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+'".contains(&byte);
     ((1..=70).contains(&text.len()) && text.bytes().all(is_plain)).then_some(text)
 }
 
@@ -78,6 +78,9 @@ mod tests {
             "multipart/form-data",
             "multipart/form-data; boundary=",
             "multipart/form-data; boundary=a b",
+            "multipart/form-data; boundary=a/b",
+            "multipart/form-data; boundary=\"a/b\"",
+            "multipart/form-data; boundary=b\u{a0}",
             "multipart/form-data; boundary=\"a\\\"b\"",
             "multipart/form-data; boundary=a; boundary=b",
             "multipart/mixed; boundary=a",

@@ -52,11 +52,13 @@ pub enum Unclear {
     Form,
     /// A member that is read is of another type.
     Value,
+    /// Something beside the model names one, too.
+    OtherModel,
 }
 
 impl Unclear {
     /// Every cause.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Nothing,
         Self::Cut,
         Self::TooLong,
@@ -70,6 +72,7 @@ impl Unclear {
         Self::Protocol,
         Self::Form,
         Self::Value,
+        Self::OtherModel,
     ];
 
     /// The cause in a log, with what to do about it.
@@ -81,7 +84,8 @@ impl Unclear {
                  mcp.source"
             }
             Self::Cut => {
-                "the body is not whole: let the gateway send all of it, and refuse what is longer"
+                "the body is not whole, or not as it came: let the gateway send all of it, as \
+                 bytes (Envoy: pack_as_bytes), and refuse what is longer"
             }
             Self::TooLong => "the body is longer than check.max_body_bytes",
             Self::Encoded => "the body is compressed: the client has to send it as it is",
@@ -103,7 +107,11 @@ impl Unclear {
                  or later"
             }
             Self::Form => "the form is none that all readers read alike",
-            Self::Value => "stream is no boolean, or a number of tokens is no whole number",
+            Self::Value => "stream is no boolean, or a number is no whole one",
+            Self::OtherModel => {
+                "the query, a list or another member names a model, too: send one model, by \
+                 `model` in the body"
+            }
         }
     }
 }
@@ -112,6 +120,8 @@ impl Unclear {
 pub struct Carried<'h, 'a> {
     /// Its method.
     pub http_method: &'a str,
+    /// Its query; empty where it has none.
+    pub query: &'a str,
     /// Its body.
     pub body: Body<'a>,
     /// The most of a body that is read, in bytes.
@@ -179,7 +189,7 @@ impl<'a> Carried<'_, 'a> {
             Some(_) => return Err(Unclear::Encoded),
         }
         let length = header("content-length", Unclear::Cut)?;
-        if length.is_some_and(|length| length.parse() != Ok(body.len())) {
+        if length.is_some_and(|length| length != body.len().to_string()) {
             return Err(Unclear::Cut);
         }
         let kind = header("content-type", Unclear::MediaType)?.ok_or(Unclear::MediaType)?;
@@ -191,6 +201,17 @@ impl<'a> Carried<'_, 'a> {
 /// another one.
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
-        && !text.chars().any(char::is_control)
-        && text.trim() == text
+        && !text.chars().any(is_odd)
+        && !text.starts_with(' ')
+        && !text.ends_with(' ')
+}
+
+/// A blank that is none, a control, or a mark that nobody sees, which some readers drop.
+fn is_odd(letter: char) -> bool {
+    let is_mark = matches!(
+        letter,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+    );
+    letter.is_control() || is_mark || (letter.is_whitespace() && letter != ' ')
 }

@@ -32,22 +32,28 @@ pub(super) fn field<'a>(
         let head_end = find(part, b"\r\n\r\n").ok_or(Unclear::Form)?;
         let (head, content) = part.split_at_checked(head_end).ok_or(Unclear::Form)?;
         let content = content.get(4..).ok_or(Unclear::Form)?;
-        let (name, is_file) = disposition(head)?;
+        let (name, is_plain) = disposition(head)?;
         if name != wanted {
-            if super::json::is_alike(name, wanted) || name.trim() == wanted {
+            // `model[]` and `model.x` are parts of it to some.
+            let begin = name.trim().get(..wanted.len()).unwrap_or_default();
+            let rest = name.trim().get(wanted.len()..).unwrap_or_default();
+            let goes_on = rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
+            if super::json::is_alike(name, wanted)
+                || (super::json::is_alike(begin, wanted) && !goes_on)
+            {
                 return Err(Unclear::Form);
             }
             continue;
         }
         let text = std::str::from_utf8(content).map_err(|_| Unclear::Form)?;
-        if is_file || found.replace(text).is_some() {
+        if !is_plain || found.replace(text).is_some() {
             return Err(Unclear::Form);
         }
     }
     Err(Unclear::Form)
 }
 
-/// The name of a part, and whether it is a file.
+/// The name of a part, and whether it is plain text: no file, and of no type of its own.
 fn disposition(head: &[u8]) -> Result<(&str, bool), Unclear> {
     let head = std::str::from_utf8(head).map_err(|_| Unclear::Form)?;
     let mut name = None;
@@ -65,7 +71,7 @@ fn disposition(head: &[u8]) -> Result<(&str, bool), Unclear> {
             return Err(Unclear::Form);
         }
     }
-    name.ok_or(Unclear::Form)
+    name.map(|(name, is_file)| (name, !is_file && !seen_type)).ok_or(Unclear::Form)
 }
 
 /// `form-data; name="…"`, and a `filename="…"` behind it.
@@ -109,6 +115,8 @@ mod tests {
         let whole = form(&[(FILE, "\u{0}\r\n\n--"), (MODEL, "whisper-1")]);
         assert_eq!(model(&whole), Ok(Some("whisper-1")));
         assert_eq!(model(&form(&[(FILE, "x")])), Ok(None));
+        let other = MODEL.replace("model", "model_kind");
+        assert_eq!(model(&form(&[(MODEL, "a"), (&other, "x")])), Ok(Some("a")));
         assert_eq!(model(whole.trim_end()), Ok(Some("whisper-1")));
     }
 
@@ -122,6 +130,9 @@ mod tests {
             form(&[(MODEL, "a"), (&MODEL.replace("model", "Model"), "b")]),
             form(&[(&MODEL.replace("model", "model "), "b")]),
             form(&[(&format!("{MODEL}; filename=\"x\""), "a")]),
+            form(&[(&format!("{MODEL}\r\nContent-Type: text/plain; charset=utf-16"), "a")]),
+            form(&[(MODEL, "a"), (&MODEL.replace("model", "model[]"), "b")]),
+            form(&[(MODEL, "a"), (&MODEL.replace("model", "Model.x"), "b")]),
             form(&[(&MODEL.replace("name=\"model\"", "name=model"), "a")]),
             form(&[(&MODEL.replace("name=\"model\"", "name*=utf-8''model"), "a")]),
             form(&[(&MODEL.replace("model", "mo%64el"), "a")]),

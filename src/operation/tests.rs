@@ -19,7 +19,13 @@ fn carried<T>(
             _ => Err(Unclear::Headers),
         }
     };
-    read(&Carried { http_method: method, body, max_body_bytes: 64 * 1024, header: &header })
+    read(&Carried {
+        http_method: method,
+        query: "page=2",
+        body,
+        max_body_bytes: 64 * 1024,
+        header: &header,
+    })
 }
 
 /// What is asked of an MCP server: its method, and what it names.
@@ -112,7 +118,7 @@ fn a_message_that_can_be_read_in_two_ways_is_refused() {
     ] {
         assert_eq!(posted(&[], body), Err(cause), "{body}");
     }
-    for name in ["a\\u0000", "a\\n", " a", "a\\u0085", ""] {
+    for name in ["a\\u0000", "a\\n", " a", "a\\u0085", "a\\ufeff", "a\\u200b", "a\\u00a0b", ""] {
         let body = call("TOOL").replace("TOOL", name);
         assert_eq!(posted(&[], &body), Err(Unclear::Name), "{name}");
     }
@@ -136,7 +142,7 @@ fn a_body_that_is_not_whole_and_plain_is_refused() {
     for (length, expected) in [
         (&*length, asks("tools/call a")),
         ("1", Err(Unclear::Cut)),
-        ("+5", Err(Unclear::Cut)),
+        (&*format!("+{length}"), Err(Unclear::Cut)),
         ("x", Err(Unclear::Cut)),
     ] {
         assert_eq!(of("POST", &[JSON, ("content-length", length)], whole), expected, "{length}");
@@ -232,10 +238,23 @@ fn a_model_is_told_by_every_form_of_request() {
         (json!({ "model": "gpt-4o-mini", "messages": [{ "content": "hi" }] }), model(false, None)),
         (json!({ "model": "gpt-4o-mini", "stream": true, "max_tokens": 5 }), model(true, Some(5))),
         (json!({ "model": "gpt-4o-mini", "max_completion_tokens": 7 }), model(false, Some(7))),
+        // What another kind of request has for it counts for nothing.
         (
             json!({ "model": "gpt-4o-mini", "max_output_tokens": 7, "max_tokens": 9 }),
             model(false, Some(9)),
         ),
+        (
+            json!({ "model": "gpt-4o-mini", "input": "x", "max_output_tokens": 7, "max_tokens": 9 }),
+            model(false, Some(7)),
+        ),
+        (json!({ "model": "gpt-4o-mini", "input": "x", "max_tokens": 9 }), model(false, None)),
+        (json!({ "model": "gpt-4o-mini", "max_output_tokens": 9 }), model(false, None)),
+        (json!({ "model": "gpt-4o-mini", "max_tokens": 9, "n": 3 }), model(false, Some(27))),
+        (json!({ "model": "gpt-4o-mini", "models": ["o3"] }), Err(Unclear::OtherModel)),
+        (json!({ "model": "gpt-4o-mini", "fallbacks": ["o3"] }), Err(Unclear::OtherModel)),
+        (json!({ "model": "gpt-4o-mini", "extra_body": {} }), Err(Unclear::OtherModel)),
+        (json!({ "model": "gpt-4o-mini, o3" }), Err(Unclear::OtherModel)),
+        (json!({ "model": "gpt-4o-mini\u{feff}" }), Err(Unclear::Name)),
         (json!({ "model": "gpt-4o-mini", "max_tokens": null, "stream": null }), model(false, None)),
         (json!({ "model": "gpt-4o-mini", "input": [{ "model": "x" }] }), model(false, None)),
         (json!({ "model": ["gpt-4o-mini"] }), Err(Unclear::Name)),
@@ -265,6 +284,18 @@ fn a_model_is_told_by_every_form_of_request() {
         llm(&[kind], &format!("{}{form}", stream.replace("true", "1"))),
         Err(Unclear::Value)
     );
+    for (query, is_refused) in [
+        ("model=o3", true),
+        ("a=1&Mod%65l=o3", true),
+        ("a=1;model", true),
+        ("models=1&modelx=2", false),
+    ] {
+        let body = br#"{"model":"gpt-4o-mini"}"#;
+        let ask = carried("POST", &[JSON], Body::Whole(body), |carried| {
+            LlmAsk::read(&Carried { query, ..*carried }).map(|_| ())
+        });
+        assert_eq!(ask, if is_refused { Err(Unclear::OtherModel) } else { Ok(()) }, "{query}");
+    }
     let none =
         carried("GET", &[], Body::Absent, |carried| LlmAsk::read(carried).map(|ask| ask.is_none()));
     assert_eq!(none, Ok(true));

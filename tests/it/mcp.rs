@@ -261,6 +261,16 @@ fn rules_that_nobody_could_tell_apart_are_refused_and_so_is_what_names_nothing()
         (
             rule(
                 "a",
+                "methods = [\"GET\"]\nresource = { url = \"https://x/y\", authorization_servers = [\"https://i\"] }",
+            ) + &rule(
+                "b",
+                "methods = [\"PUT\"]\nresource = { url = \"https://x/z\", authorization_servers = [\"https://i\"] }",
+            ),
+            "rules",
+        ),
+        (
+            rule(
+                "a",
                 "resource = { url = \"https://x/y/\", authorization_servers = [\"https://i\"] }",
             ),
             "rules[0].resource",
@@ -336,9 +346,6 @@ async fn the_gateway_is_told_what_was_asked_for_and_no_argument() {
     assert_eq!(metadata(&allowed, "mcp_tool"), "search");
     assert_eq!(metadata(&allowed, "llm_model"), "absent");
     assert!(!format!("{allowed:?}").contains("amount"), "{allowed:?}");
-    let text = String::from_utf8(call("search").into_bytes()).unwrap();
-    let as_text = HttpRequest { body: text, ..posted("/mcp", b"", &[]) };
-    assert_eq!(service.check(of_http(as_text)).await.status.unwrap().code, 0);
     let chat = json!({ "model": "claude-haiku-4", "max_tokens": 9 }).to_string();
     let chat = service.check(of_http(posted("/v1/chat/completions", chat.as_bytes(), &[]))).await;
     assert_eq!(metadata(&chat, "llm_model"), "claude-haiku-4");
@@ -367,6 +374,8 @@ async fn a_body_that_the_gateway_has_not_sent_whole_is_none() {
         posted("/mcp", &[body, b"\0"].concat(), &[]),
         posted("/mcp", &[&b"\xef\xbb\xbf"[..], body].concat(), &[]),
         posted("/mcp", &vec![b' '; 64 * 1024 + 1], &[]),
+        // As text, it is what Envoy has made of it.
+        HttpRequest { body: call("search"), ..posted("/mcp", b"", &[]) },
         both,
         silent,
     ] {
@@ -433,4 +442,78 @@ async fn the_metadata_of_a_resource_is_answered_whoever_asks_and_says_nothing_of
         let response = service.check(asked(method, host, path)).await;
         assert_eq!(denied(&response), (7, 403, "no_rule".into()), "{method} {host} {path}");
     }
+}
+
+/// Rules around a resource, of which none says anything about it.
+const AROUND: &str = r#"
+tokens.audience = "all"
+[[rules]]
+name = "mcp"
+path_prefix = "/mcp"
+access = "authenticated"
+resource = { url = "https://app.example.com/mcp", authorization_servers = ["https://idp.example.com"] }
+[[rules]]
+name = "admin"
+path = "/mcp/admin"
+access = "authenticated"
+[[rules]]
+name = "here"
+path = "/mcp/here"
+hosts = ["app.example.com"]
+access = "authenticated"
+[[rules]]
+name = "open"
+path_prefix = "/mcp/open"
+access = "public"
+[[rules]]
+name = "rest"
+path_prefix = "/"
+access = "authenticated"
+"#;
+
+#[test]
+fn a_token_for_somebody_else_is_none_below_a_resource_whichever_rule_decides() {
+    let engine = engine(AROUND);
+    let elsewhere = json!({ "aud": "all" });
+    let here = json!({ "aud": ["all", "https://app.example.com/mcp"] });
+    for path in ["/mcp", "/mcp/", "/mcp/x", "/mcp/admin", "/mcp/here"] {
+        let out = ask("GET", path).claiming(&elsewhere).of(&engine);
+        assert_eq!((out.status, out.reason), (401, "bad_audience"), "{path}");
+        assert!(out.header("www-authenticate").unwrap().contains("resource_metadata"), "{path}");
+        assert_eq!(ask("GET", path).claiming(&here).of(&engine).status, 200, "{path}");
+    }
+    // Where nobody has to have one, it is nobody's.
+    let open = ask("GET", "/mcp/open").claiming(&elsewhere).of(&engine);
+    assert_eq!((open.status, &*open.user, open.sets("x-user-id")), (200, "", None));
+    let open = ask("GET", "/mcp/open").claiming(&here).of(&engine);
+    assert_eq!((open.status, open.sets("x-user-id")), (200, Some("7")));
+    assert_eq!(ask("GET", "/mcpx").claiming(&elsewhere).of(&engine).status, 200);
+}
+
+#[test]
+fn a_shadow_tells_of_what_it_could_not_have_read() {
+    let engine = engine(
+        "[[rules]]\nname = \"plain\"\npath = \"/x\"\naccess = \"authenticated\"\n\
+         [[rules]]\nname = \"asks\"\npath = \"/x\"\naccess = \"authenticated\"\nmode = \"shadow\"\n\
+         mcp = { tools = [\"a\"] }\n",
+    );
+    let shadow = |body: &str| ask("POST", "/x").json(body).role("REGULAR").of(&engine).shadow;
+    assert_eq!(shadow("[]"), ["asks"]);
+    assert_eq!(shadow(&call("a")), [""; 0]);
+    assert_eq!(shadow(&call("b")), [""; 0]);
+}
+
+#[test]
+fn arguments_that_nobody_told_are_not_taken_for_none() {
+    let engine = engine(
+        "mcp.source = \"headers\"\n[[rules]]\nname = \"a\"\npath = \"/x\"\n\
+         when = '!has(mcp.arguments.force)'\n",
+    );
+    let out = ask("POST", "/x")
+        .with("mcp-protocol-version", "2026-07-28")
+        .with("mcp-method", "tools/call")
+        .with("mcp-name", "a")
+        .role("REGULAR")
+        .of(&engine);
+    assert_eq!((out.status, out.reason), (403, "condition"));
 }

@@ -187,6 +187,7 @@ fn carried<T>(body: &[u8], read: impl FnOnce(&Carried<'_, '_>) -> T) -> T {
     };
     read(&Carried {
         http_method: "POST",
+        query: "",
         body: Body::Whole(body),
         max_body_bytes: 64 * 1024,
         header: &header,

@@ -28,6 +28,9 @@ pub enum PolicyError {
     /// A request that both would decide.
     #[error("{0:?} and {1:?} are for the same host, path and method: {2}")]
     Conflict(String, String, String),
+    /// Two resources of which nobody could tell which one a request is about.
+    #[error("{0:?} guards a resource where another rule guards another one")]
+    TwoResources(String),
 }
 
 /// What the rules say to a host, path and method.
@@ -71,6 +74,8 @@ pub struct Policy {
     shadows: Vec<Rule>,
     has_forwards: bool,
     resources: Resources,
+    /// The rules that guard one.
+    guarding: Vec<usize>,
     exact: HashMap<String, Tree>,
     below: HashMap<String, Tree>,
     any: Tree,
@@ -107,7 +112,16 @@ impl Policy {
             }
         }
         for rule in &rules {
-            rule.resource.iter().for_each(|resource| policy.resources.add(resource));
+            let Some(resource) = &rule.resource else { continue };
+            let guards_too = |other: &&Rule| {
+                other.path == rule.path && other.hosts.iter().any(|host| rule.hosts.contains(host))
+            };
+            let others = rules.iter().filter(guards_too).filter_map(|it| it.resource.as_ref());
+            if !policy.resources.add(resource) || others.into_iter().any(|other| other != resource)
+            {
+                errors.push(PolicyError::TwoResources(rule.name.clone()));
+            }
+            policy.guarding.push(rule.number);
         }
         policy.rules = rules;
         if errors.is_empty() { Ok(policy) } else { Err(errors) }
@@ -203,14 +217,15 @@ impl Policy {
         self.resources.answer(host.as_str(), path, method)
     }
 
-    /// The resource that a request is about: that of a rule of the same place.
+    /// The resource that a request is about, whichever rule decides: that of the longest
+    /// path that covers it.
     #[must_use]
     pub fn resource(&self, host: &NormalHost<'_>, path: &[Cow<'_, str>]) -> Option<&Arc<Resource>> {
-        if self.resources.is_empty() {
-            return None;
-        }
-        let mut all = self.slot(host, path)?.all();
-        all.find_map(|at| self.rules.get(at)?.resource.as_ref())
+        let rules = self.guarding.iter().filter_map(|at| self.rules.get(*at));
+        let covering = rules.filter(|rule| {
+            rule.path.matches(path) && rule.hosts.iter().any(|pattern| pattern.matches(host))
+        });
+        covering.max_by_key(|rule| rule.path.segments().len())?.resource.as_ref()
     }
 
     /// A rule of such a path and method that looks at what is asked for.

@@ -125,12 +125,6 @@ impl Slot {
         Ok(())
     }
 
-    /// All rules that are here.
-    pub(super) fn all(&self) -> impl Iterator<Item = usize> {
-        let listed = self.by_method.iter().map(|(_, rule)| *rule);
-        listed.chain(self.any_method).chain(self.asking.iter().copied())
-    }
-
     /// Those that look at what is asked for.
     pub(super) fn asking(&self) -> &[usize] {
         &self.asking
