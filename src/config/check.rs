@@ -126,6 +126,10 @@ impl CheckConfig {
 /// `max_body_bytes`: a body comes in a question, beside all else.
 fn max_body_bytes(section: &mut Section<'_>, max_message_bytes: usize) -> usize {
     let most = section.get("max_body_bytes", "a number of bytes").unwrap_or(64 * 1024);
+    // Where nobody has said it, shorter questions have shorter bodies.
+    if !section.is_set("max_body_bytes") {
+        return most.min(max_message_bytes / 2);
+    }
     if most == 0 || most > max_message_bytes / 2 {
         section.problem(
             "max_body_bytes",
