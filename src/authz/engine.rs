@@ -174,10 +174,10 @@ impl Engine {
         let identity = identity.and_then(Result::ok).filter(|_| needs_identity && !is_preflight);
         let (denied, unmet) = denied.map_or((None, None), |it| (Some(it.reason), it.unmet));
         let verdict = match denied {
-            Some(reason) => Verdict::Deny(self.denial(reason, rule, at)),
+            Some(reason) => Verdict::Deny(self.denial(reason, rule, resource, input)),
             None => match self.grant(input, identity.as_ref(), forward, now) {
                 Ok(grant) => Verdict::Allow(grant),
-                Err(reason) => Verdict::Deny(self.denial(reason, rule, at)),
+                Err(reason) => Verdict::Deny(self.denial(reason, rule, resource, input)),
             },
         };
         let principal = identity.map(|identified| {
@@ -187,9 +187,13 @@ impl Engine {
         Decision { rule, principal, key_id, unmet, shadow, asked: Asked::default(), verdict }
     }
 
-    fn denial(&self, reason: Reason, rule: Option<&Rule>, at: &Place<'_, '_>) -> Denial {
-        let Place { input, host, path, .. } = *at;
-        let resource = self.policy.resource(host, path.segments()).cloned();
+    fn denial(
+        &self,
+        reason: Reason,
+        rule: Option<&Rule>,
+        resource: Option<&Arc<Resource>>,
+        input: &CheckInput<'_>,
+    ) -> Denial {
         let sign_in =
             self.sign_in.as_ref().filter(|_| reason.status() == 401 && input.is_navigation());
         let location = sign_in.map(|page| page.location(input, &self.credentials.query_parameter));
@@ -197,7 +201,7 @@ impl Engine {
             reason == Reason::InsufficientScope || (resource.is_some() && reason.status() == 401);
         let scope = rule.filter(|_| tells);
         let scope = scope.map(|rule| rule.needs.scopes.join(" "));
-        Denial { reason, location, scope, resource }
+        Denial { reason, location, scope, resource: resource.cloned() }
     }
 
     /// What becomes of the request.

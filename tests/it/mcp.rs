@@ -1,5 +1,6 @@
 //! MCP servers and models behind the gateway: which rule is for what is asked for, and
-//! what a client without a token is told.
+//! what a client without a token is told. Over 400 lines: each row of the contract is
+//! held by the engine and over gRPC, with one set of rules.
 
 use envoy_types::pb::envoy::service::auth::v3::{
     CheckResponse, attribute_context::HttpRequest, check_response::HttpResponse,

@@ -393,3 +393,13 @@ fn some_of_these_questions_are_renewed() {
     let Told::Allowed(set, _) = by_engine(&question) else { panic!("{question:?}") };
     assert!(set["set-cookie"].starts_with("token=ey"), "{set:?}");
 }
+
+#[test]
+fn each_way_of_asking_refuses_the_headers_of_all_others() {
+    let all = Mode::Envoy.foreign();
+    for mode in [Mode::Nginx, Mode::IngressNginx, Mode::Forward] {
+        let others: Vec<_> = all.iter().filter(|name| !mode.own().contains(name)).collect();
+        assert_eq!(mode.foreign().iter().collect::<Vec<_>>(), others, "{mode:?}");
+    }
+    assert_eq!(Mode::NginxAsEnvoy.foreign(), all);
+}
