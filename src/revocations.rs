@@ -195,16 +195,17 @@ impl Cursors {
             // million keys make a second's work.
             let keys = Arc::clone(keys);
             let reading = tokio::task::spawn_blocking(move || {
-                keys.apply(&page.changes(), |told, id, key| {
+                keys.apply(&page.changes()?, |told, id, key| {
                     // What was there at the start is no news.
                     if tells {
                         audit(told, id, key);
                     }
                 });
+                Ok(())
             });
             let next = store.key_changes(&self.keys).await;
             // Where a page could not be taken over, nothing is known for certain.
-            reading.await.map_err(|_| StoreError::Garbled)?;
+            reading.await.map_err(|_| StoreError::Garbled)??;
             ahead = next?;
         }
     }

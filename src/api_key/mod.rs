@@ -8,6 +8,7 @@
 mod file;
 mod foreign;
 mod list;
+mod packed;
 mod record;
 mod refusal;
 mod table;

@@ -11,7 +11,10 @@ use hashbrown::HashTable;
 use ipnet::IpNet;
 
 use super::{
-    record::{ApiKey, KeySays, KeyState, REMEMBERED},
+    packed::{
+        END_AT, HEAD_BYTES, Head, NEVER, REVOKED_AT, bounded, created, is_over, seconds, time,
+    },
+    record::{ApiKey, KeySays, KeyState},
     text::{KeyHash, KeyId},
 };
 use crate::clock::Timestamp;
@@ -19,14 +22,6 @@ use crate::clock::Timestamp;
 /// The length of a chunk as a power of two, in bytes.
 const CHUNK_BITS: u32 = 20;
 const CHUNK_BYTES: usize = 1 << CHUNK_BITS;
-/// Where a record has what can change: its end, and whether it is revoked.
-const END_AT: usize = 8 + 32;
-const REVOKED_AT: usize = END_AT + 4 + 4;
-/// What a record has before its texts, in bytes.
-const HEAD_BYTES: usize = REVOKED_AT + 1 + 4 + 1 + 1;
-/// No end, and no time that is known.
-const NEVER: u32 = 0;
-
 /// What many keys share.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Profile {
@@ -203,6 +198,16 @@ impl KeyTable {
         self.entry(self.find(id)?)
     }
 
+    /// Some bytes of the table, which lie as far away as a key's hash would: who is
+    /// told that a key is none waits for the memory as long as for one that is.
+    pub(super) fn stand_in(&self, id: KeyId) -> KeyHash {
+        let spread = usize::try_from(spread(id) >> 32).unwrap_or_default();
+        let chunk = self.chunks.get(spread % self.chunks.len().max(1));
+        let at = |chunk: &Vec<u8>| spread % chunk.len().saturating_sub(32).max(1);
+        let bytes = chunk.and_then(|chunk| chunk.get(at(chunk)..)?.first_chunk());
+        KeyHash::from_bytes(bytes.copied().unwrap_or_default())
+    }
+
     /// Ends a key that is there.
     pub(super) fn revoke(&mut self, id: KeyId, at: Timestamp) {
         if let Some(place) = self.find(id) {
@@ -316,59 +321,6 @@ impl KeyTable {
     }
 }
 
-/// What a record begins with.
-struct Head {
-    id: KeyId,
-    hash: KeyHash,
-    end: u32,
-    created: u32,
-    is_revoked: bool,
-    profile: u32,
-    user_id_bytes: usize,
-    name_bytes: usize,
-}
-
-impl Head {
-    fn read(record: &[u8]) -> Option<(Self, &[u8])> {
-        let (id, rest) = record.split_first_chunk()?;
-        let (hash, rest) = rest.split_first_chunk()?;
-        let (end, rest) = rest.split_first_chunk()?;
-        let (created, rest) = rest.split_first_chunk()?;
-        let ([is_revoked], rest) = rest.split_first_chunk()?;
-        let (profile, rest) = rest.split_first_chunk()?;
-        let ([user_id, name], rest) = rest.split_first_chunk()?;
-        let head = Self {
-            id: KeyId::from_bits(u64::from_le_bytes(*id)),
-            hash: KeyHash::from_bytes(*hash),
-            end: u32::from_le_bytes(*end),
-            created: u32::from_le_bytes(*created),
-            is_revoked: *is_revoked != 0,
-            profile: u32::from_le_bytes(*profile),
-            user_id_bytes: usize::from(*user_id),
-            name_bytes: usize::from(*name),
-        };
-        Some((head, rest))
-    }
-
-    /// The length of the whole record.
-    fn bytes(&self) -> usize {
-        HEAD_BYTES + self.user_id_bytes + self.name_bytes
-    }
-}
-
-fn time(secs: u32) -> Option<Timestamp> {
-    (secs != NEVER).then(|| Timestamp::from_secs(secs.into()))
-}
-
-fn created(says: &KeySays) -> u32 {
-    says.created.map_or(NEVER, |at| seconds(Timestamp::from_secs(at)))
-}
-
-/// Whether it has ended so long ago that nobody asks for it any more.
-fn is_over(end: u32, now: Timestamp) -> bool {
-    end != NEVER && Timestamp::from_secs(end.into()).plus(REMEMBERED) <= now
-}
-
 fn split(place: u32) -> (usize, usize) {
     let place = usize::try_from(place).unwrap_or_default();
     (place >> CHUNK_BITS, place & (CHUNK_BYTES - 1))
@@ -387,14 +339,4 @@ fn id_at(chunks: &[Vec<u8>], place: u32) -> Option<KeyId> {
 /// Ids are random already, but for those that somebody has chosen.
 fn spread(id: KeyId) -> u64 {
     id.bits().wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// Whole seconds since 1970: from the first one to the last that fit.
-fn seconds(at: Timestamp) -> u32 {
-    u32::try_from(at.as_secs().max(1)).unwrap_or(u32::MAX)
-}
-
-fn bounded(text: &str) -> &str {
-    let end = text.floor_char_boundary(usize::from(u8::MAX));
-    text.get(..end).unwrap_or_default()
 }

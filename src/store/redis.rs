@@ -202,23 +202,11 @@ impl Redis {
         after: &Cursor,
         count: usize,
     ) -> Result<(Entries, Cursor), StoreError> {
-        let answer = self.range(stream, after, count).await?;
-        let entries: Entries = from_redis_value(answer).map_err(|_| StoreError::Garbled)?;
+        let mut command = cmd("XRANGE");
+        command.arg(self.shared_key(stream)).arg(after.start()).arg("+").arg("COUNT").arg(count);
+        let entries: Entries = self.ask(&command).await?;
         let last = entries.last().map_or_else(|| after.clone(), |(id, _)| Cursor(id.clone()));
         Ok((entries, last))
-    }
-
-    /// The same as Redis sent it.
-    pub(super) async fn range(
-        &self,
-        stream: &str,
-        after: &Cursor,
-        count: usize,
-    ) -> Result<Value, StoreError> {
-        let start = if after.0.is_empty() { "-".to_owned() } else { format!("({}", after.0) };
-        let mut command = cmd("XRANGE");
-        command.arg(self.shared_key(stream)).arg(start).arg("+").arg("COUNT").arg(count);
-        self.link.send(&command).await
     }
 
     pub(super) async fn concerns(&self) -> Result<Vec<String>, StoreError> {

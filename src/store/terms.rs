@@ -118,3 +118,10 @@ impl Standing {
 /// Where the reader of the revocations stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(pub(super) String);
+
+impl Cursor {
+    /// Where the next entry may be, as a stream spells it.
+    pub(super) fn start(&self) -> String {
+        if self.0.is_empty() { "-".to_owned() } else { format!("({}", self.0) }
+    }
+}

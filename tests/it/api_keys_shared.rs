@@ -39,7 +39,7 @@ async fn changes(store: &Store) -> Vec<KeyChange> {
         if next == cursor {
             return all;
         }
-        all.extend(page.changes());
+        all.extend(page.changes().unwrap());
         cursor = next;
     }
 }

@@ -91,7 +91,7 @@ async fn all(store: &Store) -> Result<Vec<ApiKey>, StoreError> {
     let (mut keys, mut cursor): (HashMap<KeyId, ApiKey>, _) = (HashMap::new(), Cursor::default());
     loop {
         let (page, next) = store.key_changes(&cursor).await?;
-        for change in page.changes() {
+        for change in page.changes()? {
             if let KeyChange::Key(key) = change {
                 keys.insert(key.id, *key);
             }
