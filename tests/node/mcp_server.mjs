@@ -4,21 +4,16 @@
 //   PORT=8081 node mcp_server.mjs
 //
 // It looks at no token: who asks and whether they may has been said before.
-import { randomUUID } from "node:crypto";
-import { createServer } from "node:http";
-import { createRequire } from "node:module";
+import { npm, serve } from "./mcp_http.mjs";
 
-const npm = createRequire(new URL("../../target/npm/package.json", import.meta.url));
 const { McpServer } = npm("@modelcontextprotocol/sdk/server/mcp.js");
-const { StreamableHTTPServerTransport } = npm("@modelcontextprotocol/sdk/server/streamableHttp.js");
 const { z } = npm("zod");
 
 const notes = new Map();
-const sessions = new Map();
 
 const text = (value) => ({ content: [{ type: "text", text: JSON.stringify(value) }] });
 
-const open = () => {
+serve(() => {
   const server = new McpServer({ name: "notes", version: "1" }, { capabilities: { logging: {} } });
   const mine = ({ requestInfo }) => {
     const user = requestInfo.headers["x-user-id"] ?? "nobody";
@@ -45,29 +40,4 @@ const open = () => {
     return text({ deleted: title });
   });
   return server;
-};
-
-const answer = async (request, response) => {
-  const id = request.headers["mcp-session-id"];
-  let transport = sessions.get(id);
-  if (id && !transport) return response.writeHead(404).end();
-  if (!transport) {
-    transport = new StreamableHTTPServerTransport({
-      sessionIdGenerator: randomUUID,
-      onsessioninitialized: (id) => sessions.set(id, transport),
-      onsessionclosed: (id) => sessions.delete(id),
-    });
-    await open().connect(transport);
-  }
-  await transport.handleRequest(request, response);
-};
-
-const server = createServer((request, response) => {
-  answer(request, response).catch((error) => {
-    console.error(error);
-    response.destroy();
-  });
-});
-server.listen(Number(process.env.PORT ?? 0), "127.0.0.1", () => {
-  console.log(`listening on http://127.0.0.1:${server.address().port}`);
 });
