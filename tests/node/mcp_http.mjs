@@ -15,12 +15,15 @@ export const serve = (open) => {
     const { hostname } = new URL(`http://${request.headers.host}`);
     if (!["127.0.0.1", "localhost"].includes(hostname)) return response.writeHead(403).end();
     const id = request.headers["mcp-session-id"];
-    let transport = sessions.get(id);
-    if (id && !transport) return response.writeHead(404).end();
+    // A session is whose it was at its beginning, as the gateway says.
+    const user = request.headers["x-user-id"];
+    const session = sessions.get(id);
+    if (id && (!session || session.user !== user)) return response.writeHead(404).end();
+    let transport = session?.transport;
     if (!transport) {
       transport = new StreamableHTTPServerTransport({
         sessionIdGenerator: randomUUID,
-        onsessioninitialized: (id) => sessions.set(id, transport),
+        onsessioninitialized: (id) => sessions.set(id, { transport, user }),
         onsessionclosed: (id) => sessions.delete(id),
       });
       await open().connect(transport);
