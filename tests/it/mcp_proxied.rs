@@ -68,6 +68,13 @@ fn holds(version: &str, mode: Mode, source: &str) {
     assert_eq!(nobody.status, 401, "{mode:?} {nobody:?}");
     assert!(nobody.headers["www-authenticate"].contains(&place), "{mode:?} {nobody:?}");
 
+    // Who comes with too few scopes is told which to come back with.
+    let poor = bearer(&json!({ "scope": "mcp:see", "aud": "https://app.example.com/mcp" }));
+    let poor = of(Some(&poor), "search");
+    assert_eq!(poor.status, 403, "{mode:?} {poor:?}");
+    let step_up = format!("Bearer error=\"insufficient_scope\", {place}, scope=\"mcp:read\"");
+    assert_eq!(poor.headers["www-authenticate"], step_up, "{mode:?}");
+
     assert_eq!(of(Some(&token), "search").status, 200, "{mode:?}");
     assert_eq!(of(Some(&token), "delete_all").status, 403, "{mode:?}");
     // No header, and another one than the body's.

@@ -231,6 +231,7 @@ fn the_included_location_asks_and_answers_as_the_whole_configuration_does() {
                 .replace("$portcullis_user_", "$user_")
                 .replace("$portcullis_renewed", "$renewed")
                 .replace("$portcullis_reason", "$denied_for")
+                .replace("$portcullis_challenge", "$challenge")
         });
         renamed.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
     };

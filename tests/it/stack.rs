@@ -37,6 +37,8 @@ pub(crate) enum Mode {
     /// Strict, with the body sent as in `envoy/body.yaml`, and the headers that are
     /// looked at beside it.
     Bodies,
+    /// By `envoy/mcp.yaml` as it is, for an MCP server.
+    Mcp,
     /// Strict, asking over HTTP.
     Http,
     /// What nobody should do: an error is consent, and each question comes with
@@ -100,7 +102,8 @@ pub(crate) fn replace(config: &str, from: &str, to: &str) -> String {
 
 pub(crate) fn start_portcullis(port: u16, environment: &[(&str, &str)]) -> Running {
     let mut environment = environment.to_vec();
-    if !environment.iter().any(|(name, _)| *name == "PORTCULLIS__RULES") {
+    let says = |(name, _): &(&str, &str)| ["PORTCULLIS__RULES", "PORTCULLIS_CONFIG"].contains(name);
+    if !environment.iter().any(says) {
         environment.push(("PORTCULLIS__RULES", RULES));
     }
     serve(&format!("127.0.0.1:{port}"), &environment)
@@ -235,6 +238,9 @@ pub(crate) fn patient(config: &str) -> String {
 pub(crate) fn envoy(mode: Mode) -> String {
     if matches!(mode, Mode::RouteGrpc | Mode::RouteHttp | Mode::Texera) {
         return one_route::envoy(mode);
+    }
+    if mode == Mode::Mcp {
+        return patient(&read("envoy/mcp.yaml"));
     }
     let mut config = read("envoy/envoy.yaml");
     if mode == Mode::Http {
