@@ -58,10 +58,12 @@ pub(super) fn members<'a>(
     body: &'a [u8],
     wanted: &'static [Wanted],
 ) -> Result<Members<'a>, Unclear> {
-    let mut found = Members::default();
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let mut top = None;
-    let walk = Walk { depth: 0, wanted, kept: &mut top, found: &mut found };
+    // All at once: text by text it takes longer.
+    let body = std::str::from_utf8(body).map_err(|_| Unclear::Json)?;
+    let mut reader = serde_json::Deserializer::from_str(body);
+    let (mut top, mut names, mut found) = (None, Names::default(), Members::default());
+    let (kept, names) = (Some(&mut top), &mut names);
+    let walk = Walk { depth: 0, wanted, kept, names, found: &mut found };
     walk.deserialize(&mut reader).and_then(|()| reader.end()).map_err(|_| Unclear::Json)?;
     match top {
         Some(Kept::Object) => Ok(found),
@@ -73,14 +75,18 @@ pub(super) fn members<'a>(
 struct Walk<'w, 'a> {
     depth: u8,
     wanted: &'static [Wanted],
-    /// Where to keep it.
-    kept: &'w mut Option<Kept<'a>>,
+    /// Where to keep it, if it is kept.
+    kept: Option<&'w mut Option<Kept<'a>>>,
+    names: &'w mut Names<'a>,
     found: &'w mut Members<'a>,
 }
 
 impl<'a> Walk<'_, 'a> {
-    fn keep(self, kept: Kept<'a>) {
-        *self.kept = Some(kept);
+    fn keep<E>(self, kept: impl FnOnce() -> Kept<'a>) -> Result<(), E> {
+        if let Some(place) = self.kept {
+            *place = Some(kept());
+        }
+        Ok(())
     }
 
     /// How deep the values within this one are.
@@ -106,71 +112,71 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
     }
 
     fn visit_borrowed_str<E>(self, text: &'a str) -> Result<(), E> {
-        self.keep(Kept::Text(Cow::Borrowed(text)));
-        Ok(())
+        self.keep(|| Kept::Text(Cow::Borrowed(text)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.keep(Kept::Text(Cow::Owned(text.to_owned())));
-        Ok(())
+        self.keep(|| Kept::Text(Cow::Owned(text.to_owned())))
     }
 
     fn visit_bool<E>(self, it: bool) -> Result<(), E> {
-        self.keep(Kept::Bool(it));
-        Ok(())
+        self.keep(|| Kept::Bool(it))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.keep(Kept::Number(number));
-        Ok(())
+        self.keep(|| Kept::Number(number))
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.keep(Kept::Other);
-        Ok(())
+        self.keep(|| Kept::Other)
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.keep(Kept::Other);
-        Ok(())
+        self.keep(|| Kept::Other)
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.keep(Kept::Null);
-        Ok(())
+        self.keep(|| Kept::Null)
     }
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<(), A::Error> {
         let depth = self.deeper()?;
-        let Self { kept, found, .. } = self;
-        let mut one = None;
-        while list.next_element_seed(Walk { depth, wanted: &[], kept: &mut one, found })?.is_some()
-        {
+        let Self { names, found, .. } = self;
+        let mut more = true;
+        while more {
+            let one = Walk { depth, wanted: &[], kept: None, names, found };
+            more = list.next_element_seed(one)?.is_some();
         }
-        *kept = Some(Kept::Other);
+        if let Some(place) = self.kept {
+            *place = Some(Kept::Other);
+        }
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
         let depth = self.deeper()?;
-        let Self { wanted, kept, found, .. } = self;
-        let mut names = Names::default();
+        let Self { wanted, kept, names, found, .. } = self;
+        let object = names.begin();
         while let Some(Name(name)) = map.next_key_seed(NameSeed)? {
             let member = wanted.iter().find(|member| member.name == name);
             if member.is_none() && wanted.iter().any(|member| is_alike(member.name, &name)) {
                 return Err(de::Error::custom("a member is there in another case"));
             }
-            if !names.add(name) {
+            if !names.add(&object, name) {
                 return Err(de::Error::custom("a member is there twice"));
             }
             let within = member.map_or(&[][..], |member| member.within);
             let mut value = None;
-            map.next_value_seed(Walk { depth, wanted: within, kept: &mut value, found })?;
+            let kept = member.is_some().then_some(&mut value);
+            map.next_value_seed(Walk { depth, wanted: within, kept, names, found })?;
             if let (Some(member), Some(value)) = (member, value) {
                 found.0.push((member, value));
             }
         }
-        *kept = Some(Kept::Object);
+        names.end(object);
+        if let Some(place) = kept {
+            *place = Some(Kept::Object);
+        }
         Ok(())
     }
 }
@@ -196,37 +202,55 @@ impl<'a> Visitor<'a> for NameSeed {
     }
 
     fn visit_borrowed_str<E: de::Error>(self, text: &'a str) -> Result<Name<'a>, E> {
-        name(Cow::Borrowed(text))
+        Ok(Name(Cow::Borrowed(text)))
     }
 
+    /// One with escapes, which alone can hold a zero: some readers end a name there.
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Name<'a>, E> {
-        name(Cow::Owned(text.to_owned()))
+        if text.contains('\0') {
+            return Err(E::custom("a name holds a zero"));
+        }
+        Ok(Name(Cow::Owned(text.to_owned())))
     }
 }
 
-/// Some readers end a name at a zero.
-fn name<E: de::Error>(text: Cow<'_, str>) -> Result<Name<'_>, E> {
-    if text.contains('\0') { Err(E::custom("a name holds a zero")) } else { Ok(Name(text)) }
-}
-
-/// The names of one object.
+/// The names of the objects that are open, one object's behind the other's.
 #[derive(Default)]
 struct Names<'a> {
     few: Vec<Cow<'a, str>>,
-    many: HashSet<Cow<'a, str>>,
+    many: Vec<HashSet<Cow<'a, str>>>,
+}
+
+/// Where the names of one object begin.
+struct Begin {
+    few: usize,
+    many: usize,
 }
 
 impl<'a> Names<'a> {
-    /// Adds a name; whether it is new.
-    fn add(&mut self, name: Cow<'a, str>) -> bool {
-        if self.few.contains(&name) {
+    fn begin(&self) -> Begin {
+        Begin { few: self.few.len(), many: self.many.len() }
+    }
+
+    /// Adds a name of the object that was begun last; whether it is new.
+    fn add(&mut self, object: &Begin, name: Cow<'a, str>) -> bool {
+        let few = self.few.get(object.few..).unwrap_or_default();
+        if few.contains(&name) {
             return false;
         }
-        if self.few.len() < FEW_NAMES {
+        if few.len() < FEW_NAMES {
             self.few.push(name);
             return true;
         }
-        self.many.insert(name)
+        if self.many.len() == object.many {
+            self.many.push(HashSet::new());
+        }
+        self.many.last_mut().is_some_and(|many| many.insert(name))
+    }
+
+    fn end(&mut self, object: Begin) {
+        self.few.truncate(object.few);
+        self.many.truncate(object.many);
     }
 }
 

@@ -6,7 +6,8 @@
 //! is made where something is counted; `tokens.py` puts the tokens into questions.
 //! `tokens count CASE TIMES DIRECTORY` answers so many; `tokens time TURNS
 //! DIRECTORY` runs all cases in turns and prints nanoseconds as JSON. `tokens flood
-//! SECONDS` is of `flood.rs`, `tokens keys TURNS` of `keys.rs`.
+//! SECONDS` is of `flood.rs`, `tokens keys TURNS` of `keys.rs`, `tokens bodies
+//! TURNS` of `bodies.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,6 +38,7 @@ use prost::Message as _;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
+mod bodies;
 mod flood;
 #[path = "../it/jwt.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
@@ -101,9 +103,10 @@ fn main() {
         ["time", turns, directory] => time(turns.parse().unwrap(), Path::new(directory)),
         ["flood", seconds] => flood::flood(Duration::from_secs(seconds.parse().unwrap())),
         ["keys", turns] => keys::keys(turns.parse().unwrap()),
+        ["bodies", turns] => bodies::bodies(turns.parse().unwrap()),
         _ => unreachable!(
             "make DIRECTORY | count CASE TIMES DIRECTORY | time TURNS DIRECTORY | flood SECONDS \
-             | keys TURNS"
+             | keys TURNS | bodies TURNS"
         ),
     }
 }
