@@ -122,7 +122,7 @@ impl Unclear {
             }
             Self::Filter => {
                 "Envoy's MCP filter has not read all of the message, or tells what is not known: \
-                 let it refuse such (REJECT_NO_MCP), as long as max_request_body_size says"
+                 see max_request_body_size, and reject_duplicate_keys"
             }
         }
     }
