@@ -183,7 +183,7 @@ mod tests {
         ];
         leaf.prop_map(|kind| Value { kind }).prop_recursive(3, 12, 4, |value| {
             let members = any_members(value.clone());
-            let object = members.prop_map(|members| Kind::StructValue(members));
+            let object = members.prop_map(Kind::StructValue);
             let list = vec(value, 0..3).prop_map(|values| Kind::ListValue(ListValue { values }));
             prop_oneof![3 => object, 1 => list].prop_map(|kind| Value { kind: Some(kind) })
         })

@@ -277,7 +277,7 @@ fn send(stack: &Stack, case: &Case, token: &str) -> Answer {
 /// What Envoy tells, in short, and what it has reserved.
 fn in_short(mcp: &Value) -> String {
     let Some(mcp) = mcp.as_object() else { return "nothing".to_owned() };
-    let mut words = vec![mcp.get("method").map_or("no method".to_owned(), |it| text(it))];
+    let mut words = vec![mcp.get("method").map_or("no method".to_owned(), text)];
     let params = mcp.get("params");
     words.extend(params.and_then(|it| it.get("name").or(it.get("uri"))).map(text));
     for (key, value) in mcp {
