@@ -37,7 +37,7 @@ pub(crate) enum Mode {
     /// Strict, with the body sent as in `envoy/body.yaml`, and the headers that are
     /// looked at beside it.
     Bodies,
-    /// Strict, with the MCP filter of `envoy/mcp.yaml`, and the same headers.
+    /// Strict, with the MCP filter of `envoy/mcp_filter.yaml`, and the same headers.
     McpFilter,
     /// The same, which takes members that are there twice, as by default.
     McpFilterLoose,
@@ -274,7 +274,7 @@ pub(crate) fn envoy(mode: Mode) -> String {
     }
     if matches!(mode, Mode::McpFilter | Mode::McpFilterLoose) {
         let check = "                  - name: envoy.filters.http.ext_authz\n";
-        config = replace(&config, check, &format!("{}{check}", read("envoy/mcp.yaml")));
+        config = replace(&config, check, &format!("{}{check}", read("envoy/mcp_filter.yaml")));
         if mode == Mode::McpFilterLoose {
             config = replace(&config, "                      reject_duplicate_keys: true\n", "");
         }
