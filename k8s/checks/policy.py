@@ -133,6 +133,17 @@ class World:
             for target in policy["spec"]["targetRefs"]
         )
 
+    def sends_bytes(self, namespace, policy):
+        """Whether an EnvoyPatchPolicy has this SecurityPolicy's bodies sent as bytes."""
+        wanted = f"[?(@.name=='envoy.filters.http.ext_authz/securitypolicy/{namespace}/{policy}')]"
+        return any(
+            wanted in each["operation"]["jsonPath"]
+            and (each["operation"]["path"], each["operation"]["value"]) == ("/pack_as_bytes", True)
+            for (kind, _, _), patches in self.by_key.items()
+            if kind == "EnvoyPatchPolicy"
+            for each in patches["spec"]["jsonPatches"]
+        )
+
     def granted(self, kind, source, namespace, service):
         """Whether a ReferenceGrant lets this kind refer there."""
         for (what, where, _), grant in self.by_key.items():
@@ -237,6 +248,8 @@ def gateway_faults(each, world):
             yield "extAuth.headersToExtAuth hides headers from the check"
         if "http" in check:
             yield from http_faults(check)
+        if "bodyToExtAuth" in check and not world.sends_bytes(namespace, each["metadata"]["name"]):
+            yield "extAuth.bodyToExtAuth: no EnvoyPatchPolicy has the body sent as bytes, so that it is none"
         references += check.get("grpc", check.get("http"))["backendRefs"]
     for reference in references:
         where = reference.get("namespace", namespace)
@@ -316,6 +329,7 @@ def main():
     beside = {
         "redis": ["overlays-replicas"],
         "envoy-gateway": ["overlays-replicas"],
+        "envoy-gateway-mcp": ["overlays-mcp", "envoy-gateway"],
         "envoy-gateway-one-route": ["overlays-verify-only", "envoy-gateway"],
         "envoy-gateway-one-route-http": ["overlays-verify-only", "envoy-gateway"],
     }

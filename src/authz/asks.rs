@@ -55,6 +55,7 @@ impl<'r, 'a> Asks<'r, 'a> {
             http_method: self.input.method,
             query: self.input.path_and_query().1.unwrap_or_default(),
             body: self.input.body,
+            told: self.input.mcp_told,
             max_body_bytes: self.engine.max_body_bytes,
             header: &header,
         })

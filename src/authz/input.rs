@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::operation::Body;
+use crate::operation::{Body, McpTold};
 
 /// One header of the request.
 #[derive(Clone, Copy)]
@@ -187,6 +187,8 @@ pub struct CheckInput<'a> {
     pub headers: Headers<'a>,
     /// The body, where the transport brings it.
     pub body: Body<'a>,
+    /// What Envoy's MCP filter tells of it.
+    pub mcp_told: McpTold<'a>,
     /// `HTTP/1.1`, `HTTP/2`; like what follows, empty where the transport does
     /// not know.
     pub protocol: &'a str,

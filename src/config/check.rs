@@ -109,18 +109,34 @@ impl CheckConfig {
             ),
             context: context(&mut section),
             max_body_bytes: max_body_bytes(&mut section, max_message_bytes),
-            mcp_source: mcp
-                .parsed("source", "\"body\" or \"headers\"", |source| match source {
-                    "body" => Some(McpSource::Body),
-                    "headers" => Some(McpSource::Headers),
-                    _ => None,
-                })
-                .unwrap_or_default(),
+            mcp_source: mcp_source(&mut mcp),
         };
         section.finish();
         mcp.finish();
         config
     }
+}
+
+/// `mcp.source`.
+fn mcp_source(mcp: &mut Section<'_>) -> McpSource {
+    let expected = "\"body\", \"headers\" or \"envoy\"";
+    let source = mcp.parsed("source", expected, |source| match source {
+        "body" => Some(McpSource::Body),
+        "headers" => Some(McpSource::Headers),
+        "envoy" => Some(McpSource::Envoy),
+        _ => None,
+    });
+    if source == Some(McpSource::Envoy) {
+        mcp.warn(
+            "source",
+            "Envoy's MCP filter reads a message that can be read in two ways in one of them, and \
+             lets it through: of two `method` members, 1.38.3 may take the first, 1.39.3 and \
+             1.40.0 take the last; a batch ends 1.37.0",
+            "use it for MCP servers that are known to read as it does, from 1.39.3 on with \
+             reject_duplicate_keys; or have the body sent, and take \"body\"",
+        );
+    }
+    source.unwrap_or_default()
 }
 
 /// `max_body_bytes`: a body comes in a question, beside all else.

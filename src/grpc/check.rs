@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{
-    convert,
+    convert, metadata,
     read::{self, Question},
     write::{self, PREFIX_BYTES},
 };
@@ -61,7 +61,11 @@ impl CheckService {
             let question = Some(bytes).filter(|bytes| read::has_good_maps(bytes));
             let question = question.and_then(|bytes| CheckRequest::decode(bytes).ok());
             let question = question.unwrap_or_default();
-            self.decide(&convert::question(&question), trace)
+            let mut question = convert::question(&question);
+            if let Some(input) = &mut question.input {
+                input.mcp_told = metadata::of_question(bytes);
+            }
+            self.decide(&question, trace)
         }))
         .unwrap_or_else(|_| self.failed.clone())
     }

@@ -6,7 +6,7 @@ use super::read::Question;
 use crate::proto::envoy::service::auth::v3::{AttributeContext, attribute_context::Peer};
 use crate::{
     authz::{CheckInput, Decision, Header, Headers, Reason, Single, Verdict},
-    operation::{Body, McpAsk},
+    operation::{Body, McpAsk, McpTold},
     proto::envoy::{
         config::core::v3::address,
         service::auth::v3::{CheckRequest, attribute_context::HttpRequest},
@@ -86,6 +86,8 @@ fn input<'a>(
         source_address: client,
         source_principal: principal(attributes.and_then(|them| them.source.as_ref())),
         destination_principal: principal(attributes.and_then(|them| them.destination.as_ref())),
+        // Of which `metadata` reads the bytes.
+        mcp_told: McpTold::Nothing,
         context: extensions.map(|(name, value)| (&**name, &**value)).collect(),
     }
 }

@@ -5,7 +5,8 @@
 //! A connection comes in by `incoming`, to a place; what it reads is `guarded`,
 //! its `frames` are followed; `connection` polls its streams; a `call` of `Check`
 //! brings one message, which `read` takes apart (or `convert`, by the generated
-//! types, when it is out of the common); `check` has it decided, and `write`
+//! types, when it is out of the common), and `metadata` what another filter tells;
+//! `check` has it decided, and `write`
 //! makes the answer. Health and reflection are the `others`. What is unfinished
 //! has a `budget`.
 
@@ -17,6 +18,7 @@ mod convert;
 mod frames;
 mod guarded;
 mod incoming;
+mod metadata;
 mod others;
 mod read;
 mod server;

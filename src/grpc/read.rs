@@ -3,12 +3,12 @@
 //!
 //! It takes what it understands in full: a message that any decoder reads in
 //! one way. Whatever is out of the common (a field of another wire type, one
-//! that is there twice, groups, metadata) is left to the generated types, so
-//! that there is one opinion about it; a property test holds the two together.
+//! that is there twice, groups, the route's metadata) is left to the generated types,
+//! so that there is one opinion about it; a property test holds the two together.
 
 use prost_types::Timestamp;
 
-use super::convert;
+use super::{convert, metadata};
 use crate::authz::{CheckInput, Header, Headers};
 
 /// As many headers are taken here.
@@ -32,11 +32,11 @@ struct Fields<'a> {
 
 /// The content of a field.
 #[derive(Clone, Copy)]
-enum Content<'a> {
-    Varint,
+pub(super) enum Content<'a> {
+    Varint(u64),
     Bytes(&'a [u8]),
-    /// Of a fixed size.
-    Fixed,
+    Fixed64,
+    Fixed32,
 }
 
 impl<'a> Fields<'a> {
@@ -78,25 +78,25 @@ impl<'a> Fields<'a> {
         let key = u32::try_from(self.varint()?).ok()?;
         let number = key >> 3;
         let content = match key & 7 {
-            0 => self.varint().map(|_| Content::Varint),
-            1 => self.take(8).map(|_| Content::Fixed),
+            0 => self.varint().map(Content::Varint),
+            1 => self.take(8).map(|_| Content::Fixed64),
             2 => {
                 let length = usize::try_from(self.varint()?).ok()?;
                 self.take(length).map(Content::Bytes)
             }
-            5 => self.take(4).map(|_| Content::Fixed),
+            5 => self.take(4).map(|_| Content::Fixed32),
             _ => None,
         };
         Some((number, content?)).filter(|(number, _)| *number != 0)
     }
 }
 
-fn text(bytes: &[u8]) -> Option<&str> {
+pub(super) fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 
 /// Calls `field` with each field; `None` as soon as one is not taken.
-fn each<'a>(
+pub(super) fn each<'a>(
     message: &'a [u8],
     mut field: impl FnMut(u32, Content<'a>) -> Option<()>,
 ) -> Option<()> {
@@ -109,7 +109,7 @@ fn each<'a>(
 }
 
 /// The one message of a field, which is not there yet.
-fn once<'a>(slot: &mut Option<&'a [u8]>, content: Content<'a>) -> Option<()> {
+pub(super) fn once<'a>(slot: &mut Option<&'a [u8]>, content: Content<'a>) -> Option<()> {
     match content {
         Content::Bytes(bytes) if slot.is_none() => {
             *slot = Some(bytes);
@@ -120,7 +120,7 @@ fn once<'a>(slot: &mut Option<&'a [u8]>, content: Content<'a>) -> Option<()> {
 }
 
 /// Puts text where it belongs; the last one counts, as everywhere.
-fn put<'a>(slot: &mut &'a str, content: Content<'a>) -> Option<()> {
+pub(super) fn put<'a>(slot: &mut &'a str, content: Content<'a>) -> Option<()> {
     let Content::Bytes(bytes) = content else { return None };
     *slot = text(bytes)?;
     Some(())
@@ -142,7 +142,7 @@ impl<'a> Question<'a> {
             1 => once(&mut attributes, content),
             _ => Some(()),
         })?;
-        let (mut source, mut destination, mut request) = (None, None, None);
+        let (mut source, mut destination, mut request, mut told) = (None, None, None, None);
         let mut extensions = Extensions::default();
         each(attributes?, |number, content| match number {
             1 => once(&mut source, content),
@@ -156,8 +156,9 @@ impl<'a> Question<'a> {
                     _ => Some(()),
                 })
             }
-            // Metadata, which Envoy sends empty when there is none; extensions.
-            11 | 13 => matches!(content, Content::Bytes([])).then_some(()),
+            11 => once(&mut told, content),
+            // The route's metadata, which Envoy sends empty when there is none.
+            13 => matches!(content, Content::Bytes([])).then_some(()),
             10 => extensions.add(content),
             _ => Some(()),
         })?;
@@ -175,6 +176,7 @@ impl<'a> Question<'a> {
         input.source_principal = source.principal;
         input.destination_principal = destination.principal;
         input.context = extensions.0;
+        input.mcp_told = metadata::told(told.unwrap_or_default())?;
         Some(Self { id: input.id, client: source.address, input: Some(input) })
     }
 }
@@ -212,7 +214,7 @@ pub(super) fn has_good_maps(message: &[u8]) -> bool {
             match (known.iter().find(|(field, _)| *field == number), content) {
                 (None, _) => Some(()),
                 (Some((_, below)), Content::Bytes(bytes)) => good(bytes, below, depth),
-                (Some(_), Content::Varint | Content::Fixed) => None,
+                (Some(_), _) => None,
             }
         })
     }
@@ -235,7 +237,7 @@ fn request_of(http: &[u8]) -> Option<CheckInput<'_>> {
             (10, content) => put(&mut input.protocol, content),
             // Query, fragment.
             (7 | 8, content) => put(&mut unused, content),
-            (9, Content::Varint) => Some(()),
+            (9, Content::Varint(_)) => Some(()),
             (11, content) => put(&mut body, content),
             (12, Content::Bytes(bytes)) => {
                 raw_body = bytes;
@@ -311,7 +313,7 @@ fn peer(message: &[u8]) -> Option<Peer<'_>> {
     each(socket.filter(|_| !others)?, |number, content| match (number, content) {
         (2, content) => put(&mut host, content),
         (4 | 5 | 7, content) => put(&mut unused, content),
-        (1 | 3 | 6, Content::Varint) => Some(()),
+        (1 | 3 | 6, Content::Varint(_)) => Some(()),
         (1 | 3 | 6, _) => None,
         _ => Some(()),
     })?;

@@ -7,7 +7,7 @@ use prost::Message as _;
 use prost_types::{ListValue, Struct, Timestamp, Value, value::Kind};
 
 use super::{
-    convert,
+    convert, metadata,
     read::{Question, has_good_maps},
     write,
 };
@@ -282,7 +282,6 @@ fn any_question() -> impl Strategy<Value = CheckRequest> {
                 source,
                 destination,
                 request: Some(Request { time: Some(Timestamp { seconds, nanos: 1 }), http }),
-                // Now and then what is left to the generated types.
                 metadata_context: (odd == 0).then(|| metadata_of(&sni)),
                 route_metadata_context: (odd != 2).then(Metadata::default),
                 tls_session: (odd > 4).then_some(TlsSession { sni }),
@@ -318,6 +317,8 @@ fn agree(message: &[u8]) -> Result<bool, TestCaseError> {
     prop_assert!(decoded.is_ok(), "{decoded:?}");
     let decoded = decoded.unwrap();
     prop_assert_eq!(told(&read), told(&convert::question(&decoded)));
+    let of_filter = read.input.map(|input| input.mcp_told);
+    prop_assert_eq!(of_filter, Some(metadata::of_question(message)));
     Ok(true)
 }
 
@@ -330,8 +331,7 @@ proptest! {
                 matches!(address, Some(address::Address::SocketAddress(_)))
             });
             let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
-            attributes.metadata_context.is_none()
-                && is_socket(&attributes.source)
+            is_socket(&attributes.source)
                 && is_socket(&attributes.destination)
                 && http.is_some_and(|http| http.headers.len() <= 64)
         });

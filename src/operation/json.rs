@@ -82,11 +82,10 @@ struct Walk<'w, 'a> {
 }
 
 impl<'a> Walk<'_, 'a> {
-    fn keep<E>(self, kept: impl FnOnce() -> Kept<'a>) -> Result<(), E> {
+    fn keep(self, kept: impl FnOnce() -> Kept<'a>) {
         if let Some(place) = self.kept {
             *place = Some(kept());
         }
-        Ok(())
     }
 
     /// How deep the values within this one are.
@@ -112,31 +111,38 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
     }
 
     fn visit_borrowed_str<E>(self, text: &'a str) -> Result<(), E> {
-        self.keep(|| Kept::Text(Cow::Borrowed(text)))
+        self.keep(|| Kept::Text(Cow::Borrowed(text)));
+        Ok(())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.keep(|| Kept::Text(Cow::Owned(text.to_owned())))
+        self.keep(|| Kept::Text(Cow::Owned(text.to_owned())));
+        Ok(())
     }
 
     fn visit_bool<E>(self, it: bool) -> Result<(), E> {
-        self.keep(|| Kept::Bool(it))
+        self.keep(|| Kept::Bool(it));
+        Ok(())
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.keep(|| Kept::Number(number))
+        self.keep(|| Kept::Number(number));
+        Ok(())
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.keep(|| Kept::Other)
+        self.keep(|| Kept::Other);
+        Ok(())
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.keep(|| Kept::Other)
+        self.keep(|| Kept::Other);
+        Ok(())
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.keep(|| Kept::Null)
+        self.keep(|| Kept::Null);
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<(), A::Error> {
@@ -162,7 +168,7 @@ impl<'a> Visitor<'a> for Walk<'_, 'a> {
             if member.is_none() && wanted.iter().any(|member| is_alike(member.name, &name)) {
                 return Err(de::Error::custom("a member is there in another case"));
             }
-            if !names.add(&object, name) {
+            if !names.add(object, name) {
                 return Err(de::Error::custom("a member is there twice"));
             }
             let within = member.map_or(&[][..], |member| member.within);
@@ -222,6 +228,7 @@ struct Names<'a> {
 }
 
 /// Where the names of one object begin.
+#[derive(Clone, Copy)]
 struct Begin {
     few: usize,
     many: usize,
@@ -233,7 +240,7 @@ impl<'a> Names<'a> {
     }
 
     /// Adds a name of the object that was begun last; whether it is new.
-    fn add(&mut self, object: &Begin, name: Cow<'a, str>) -> bool {
+    fn add(&mut self, object: Begin, name: Cow<'a, str>) -> bool {
         let few = self.few.get(object.few..).unwrap_or_default();
         if few.contains(&name) {
             return false;

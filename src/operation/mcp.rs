@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    Body, Carried, Unclear, headers, is_name,
+    Body, Carried, McpTold, Unclear, headers, is_name,
     json::{self, Kept, Wanted},
     media::Media,
     pattern::{NamePattern, Rank, closest},
@@ -20,6 +20,8 @@ pub enum McpSource {
     Body,
     /// In `Mcp-Method` and `Mcp-Name`.
     Headers,
+    /// By Envoy's own MCP filter, in dynamic metadata.
+    Envoy,
 }
 
 /// A request or a notification to an MCP server.
@@ -41,24 +43,39 @@ impl<'a> McpAsk<'a> {
     pub fn read(source: McpSource, carried: &Carried<'_, 'a>) -> Result<Option<Self>, Unclear> {
         let told = headers::told(carried)?;
         if carried.is_bodiless() {
-            let asks = !carried.has_no_body() || told.is_some();
+            let is_told = source == McpSource::Envoy && carried.told != McpTold::Nothing;
+            let asks = !carried.has_no_body() || told.is_some() || is_told;
             return if asks { Err(Unclear::NoMessage) } else { Ok(None) };
         }
-        let by_body = match (source, carried.body) {
+        let ask = match (source, carried.body) {
             (McpSource::Headers, Body::Absent) => {
                 let told = told.ok_or(Unclear::Nothing)?;
                 return Self { method: told.method.into(), name: told.name }.whole().map(Some);
             }
+            (McpSource::Envoy, _) => Some(Self::of_filter(carried)?),
             _ => Self::of_body(carried)?,
         };
         let Some(told) = told else {
             return match source {
                 McpSource::Headers => Err(Unclear::Nothing),
-                McpSource::Body => Ok(by_body),
+                McpSource::Body | McpSource::Envoy => Ok(ask),
             };
         };
         let is_same = |ask: &Self| ask.method == told.method && ask.name == told.name;
-        by_body.filter(is_same).ok_or(Unclear::Headers).map(Some)
+        ask.filter(is_same).ok_or(Unclear::Headers).map(Some)
+    }
+
+    /// What Envoy's filter tells, which looks at neither of these headers, and a body
+    /// that the gateway sends beside it.
+    fn of_filter(carried: &Carried<'_, 'a>) -> Result<Self, Unclear> {
+        let ask = carried.told.ask()?.ok_or(Unclear::Nothing)?;
+        if carried.media()? != Media::Json {
+            return Err(Unclear::MediaType);
+        }
+        match carried.body {
+            Body::Absent => Ok(ask),
+            _ => Self::of_body(carried)?.filter(|body| *body == ask).ok_or(Unclear::Headers),
+        }
     }
 
     fn of_body(carried: &Carried<'_, 'a>) -> Result<Option<Self>, Unclear> {
@@ -91,12 +108,8 @@ impl<'a> McpAsk<'a> {
         if !matches!(params, None | Some(Kept::Object | Kept::Null | Kept::Other)) {
             return Err(Unclear::NoMessage);
         }
-        let named = match &*method {
-            CALL | "prompts/get" => Some(members.take(name)),
-            "resources/read" => Some(members.take(uri)),
-            _ => None,
-        };
-        let name = match named {
+        let (name, uri) = (members.take(name), members.take(uri));
+        let name = match parameter(&method, name, uri) {
             None => None,
             Some(Some(Kept::Text(name))) => Some(name),
             Some(_) => return Err(Unclear::Name),
@@ -105,7 +118,7 @@ impl<'a> McpAsk<'a> {
     }
 
     /// Itself, if its names are names, and it has the one that it needs.
-    fn whole(self) -> Result<Self, Unclear> {
+    pub(super) fn whole(self) -> Result<Self, Unclear> {
         let is_plain = is_name(&self.method)
             && self.method.bytes().all(|byte| byte.is_ascii_graphic())
             && self.name.as_deref().is_none_or(is_name)
@@ -117,6 +130,15 @@ impl<'a> McpAsk<'a> {
     #[must_use]
     pub fn tool(&self) -> Option<&str> {
         self.name.as_deref().filter(|_| self.method == CALL)
+    }
+}
+
+/// The parameter that names what a method is done to.
+pub(super) fn parameter<T>(method: &str, name: T, uri: T) -> Option<T> {
+    match method {
+        CALL | "prompts/get" => Some(name),
+        "resources/read" => Some(uri),
+        _ => None,
     }
 }
 

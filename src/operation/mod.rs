@@ -1,7 +1,8 @@
-//! What a request asks an MCP server or a model for, by its body or its headers:
-//! pure, and strict. What two readers could read differently is [`Unclear`], since the
-//! upstream reads it once more.
+//! What a request asks an MCP server or a model for, by its body, its headers or what
+//! Envoy tells: pure, and strict. What two readers could read differently is [`Unclear`],
+//! since the upstream reads it once more.
 
+mod envoy;
 mod headers;
 mod json;
 mod llm;
@@ -16,6 +17,7 @@ use std::fmt;
 
 use media::Media;
 
+pub use envoy::{ENVOY_MCP, McpMember, McpTelling, McpTold};
 pub use llm::{LlmAsk, LlmRule};
 pub use mcp::{McpAsk, McpRule, McpSource};
 pub use pattern::{BadPattern, NamePattern, Rank};
@@ -54,11 +56,13 @@ pub enum Unclear {
     Value,
     /// Something beside the model names one, too.
     OtherModel,
+    /// Envoy's MCP filter tells it with a reservation, or otherwise than it does.
+    Filter,
 }
 
 impl Unclear {
     /// Every cause.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Nothing,
         Self::Cut,
         Self::TooLong,
@@ -73,6 +77,7 @@ impl Unclear {
         Self::Form,
         Self::Value,
         Self::OtherModel,
+        Self::Filter,
     ];
 
     /// The cause in a log, with what to do about it.
@@ -101,7 +106,10 @@ impl Unclear {
             Self::NoObject => "the body is no object: batches are not taken",
             Self::NoMessage => "the body is no message of JSON-RPC 2.0",
             Self::Name => "the method, tool or model is missing, or is no plain text",
-            Self::Headers => "Mcp-Method or Mcp-Name differ from the body, or are there twice",
+            Self::Headers => {
+                "Mcp-Method, Mcp-Name, the body and what Envoy tells of it differ, or are there \
+                 twice"
+            }
             Self::Protocol => {
                 "Mcp-Method and Mcp-Name are there without an MCP-Protocol-Version of 2026-07-28 \
                  or later"
@@ -111,6 +119,10 @@ impl Unclear {
             Self::OtherModel => {
                 "the query, a list or another member names a model, too: send one model, by \
                  `model` in the body"
+            }
+            Self::Filter => {
+                "Envoy's MCP filter has not read all of the message, or tells what is not known: \
+                 see max_request_body_size, and reject_duplicate_keys"
             }
         }
     }
@@ -124,6 +136,8 @@ pub struct Carried<'h, 'a> {
     pub query: &'a str,
     /// Its body.
     pub body: Body<'a>,
+    /// What Envoy's MCP filter tells of it.
+    pub told: McpTold<'a>,
     /// The most of a body that is read, in bytes.
     pub max_body_bytes: usize,
     /// The one value of a header, as text; an error for one that is there twice.
@@ -182,18 +196,23 @@ impl<'a> Carried<'_, 'a> {
             Body::Whole(body) if body.len() > self.max_body_bytes => return Err(Unclear::TooLong),
             Body::Whole(body) => body,
         };
+        let length = (self.header)("content-length").map_err(|_| Unclear::Cut)?;
+        if length.is_some_and(|length| length != body.len().to_string()) {
+            return Err(Unclear::Cut);
+        }
+        Ok((body, self.media()?))
+    }
+
+    /// What the body is, by its headers.
+    fn media(&self) -> Result<Media<'a>, Unclear> {
         let header = |name: &str, cause: Unclear| (self.header)(name).map_err(|_| cause);
         match header("content-encoding", Unclear::Encoded)? {
             None => {}
             Some(coding) if coding.eq_ignore_ascii_case("identity") => {}
             Some(_) => return Err(Unclear::Encoded),
         }
-        let length = header("content-length", Unclear::Cut)?;
-        if length.is_some_and(|length| length != body.len().to_string()) {
-            return Err(Unclear::Cut);
-        }
         let kind = header("content-type", Unclear::MediaType)?.ok_or(Unclear::MediaType)?;
-        Ok((body, Media::read(kind)?))
+        Media::read(kind)
     }
 }
 

@@ -6,7 +6,7 @@ use super::*;
 const JSON: (&str, &str) = ("content-type", "application/json");
 const NOW: (&str, &str) = ("mcp-protocol-version", "2026-07-28");
 
-fn carried<T>(
+pub(super) fn carried<T>(
     method: &str,
     headers: &[(&str, &str)],
     body: Body<'_>,
@@ -23,6 +23,7 @@ fn carried<T>(
         http_method: method,
         query: "page=2",
         body,
+        told: McpTold::Nothing,
         max_body_bytes: 64 * 1024,
         header: &header,
     })

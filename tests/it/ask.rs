@@ -7,7 +7,7 @@ use portcullis::{
     authz::{CheckInput, Decision, Engine, Header, Headers, Verdict},
     clock::Timestamp,
     config::{Config, Sources},
-    operation::Body,
+    operation::{Body, McpTold},
     token::RevocationList,
 };
 use serde_json::Value;
@@ -42,6 +42,7 @@ pub(crate) struct Ask {
     list: Vec<(String, String)>,
     address: String,
     body: Option<String>,
+    told: McpTold<'static>,
 }
 
 /// A question without anything special.
@@ -55,6 +56,7 @@ pub(crate) fn ask(method: &str, path: &str) -> Ask {
         list: vec![],
         address: String::new(),
         body: None,
+        told: McpTold::Nothing,
     }
 }
 
@@ -162,6 +164,12 @@ impl Ask {
         self.with("content-type", "application/json")
     }
 
+    /// With this of Envoy's MCP filter.
+    pub(crate) fn told(mut self, told: McpTold<'static>) -> Self {
+        self.told = told;
+        self.with("content-type", "application/json")
+    }
+
     /// From this address.
     pub(crate) fn from(mut self, address: &str) -> Self {
         self.address = address.into();
@@ -201,6 +209,7 @@ impl Ask {
             path: &self.path,
             headers: Headers::new(view(&self.map), view(&self.list)),
             source_address: &self.address,
+            mcp_told: self.told,
             body: self.body.as_ref().map_or(Body::Absent, |body| Body::Whole(body.as_bytes())),
             ..CheckInput::default()
         }

@@ -90,6 +90,21 @@ fn a_host_that_opens_what_another_hosts_rule_closes_is_warned_of() {
 }
 
 #[test]
+fn what_envoys_own_filter_lets_through_is_warned_of() {
+    let rule =
+        rule("mcp", "path = \"/mcp\"\nmcp = { tools = [\"a\"] }", "access = \"authenticated\"");
+    let (code, said) = check_config(&format!("[mcp]\nsource = \"envoy\"\n{rule}"));
+    assert_eq!(code, Some(0), "{said}");
+    for part in ["mcp.source", "1.38.3", "1.39.3", "1.40.0", "1.37.0", "reject_duplicate_keys"] {
+        assert!(said.contains(part), "{said}");
+    }
+    for source in ["body", "headers"] {
+        let found = warnings(&format!("[mcp]\nsource = \"{source}\"\n{rule}"));
+        assert!(found.is_empty(), "{found:?}");
+    }
+}
+
+#[test]
 fn ten_thousand_rules_for_a_hundred_hosts_are_compared_in_a_moment() {
     let mut toml = String::new();
     for n in 0..10_000 {

@@ -69,6 +69,7 @@ mod litellm;
 mod litellm_behind;
 mod mcp;
 mod mcp_differential;
+mod mcp_envoy;
 mod mcp_proxied;
 mod mcp_sdk;
 mod measured;

@@ -51,7 +51,7 @@ when = '!llm.stream && llm.model.startsWith("gpt-")'
 
 const METADATA: &str = "https://app.example.com/.well-known/oauth-protected-resource/mcp";
 
-fn call(tool: &str) -> String {
+pub(crate) fn call(tool: &str) -> String {
     json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
             "params": { "name": tool, "arguments": { "method": "ping", "amount": 7 } } })
     .to_string()
@@ -310,7 +310,7 @@ fn a_preflight_of_a_page_elsewhere_passes_before_anything_is_asked_for() {
 }
 
 /// Asks over gRPC, as Envoy does with `with_request_body`.
-fn posted(path: &str, body: &[u8], more: &[(&str, &str)]) -> HttpRequest {
+pub(crate) fn posted(path: &str, body: &[u8], more: &[(&str, &str)]) -> HttpRequest {
     let token =
         bearer(&json!({ "scope": "mcp:read", "aud": ["all", "https://app.example.com/mcp"] }));
     let headers = [

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, fmt::Write as _, io::Write as _, process::Command};
 
-use portcullis::operation::{Body, Carried, LlmAsk, McpAsk, McpSource, Unclear};
+use portcullis::operation::{Body, Carried, LlmAsk, McpAsk, McpSource, McpTold, Unclear};
 
 use crate::support::{output, root};
 
@@ -189,6 +189,7 @@ fn carried<T>(body: &[u8], read: impl FnOnce(&Carried<'_, '_>) -> T) -> T {
         http_method: "POST",
         query: "",
         body: Body::Whole(body),
+        told: McpTold::Nothing,
         max_body_bytes: 64 * 1024,
         header: &header,
     })

@@ -39,6 +39,10 @@ pub(crate) enum Mode {
     Bodies,
     /// By `envoy/mcp.yaml` as it is, for an MCP server.
     Mcp,
+    /// Strict, with the MCP filter of `envoy/mcp_filter.yaml`, and the same headers.
+    McpFilter,
+    /// The same, which takes members that are there twice, as by default.
+    McpFilterLoose,
     /// Strict, asking over HTTP.
     Http,
     /// What nobody should do: an error is consent, and each question comes with
@@ -274,9 +278,25 @@ pub(crate) fn envoy(mode: Mode) -> String {
         config =
             replace(&config, header, &format!("{header}{}", header.replace("origin", "x-tenant")));
     }
-    if mode == Mode::Bodies {
+    if matches!(mode, Mode::McpFilter | Mode::McpFilterLoose) {
+        let check = "                  - name: envoy.filters.http.ext_authz\n";
+        config = replace(&config, check, &format!("{}{check}", read("envoy/mcp_filter.yaml")));
+        if mode == Mode::McpFilterLoose {
+            config = replace(&config, "                      reject_duplicate_keys: true\n", "");
+        }
+        let decision = "                          decision: ";
+        let told = "mcp: \"%DYNAMIC_METADATA(envoy.filters.http.mcp)%\"";
+        config =
+            replace(&config, decision, &format!("                          {told}\n{decision}"));
+    }
+    if matches!(mode, Mode::Bodies | Mode::McpFilter | Mode::McpFilterLoose) {
         let before = "                      # What a decision can need";
-        config = replace(&config, before, &format!("{}{before}", read("envoy/body.yaml")));
+        let more = match mode {
+            Mode::Bodies => read("envoy/body.yaml"),
+            _ => "                      metadata_context_namespaces: [envoy.filters.http.mcp]\n"
+                .to_owned(),
+        };
+        config = replace(&config, before, &format!("{more}{before}"));
         let header = "                          - exact: origin\n";
         let more = ["content-type", "content-encoding", "content-length", "transfer-encoding"];
         let of_mcp = ["mcp-method", "mcp-name", "mcp-protocol-version"];
