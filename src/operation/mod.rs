@@ -220,7 +220,8 @@ impl<'a> Carried<'_, 'a> {
 /// another one.
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
-        && !text.chars().any(is_odd)
+        // Most are of these alone, which is soon seen.
+        && (text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.chars().any(is_odd))
         && !text.starts_with(' ')
         && !text.ends_with(' ')
 }

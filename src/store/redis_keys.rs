@@ -23,7 +23,7 @@ use redis::{Value, cmd};
 use serde::de::IgnoredAny;
 
 /// Keys that are read at a time.
-const PAGE: usize = 1000;
+const PAGE: usize = 300;
 /// The keys of the scripts: the stream, where the last word on each is in it, when
 /// each is forgotten, and on which day each was used last.
 const KEYS: [&str; 4] = ["keys", "key-entries", "key-ends", "key-uses"];

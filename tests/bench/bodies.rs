@@ -9,6 +9,7 @@ use portcullis::{
     config::{Config, Sources},
     decision_log::DecisionLog,
     grpc::CheckService,
+    proto::envoy::config::core::v3::Metadata,
     proto::envoy::service::auth::v3::{
         AttributeContext, CheckRequest, CheckResponse,
         attribute_context::{HttpRequest, Request},
@@ -17,6 +18,7 @@ use portcullis::{
     token::RevocationList,
 };
 use prost::Message as _;
+use prost_types::{Struct, Value, value::Kind};
 use serde_json::json;
 
 use crate::{Fixed, NOW, jwt, taken};
@@ -40,20 +42,43 @@ fn service(rules: &str) -> CheckService {
     )))
 }
 
-/// A call of this many bytes or a little less, most of it its arguments: records of text,
-/// numbers and quotes.
-fn call(bytes: usize) -> Vec<u8> {
+/// A call of this many bytes or a little less, most of it its arguments: so much of them
+/// in records, and the rest a document.
+fn call(bytes: usize, in_records: usize) -> Vec<u8> {
     let record = |at: usize| json!({ "at": at, "is_read": false, "text": "He said \"yes\",\nand went on for as long as a line is." });
-    let with = |records: usize| {
-        let lines: Vec<_> = (0..records).map(record).collect();
-        let params = json!({ "name": "send_mail", "arguments": { "to": "ann", "lines": lines } });
-        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
-        serde_json::to_vec(&call).unwrap()
-    };
-    with((bytes - 150) / (record(1000).to_string().len() + 1))
+    let line = "A line of a document, as long as lines are where they are for people:\n";
+    let records = in_records / (record(1000).to_string().len() + 1);
+    // Its head and its names, and a line's end is of two bytes.
+    let lines = (bytes - 150).saturating_sub(in_records) / (line.len() + 1);
+    let records: Vec<_> = (0..records).map(record).collect();
+    let arguments = json!({ "to": "ann", "text": line.repeat(lines), "records": records });
+    let params = json!({ "name": "send_mail", "arguments": arguments });
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let call = serde_json::to_vec(&call).unwrap();
+    assert!((bytes * 9 / 10..=bytes).contains(&call.len()), "{}", call.len());
+    call
 }
 
-fn question(mcp_headers: bool, body: Vec<u8>) -> Vec<u8> {
+/// What Envoy's MCP filter tells of that.
+fn told() -> Metadata {
+    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    let object = |members: Vec<(&str, Value)>| Struct {
+        fields: members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+    };
+    let params = object(vec![("name", text("send_mail"))]);
+    let members = object(vec![
+        ("id", Value { kind: Some(Kind::NumberValue(1.0)) }),
+        ("is_mcp_request", Value { kind: Some(Kind::BoolValue(true)) }),
+        ("jsonrpc", text("2.0")),
+        ("method", text("tools/call")),
+        ("params", Value { kind: Some(Kind::StructValue(params)) }),
+        ("status", text("mcp_ok")),
+    ]);
+    let filter_metadata = [("envoy.filters.http.mcp".to_owned(), members)].into();
+    Metadata { filter_metadata, ..Metadata::default() }
+}
+
+fn question(mcp_headers: bool, told: Option<Metadata>, body: Vec<u8>) -> Vec<u8> {
     let length = body.len().to_string();
     let bearer = format!("Bearer {}", jwt::token(&jwt::with(NOW, &json!({}))));
     let mut headers = vec![
@@ -78,7 +103,7 @@ fn question(mcp_headers: bool, body: Vec<u8>) -> Vec<u8> {
         method: "POST".to_owned(),
         host: "app.example.com".to_owned(),
         path: "/mcp".to_owned(),
-        raw_body: body.into(),
+        raw_body: body,
         headers: headers
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -86,8 +111,16 @@ fn question(mcp_headers: bool, body: Vec<u8>) -> Vec<u8> {
         ..HttpRequest::default()
     };
     let request = Some(Request { http: Some(http), ..Request::default() });
-    let attributes = Some(AttributeContext { request, ..AttributeContext::default() });
+    let attributes = AttributeContext { request, metadata_context: told, ..Default::default() };
+    let attributes = Some(attributes);
     CheckRequest { attributes }.encode_to_vec()
+}
+
+#[inline(never)]
+fn ask(service: &CheckService, question: &[u8]) {
+    for _ in 0..TIMES {
+        black_box(service.answer(Some(black_box(question))));
+    }
 }
 
 /// Runs all kinds in so many turns, and prints nanoseconds of CPU as JSON: the median
@@ -96,21 +129,23 @@ pub(crate) fn bodies(turns: usize) {
     let plain = service(PLAIN);
     let by_body = service(&format!("{PLAIN}{BY_TOOL}"));
     let by_headers = service(&format!("mcp.source = \"headers\"\n{PLAIN}{BY_TOOL}"));
-    let kinds: [(&str, &CheckService, Vec<u8>, &str); 5] = [
-        ("plain", &plain, question(false, Vec::new()), "mcp"),
-        ("plain_with_headers", &plain, question(true, Vec::new()), "mcp"),
-        ("headers", &by_headers, question(true, Vec::new()), "mcp-write"),
-        ("body_4k", &by_body, question(false, call(4 * 1024)), "mcp-write"),
-        ("body_64k", &by_body, question(false, call(64 * 1024)), "mcp-write"),
+    let by_metadata = service(&format!("mcp.source = \"envoy\"\n{PLAIN}{BY_TOOL}"));
+    let none = Vec::new;
+    let with = |bytes: usize, in_records: usize| question(false, None, call(bytes, in_records));
+    let kinds: [(&str, &CheckService, Vec<u8>, &str); 8] = [
+        ("plain", &plain, question(false, None, none()), "mcp"),
+        ("plain_with_headers", &plain, question(true, None, none()), "mcp"),
+        ("plain_with_metadata", &plain, question(false, Some(told()), none()), "mcp"),
+        ("headers", &by_headers, question(true, None, none()), "mcp-write"),
+        ("metadata", &by_metadata, question(false, Some(told()), none()), "mcp-write"),
+        ("body_4k", &by_body, with(4096, 2048), "mcp-write"),
+        ("body_64k", &by_body, with(65536, 32768), "mcp-write"),
+        ("records_64k", &by_body, with(65536, 65536 - 300), "mcp-write"),
     ];
     let mut took: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for turn in 0..=turns {
         for (name, service, question, rule) in &kinds {
-            let each = taken(TIMES, || {
-                for _ in 0..TIMES {
-                    black_box(service.answer(Some(black_box(question))));
-                }
-            });
+            let each = taken(TIMES, || ask(service, question));
             // The first turn warms up.
             if turn > 0 {
                 took.entry(name).or_default().push(each);

@@ -17,6 +17,8 @@ BOUNDS = {
     "CPU a check, (c) to (b)": 1.05,
     "CPU a check, (d) to (b)": 1.05,
     "CPU a check, (e) to (b)": 1.25,
+    "CPU a check, (h) to (g)": 1.05,
+    "CPU a check, (n) to (m)": 1.05,
     "p99 at half load, (b) to (a)": 1.10,
     "MiB after 1,000,000 distinct tokens": 40,
 }
@@ -32,6 +34,17 @@ def many_rules(room):
     rules.append('[[rules]]\nname = "health"\npath = "/api/healthcheck"\naccess = "public"\n')
     file = room / "rules.toml"
     file.write_text("\n".join(rules))
+    return file
+
+
+def tools(room, source):
+    """Rules for an MCP server: by its path alone, or by its tools, told by this."""
+    rules = '[[rules]]\nname = "mcp"\npath_prefix = "/mcp"\nroles = ["REGULAR"]\n'
+    if source:
+        asked = 'mcp = { methods = ["tools/call"], tools = ["delete_*", "send_mail"] }\n'
+        rules = f'mcp.source = "{source}"\n{rules}{rules.replace("mcp", "mcp-tools", 1)}{asked}'
+    file = room / f"mcp-{source}.toml"
+    file.write_text(rules)
     return file
 
 
@@ -111,6 +124,9 @@ def variants(room, key):
     for name, bearer in {"good": token, "none": None, "forged": question.with_bad_signature(token)}.items():
         asked[name] = room / f"{name}.question"
         asked[name].write_bytes(question.question(bearer))
+    for name, told in {"call": None, "told": question.TOLD}.items():
+        asked[name] = room / f"{name}.question"
+        asked[name].write_bytes(question.question(token, question.CALL, told))
     key_file = room / "key"
     key_file.write_text(key)
     redis = {"PORTCULLIS__STORE__KIND": "redis", "PORTCULLIS__STORE__URL": many_revoked(room)}
@@ -118,11 +134,16 @@ def variants(room, key):
     built_in = Portcullis("built-in", room, key)
     distinct = Portcullis("distinct", room, key)
     good = asked["good"]
+    by_path = Portcullis("by-path", room, key, config=tools(room, None))
     by_h2load = [
         Variant("a", "generated server that answers OK", floor, good),
         Variant("b", "built-in rules, a good token", built_in, good),
         Variant("c", "10,000 rules", Portcullis("rules", room, key, config=many_rules(room)), good),
         Variant("d", "1,000,000 revoked tokens", Portcullis("revoked", room, key, **redis), good),
+        Variant("g", "an MCP server, by its path", by_path, asked["call"]),
+        Variant("h", "by Mcp-Method and Mcp-Name", Portcullis("headers", room, key, config=tools(room, "headers")), asked["call"]),
+        Variant("m", "(g) with Envoy's metadata", by_path, asked["told"]),
+        Variant("n", "by Envoy's metadata", Portcullis("told", room, key, config=tools(room, "envoy")), asked["told"]),
         Variant("f1", "denied: no token", built_in, asked["none"], "deny"),
         Variant("f2", "denied: bad signature", built_in, asked["forged"], "deny"),
         Variant("bl", "(b) with every allowance logged", Portcullis("logged", room, key, logged="1.0"), good),
@@ -193,9 +214,9 @@ def show(everyone, rest):
 
 def hold(everyone, memory):
     by_name = {each.name: each for each in everyone}
-    a, b, c, d, e = (by_name[name] for name in "abcde")
+    a, b, c, d, e, g, h, m, n = (by_name[name] for name in "abcdeghmn")
     late = lambda each: each.late["p99"]
-    seen = [ratio(b, a), ratio(c, b), ratio(d, b), ratio(e, by_name["b'"]), ratio(b, a, late), memory]
+    seen = [ratio(b, a), ratio(c, b), ratio(d, b), ratio(e, by_name["b'"]), ratio(h, g), ratio(n, m), ratio(b, a, late), memory]
     bounds = []
     print()
     for (what, bound), value in zip(BOUNDS.items(), seen):

@@ -81,20 +81,56 @@ def peer(address, port):
     return field(1, field(1, socket_address))
 
 
-def question(bearer):
-    """The bytes of a CheckRequest, with this token or with none."""
-    headers = {**ENVOY, **BROWSER}
+# What a client of an MCP server sends, and what Envoy's MCP filter tells of it.
+CALL = {
+    ":method": "POST",
+    ":path": "/mcp",
+    "accept": "application/json, text/event-stream",
+    "content-type": "application/json",
+    "mcp-method": "tools/call",
+    "mcp-name": "send_mail",
+    "mcp-protocol-version": "2026-07-28",
+}
+TOLD = {
+    "id": 1.0, "is_mcp_request": True, "jsonrpc": "2.0", "method": "tools/call",
+    "params": {"name": "send_mail"}, "status": "mcp_ok",
+}  # fmt: skip
+
+
+def value(it):
+    """A google.protobuf.Value."""
+    match it:
+        case bool():
+            return field(4, int(it))
+        case float():
+            return varint(2 << 3 | 1) + struct.pack("<d", it)
+        case str():
+            return field(3, it)
+    return field(5, members(it))
+
+
+def members(them):
+    """A google.protobuf.Struct."""
+    return b"".join(field(1, field(1, name) + field(2, value(it))) for name, it in them.items())
+
+
+def question(bearer, call=None, told=None):
+    """The bytes of a CheckRequest, with this token or with none; for a call, with
+    these headers in the place of others, and what a filter tells of it."""
+    headers = {**ENVOY, **BROWSER, **(call or {})}
     if bearer:
         headers["authorization"] = f"Bearer {bearer}"
-    http = field(1, "1234567890123456789") + field(2, "GET")
+    path = headers[":path"]
+    http = field(1, "1234567890123456789") + field(2, headers[":method"])
     http += b"".join(field(3, field(1, name) + field(2, value)) for name, value in sorted(headers.items()))
     # Without a body Envoy says -1 for its size.
-    http += field(4, PATH) + field(5, HOST) + field(6, "https") + field(9, -1) + field(10, "HTTP/2")
+    http += field(4, path) + field(5, HOST) + field(6, "https") + field(9, -1) + field(10, "HTTP/2")
     time = field(1, 1_800_000_000) + field(2, 123_456_789)
     request = field(1, time) + field(2, http)
     attributes = field(1, peer("10.0.0.5", 51234)) + field(2, peer("10.0.0.9", 8443)) + field(4, request)
-    # The metadata of request and route, of which there is none.
-    attributes += field(11, b"") + field(13, b"")
+    # The metadata of request and route.
+    metadata = field(1, field(1, "envoy.filters.http.mcp") + field(2, members(told))) if told else b""
+    attributes += field(11, metadata) + field(13, b"")
     return field(1, attributes)
 
 
