@@ -32,7 +32,7 @@ use crate::{
 
 const IN_STORE: u64 = 1_000_000;
 const IN_FILE: u64 = 100_000;
-const MOST_MEBIBYTES: u64 = 120;
+const MOST_MEBIBYTES: usize = 120;
 const READY_WITHIN: Duration = Duration::from_secs(3);
 
 /// Puts keys into Redis as the service would, by its own protocol.
@@ -72,11 +72,8 @@ fn fill(redis: &Redis) {
 }
 
 /// What a process holds, in MiB.
-fn mebibytes(replica: &Replica) -> u64 {
-    let status = format!("/proc/{}/status", replica.running.child.id());
-    let status = std::fs::read_to_string(status).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().split(' ').next().unwrap().parse::<u64>().unwrap() / 1024
+fn mebibytes(replica: &Replica) -> usize {
+    replica.running.memory("VmRSS") / 1024
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

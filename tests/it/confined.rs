@@ -121,11 +121,7 @@ impl Confined {
 
     /// What of it is resident now (`VmRSS`), or was at most (`VmHWM`), in KiB.
     pub(crate) fn memory(&self, key: &str) -> usize {
-        let id = self.running.child.id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-        let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        let value = value.unwrap_or_else(|| panic!("it has ended: {}", self.running.log()));
-        value.trim().trim_end_matches(" kB").parse().unwrap()
+        self.running.memory(key)
     }
 
     /// It lives, and has never had more than it may.

@@ -70,6 +70,7 @@ mod litellm_behind;
 mod mcp;
 mod mcp_differential;
 mod mcp_envoy;
+mod mcp_measured;
 mod mcp_proxied;
 mod mcp_sdk;
 mod measured;

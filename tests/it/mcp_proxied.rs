@@ -1,11 +1,19 @@
 //! An MCP server behind every gateway: by the body where the gateway sends it, by
 //! headers where it does not.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+    time::Duration,
+};
+
+use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use serde_json::{Value, json};
 
 use crate::{
     api_keys_proxied::upstream,
-    grpc::bearer,
+    grpc::{bearer, question},
+    replica::{OPEN, Replica},
     stack::{Answer, Mode, NEWEST, Stack, UPSTREAM, VERSIONS},
 };
 
@@ -123,4 +131,77 @@ fn nginx_and_caddy_ask_by_headers_and_serve_the_metadata() {
     for mode in [Mode::Nginx, Mode::Caddy] {
         holds(NEWEST, mode, "headers");
     }
+}
+
+/// Posts a body of a mebibyte to Envoy; the status.
+fn flood(stack: &Stack, head: &str, body: &[u8]) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", stack.port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut into = stream.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        // Envoy has answered, and closes, before all of it is sent.
+        scope.spawn(move || {
+            let _ = into.write_all(head.as_bytes()).and_then(|()| into.write_all(body));
+        });
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        let _ = stream.shutdown(Shutdown::Both);
+        String::from_utf8_lossy(&status[9..]).into_owned()
+    })
+}
+
+#[test]
+fn a_flood_of_bodies_of_a_mebibyte_is_413_and_takes_no_memory() {
+    let stack = stack(NEWEST, Mode::Bodies, "body");
+    let portcullis = stack.portcullis.as_ref().unwrap();
+    let body = vec![b' '; 1 << 20];
+    let (length, coded) =
+        (format!("content-length: {}", body.len()), "transfer-encoding: chunked".to_owned());
+    let of = |times: usize| {
+        for turn in 0..times {
+            let (framing, size) =
+                if turn % 2 == 0 { (&length, "") } else { (&coded, "100000\r\n") };
+            let head = format!(
+                "POST /mcp HTTP/1.1\r\nhost: app.example.com\r\ncontent-type: application/json\r\n\
+                 {framing}\r\n\r\n{size}"
+            );
+            assert_eq!(flood(&stack, &head, &body), "413", "{framing}");
+        }
+    };
+    of(20);
+    let before = portcullis.memory("VmHWM");
+    of(400);
+    // Nothing of them has come to it; a mebibyte is what else it may have done meanwhile.
+    let after = portcullis.memory("VmHWM");
+    println!("{before} KiB, and {after} KiB after 400 bodies");
+    assert!(after <= before + 1024, "{before} KiB, {after} KiB");
+    assert_eq!(post(&stack, None, &call("search"), &[]).status, 401);
+}
+
+/// Whoever asks without Envoy sends as much as there is room for, and more.
+#[tokio::test]
+async fn questions_of_a_mebibyte_are_denied_and_take_no_memory() {
+    let toml = format!("{OPEN}tokens.audience = \"a\"\nrules = {RULES}\n");
+    let replica = Replica::start(&toml).ready().await;
+    let mut client =
+        AuthorizationClient::connect(format!("http://{}", replica.check)).await.unwrap();
+    let mut asked = async |bytes: usize| {
+        let mut http = question("POST", "/mcp", &[("content-type", "application/json")]);
+        let request = http.attributes.as_mut().unwrap().request.as_mut().unwrap();
+        request.http.as_mut().unwrap().raw_body = vec![b' '; bytes];
+        client.check(http).await.map(|answer| answer.into_inner().status.unwrap().code)
+    };
+    let mut before = 0;
+    for turn in 0..420 {
+        // Of one that is not read, either an error is told or a denial: no consent.
+        let bytes = if turn % 2 == 0 { 1 << 20 } else { 1000 * 1024 };
+        let code = asked(bytes).await;
+        assert!(!matches!(code, Ok(0)), "{code:?}");
+        if turn == 20 {
+            before = replica.running.memory("VmHWM");
+        }
+    }
+    let after = replica.running.memory("VmHWM");
+    println!("{before} KiB, and {after} KiB after 400 questions");
+    assert!(after <= before + 4096, "{before} KiB, {after} KiB");
 }

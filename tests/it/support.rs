@@ -83,6 +83,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// What of it is resident now (`VmRSS`), or was at most (`VmHWM`), in KiB.
+    pub(crate) fn memory(&self, key: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let value = value.unwrap_or_else(|| panic!("it has ended: {}", self.log()));
+        value.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Starts a program; both of its outputs go to one log.
     pub(crate) fn start(command: &mut Command) -> Self {
         let room = tempfile::tempdir().unwrap();

@@ -1,0 +1,34 @@
+//! What it costs to find out what an MCP server is asked for, measured on the release build.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{output, root};
+
+/// Microseconds that a body may take beside the rest of its check, by its length.
+const BODIES: [(&str, f64); 2] = [("body_4k", 6.0), ("body_64k", 60.0)];
+/// As many times as a check by its path alone may one take by its tool, told beside the body.
+/// Of a check through the server it is 1.05 at most: see tests/bench/run.
+const TOLD: [(&str, &str, f64); 2] =
+    [("headers", "plain_with_headers", 1.25), ("metadata", "plain_with_metadata", 1.2)];
+
+#[test]
+fn a_call_costs_little_more_where_its_tool_is_known() {
+    let tokens = root().join("target/release/examples/tokens");
+    assert!(tokens.exists(), "no release build: run tests/run");
+    // A machine that was busy gets further tries.
+    for attempt in 1.. {
+        let said = output(Command::new(&tokens).args(["bodies", "200"]), "");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        let took: Value = serde_json::from_slice(&said.stdout).unwrap();
+        println!("{took}");
+        let of = |kind: &str| took[kind].as_f64().unwrap() / 1000.0;
+        let holds = BODIES.iter().all(|(kind, most)| of(kind) - of("plain") <= *most)
+            && TOLD.iter().all(|(kind, to, most)| of(kind) <= of(to) * most);
+        if holds {
+            return;
+        }
+        assert!(attempt < 3, "{took}");
+    }
+}
