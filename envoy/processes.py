@@ -105,10 +105,17 @@ class Processes:
             file.write_text(self.at_ports(config, usual))
             self.spawn("gateway", ["nginx", "-p", ROOM, "-c", file, "-g", "daemon off;"])
         else:
+            config = config.replace("/etc/portcullis/portcullis.toml", str(ROOM / "portcullis.toml"))
             file.write_text(self.at_ports(config, usual, "port_value: ", " "))
             arguments = ["-c", file, "--base-id", str(os.getpid() % 60000)]
             self.spawn("gateway", [gateway, *arguments, "--log-level", "warning"])
         self.wait("gateway")
+
+    def end(self, name):
+        """Ends one of them."""
+        process = self.processes.pop(name)
+        process.terminate()
+        process.wait(10)
 
     def stop(self):
         for process in self.processes.values():

@@ -15,11 +15,13 @@ pub enum Transport {
     EnvoyHttp,
     /// An upstream that checks once more.
     Guard,
+    /// Envoy, of which the engine is a module.
+    EnvoyModule,
 }
 
 impl Transport {
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// Its name.
     #[must_use]
@@ -31,6 +33,7 @@ impl Transport {
             Self::Forward => "forward",
             Self::EnvoyHttp => "envoy-http",
             Self::Guard => "guard",
+            Self::EnvoyModule => "envoy-module",
         }
     }
 }

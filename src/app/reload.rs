@@ -172,14 +172,7 @@ impl Reloader {
     /// Reads the configuration, and puts it in force when it is good. Says
     /// whether it has to be read once more.
     async fn reload(&mut self, seen: Vec<SeenFile>) -> bool {
-        // What was a configuration is none now: a disk that is full, a pipe that
-        // was read, a directory.
-        let had_something = |file: &SeenFile| {
-            self.good.iter().any(|old| old.path() == file.path() && !old.is_empty())
-        };
-        let is_lost =
-            |file: &&SeenFile| file.is_no_file() || (file.is_empty() && had_something(file));
-        if let Some(file) = seen.iter().find(is_lost) {
+        if let Some(file) = seen.iter().find(|file| file.is_lost(&self.good)) {
             let cause = format!("{} is empty, or no file", file.path().display());
             self.failed(&cause, "write it whole; the earlier one stays in force");
             self.files = seen;

@@ -43,6 +43,7 @@ use source::Source;
 pub struct Condition {
     parts: Vec<Part>,
     reads_claims: bool,
+    reads_bodies: bool,
 }
 
 /// One of the parts that all have to be true.
@@ -87,13 +88,21 @@ impl Condition {
             },
         });
         let reads_claims = source::names(&source.expr, Object::Claims.as_str());
-        Ok(Self { parts: parts.collect(), reads_claims })
+        let asked = [Object::Mcp, Object::Llm].map(Object::as_str);
+        let reads_bodies = asked.iter().any(|object| source::names(&source.expr, object));
+        Ok(Self { parts: parts.collect(), reads_claims, reads_bodies })
     }
 
     /// Whether it asks for what a token says.
     #[must_use]
     pub fn reads_claims(&self) -> bool {
         self.reads_claims
+    }
+
+    /// Whether it asks for what a body may tell: what is asked of an MCP server or a model.
+    #[must_use]
+    pub fn reads_bodies(&self) -> bool {
+        self.reads_bodies
     }
 
     /// The first part that is not true in one of the ways in which a request can be

@@ -47,6 +47,14 @@ impl SeenFile {
         self.stamp.is_some_and(|(_, _, size, _)| size == Some(0))
     }
 
+    /// Whether what was a configuration is none now, beside those of when it was good: a
+    /// disk that is full, a pipe that was read, a directory.
+    #[must_use]
+    pub fn is_lost(&self, good: &[Self]) -> bool {
+        let had_something = || good.iter().any(|old| old.path == self.path && !old.is_empty());
+        self.is_no_file() || (self.is_empty() && had_something())
+    }
+
     /// The same file now.
     #[must_use]
     pub fn again(&self) -> Self {

@@ -1,12 +1,10 @@
 //! Between the messages of `envoy.service.auth.v3` and [`crate::authz`].
 
-use std::borrow::Cow;
-
 use super::read::Question;
 use crate::proto::envoy::service::auth::v3::{AttributeContext, attribute_context::Peer};
 use crate::{
-    authz::{CheckInput, Decision, Header, Headers, Reason, Single, Verdict},
-    operation::{Body, McpAsk, McpTold},
+    authz::{CheckInput, Decision, Header, Headers, Single, Verdict},
+    operation::{Body, McpTold},
     proto::envoy::{
         config::core::v3::address,
         service::auth::v3::{CheckRequest, attribute_context::HttpRequest},
@@ -99,43 +97,4 @@ pub(super) fn code(decision: &Decision<'_>) -> u64 {
         Verdict::Deny(denial) if denial.status() == 401 => UNAUTHENTICATED,
         Verdict::Deny(_) | Verdict::Answer(_) => PERMISSION_DENIED,
     }
-}
-
-/// The key of the list of shadow rules.
-pub(super) const SHADOW: &str = "shadow";
-
-/// For the gateway's filters and access log, by rising keys; the list under
-/// [`SHADOW`] is [`shadow_names`]. What is not known is left out, so that
-/// nothing takes an empty text for a user.
-pub(super) fn metadata_texts<'a>(
-    decision: &'a Decision<'_>,
-) -> [(&'static str, Option<Cow<'a, str>>); 13] {
-    let claims = decision.principal.as_ref().map(|principal| &principal.claims);
-    let role = decision.principal.as_ref().map(|principal| principal.role);
-    let claims = claims.filter(|_| decision.is_allowed());
-    let key_id = decision.key_id.filter(|_| claims.is_some());
-    let text = Cow::Borrowed::<'a, str>;
-    let mcp = decision.asked.mcp.as_ref();
-    [
-        ("decision", Some(text(decision.name()))),
-        ("iss", claims.and_then(|claims| claims.issued_by.as_deref()).map(text)),
-        ("key_id", key_id.map(|id| id.to_string().into())),
-        ("llm_model", decision.asked.llm.as_ref().map(|ask| text(&ask.model))),
-        ("mcp_method", mcp.map(|ask| text(&ask.method))),
-        ("mcp_tool", mcp.and_then(McpAsk::tool).map(text)),
-        ("reason", decision.reason().map(Reason::as_str).map(text)),
-        ("role", role.filter(|_| decision.is_allowed()).map(text)),
-        ("rule", decision.rule_name().map(text)),
-        (SHADOW, None),
-        ("token_id", claims.and_then(|claims| claims.token_id.as_deref()).map(text)),
-        ("user_id", claims.map(|claims| claims.user_id.as_str()).map(text)),
-        ("user_name", claims.map(|claims| claims.name.as_str()).map(text)),
-    ]
-}
-
-/// The shadow rules that would have denied.
-pub(super) fn shadow_names<'a>(
-    decision: &'a Decision<'_>,
-) -> impl DoubleEndedIterator<Item = &'a str> {
-    decision.shadow.iter().copied()
 }

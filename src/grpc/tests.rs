@@ -101,7 +101,7 @@ fn set_header(name: &str, value: &str) -> HeaderValueOption {
 fn metadata(decision: &Decision<'_>) -> Struct {
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.into())) };
     let mut fields = BTreeMap::new();
-    for (key, value) in convert::metadata_texts(decision) {
+    for (key, value) in decision.metadata() {
         fields.extend(value.map(|value| (key.to_owned(), text(&value))));
     }
     if !decision.shadow.is_empty() {

@@ -4,8 +4,8 @@
 
 use bytes::{Buf as _, Bytes};
 
-use super::convert::{self, code, shadow_names};
-use crate::authz::{Answer, Decision, Denial, Grant, Verdict};
+use super::convert::code;
+use crate::authz::{Answer, Decision, Denial, Grant, SHADOW, Verdict};
 
 /// An answer that allows has some 600 bytes.
 const USUAL_BYTES: usize = 1024;
@@ -102,8 +102,8 @@ fn header(out: &mut Backwards, name: &str, value: &str) {
 
 /// `google.protobuf.Struct`, by rising keys.
 fn metadata(out: &mut Backwards, decision: &Decision<'_>) {
-    for (key, value) in convert::metadata_texts(decision).iter().rev() {
-        if *key == convert::SHADOW {
+    for (key, value) in decision.metadata().iter().rev() {
+        if *key == SHADOW {
             if !decision.shadow.is_empty() {
                 out.entry(key, |out| out.message(6, |out| shadow(out, decision)));
             }
@@ -115,7 +115,7 @@ fn metadata(out: &mut Backwards, decision: &Decision<'_>) {
 
 /// `google.protobuf.ListValue`.
 fn shadow(out: &mut Backwards, decision: &Decision<'_>) {
-    for name in shadow_names(decision).rev() {
+    for name in decision.shadow.iter().rev() {
         out.message(1, |out| out.text(3, name));
     }
 }

@@ -50,6 +50,19 @@ def ext_authz(cluster, allowed=None, **fields):
     )]
 
 
+def module(file):
+    """As in envoy/module.yaml, without the service beside it."""
+    return [typed(
+        "portcullis", "filters.http.dynamic_modules.v3.DynamicModuleFilter",
+        dynamic_module_config={"name": "portcullis_envoy", "do_not_close": True},
+        filter_name="portcullis",
+        filter_config={
+            "@type": "type.googleapis.com/google.protobuf.StringValue",
+            "value": json.dumps({"config": str(file)}),
+        },
+    )]
+
+
 def jwt_and_rbac(key):
     """Envoy's own: the signature, the times and the role by the rule, and the
     user's headers."""

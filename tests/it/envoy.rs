@@ -22,7 +22,7 @@ fn who_may_passes_with_exactly_the_identity_headers_through_every_envoy() {
     }
 }
 
-fn refuses_bad_tokens(stack: &Stack) {
+pub(crate) fn refuses_bad_tokens(stack: &Stack) {
     let now = SystemClock.now().as_secs();
     let claims = jwt::claims(now).to_string();
     let good = token(&json!({}));
@@ -79,7 +79,7 @@ const FORGED: [&str; 9] = [
     "x_user.id",
 ];
 
-fn drops_forged_headers(stack: &Stack, mode: Mode) {
+pub(crate) fn drops_forged_headers(stack: &Stack, mode: Mode) {
     // Envoy itself refuses underscores when it is told to.
     let forged: Vec<(&str, &str)> = FORGED
         .into_iter()

@@ -13,7 +13,7 @@ use portcullis::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::{
-    jwt, one_route,
+    envoy_module, jwt, one_route,
     support::{
         PATIENCE, Running, address_of_listener, eventually, free_port, listens, read, root, serve,
     },
@@ -43,6 +43,8 @@ pub(crate) enum Mode {
     McpFilter,
     /// The same, which takes members that are there twice, as by default.
     McpFilterLoose,
+    /// By `envoy/module.yaml` as it is: the engine in Envoy itself.
+    Module,
     /// Strict, asking over HTTP.
     Http,
     /// What nobody should do: an error is consent, and each question comes with
@@ -139,7 +141,7 @@ pub(crate) struct Stack {
     pub(crate) portcullis: Option<Running>,
     pub(crate) gateway: Running,
     pub(crate) agents: Running,
-    _room: tempfile::TempDir,
+    room: tempfile::TempDir,
 }
 
 /// The gateway's command, with its configuration in the room.
@@ -245,6 +247,9 @@ pub(crate) fn envoy(mode: Mode) -> String {
     }
     if mode == Mode::Mcp {
         return patient(&read("envoy/mcp.yaml"));
+    }
+    if mode == Mode::Module {
+        return patient(&read("envoy/module.yaml"));
     }
     let mut config = read("envoy/envoy.yaml");
     if mode == Mode::Http {
@@ -376,20 +381,25 @@ impl Stack {
             (9901, admin),
         ];
         let room = tempfile::tempdir().unwrap();
-        let gateway = Running::start(&mut gateway(
-            version,
-            mode,
-            ports,
-            room.path(),
-            environment.contains(&REPLACES_CREDENTIAL),
-        ));
+        let mut gateway =
+            gateway(version, mode, ports, room.path(), environment.contains(&REPLACES_CREDENTIAL));
+        if mode == Mode::Module {
+            // What portcullis is told, the engine in Envoy is.
+            envoy_module::prepare(&mut gateway, room.path(), RULES, environment);
+        }
+        let gateway = Running::start(&mut gateway);
         listens(port);
         let portcullis = Some(portcullis);
-        let stack = Self { port, portcullis_port, portcullis, gateway, agents, _room: room };
+        let stack = Self { port, portcullis_port, portcullis, gateway, agents, room };
         if !path.is_empty() {
             eventually(path, || (stack.send("GET", path, &[]).status == 200).then_some(()));
         }
         stack
+    }
+
+    /// Where the files of the gateway are.
+    pub(crate) fn room(&self) -> &Path {
+        self.room.path()
     }
 
     /// Waits until a good token is let through.

@@ -293,6 +293,13 @@ impl Policy {
         self.rules.iter().chain(&self.shadows).any(when)
     }
 
+    /// Whether any rule or condition asks for what a body may tell.
+    #[must_use]
+    pub fn reads_bodies(&self) -> bool {
+        let when = |rule: &Rule| rule.when.as_ref().is_some_and(|when| when.reads_bodies());
+        self.rules.iter().chain(&self.shadows).any(|rule| rule.wants.is_some() || when(rule))
+    }
+
     /// The rules that decide, in the order in which they were given.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {

@@ -1,0 +1,194 @@
+//! The hooks that Envoy calls.
+
+use std::{
+    ffi::{CStr, c_char, c_void},
+    io::Write as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
+    sync::Arc,
+};
+
+use super::{Buffer, CALLBACKS, Callbacks, Counter, Handle, Level, Stream, log, offered};
+use crate::{
+    filter::{Call, Filter, Step},
+    service::Service,
+};
+
+/// What 1.37 has brought.
+const BODY_CHUNKS: &CStr = c"envoy_dynamic_module_callback_http_get_body_chunks";
+
+/// The name of the interface that this Envoy has: from 1.38 on a version, of which
+/// another one is only warned of; in 1.37 a hash of its own, which has to be the same.
+fn interface() -> Option<&'static CStr> {
+    if offered(c"envoy_dynamic_module_callback_http_get_downstream_direct_remote_address").is_some()
+    {
+        return Some(c"v0.2.0");
+    }
+    if offered(c"envoy_dynamic_module_callback_is_validation_mode").is_some() {
+        return Some(c"v0.1.0");
+    }
+    // Of 1.36, the callbacks of the same names have other types.
+    offered(BODY_CHUNKS)?;
+    Some(c"4dae397a7c9ff0238d318d57ea656ce8b3fbff595787dcd7ee2ff5b79c9fe10f")
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
+    // Where there is no log yet, as Envoy's own callbacks may be others.
+    let refuse = |lacks: &CStr| {
+        let lacks = lacks.to_string_lossy();
+        let _ = writeln!(
+            std::io::stderr(),
+            "portcullis: this Envoy is none that the module can work in: it lacks {lacks}. Take \
+             Envoy 1.37 or later, or ask portcullis by ext_authz"
+        );
+        ptr::null()
+    };
+    match (Callbacks::find(), interface()) {
+        (Err(lacks), _) => refuse(lacks),
+        (_, None) => refuse(BODY_CHUNKS),
+        (Ok(callbacks), Some(interface)) => {
+            let _ = CALLBACKS.set(callbacks);
+            interface.as_ptr()
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
+    envoy: Handle,
+    _name: Buffer,
+    config: Buffer,
+) -> *const c_void {
+    // SAFETY: Envoy keeps it until this hook ends.
+    let config = unsafe { config.bytes() };
+    match catch_unwind(|| Service::of(config)) {
+        Ok(Ok(service)) => {
+            let filter = Filter { service, checks: Counter::define(envoy, "checks_total") };
+            Box::into_raw(Box::new(Arc::new(filter))).cast()
+        }
+        Ok(Err(problem)) => {
+            log(Level::Error, &format!("portcullis: {problem}"));
+            ptr::null()
+        }
+        Err(_) => {
+            log(Level::Error, "portcullis: a bug: the configuration could not be read");
+            ptr::null()
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(filter: *mut c_void) {
+    // SAFETY: `…_config_new` has made it, and Envoy gives it back once.
+    let filter = unsafe { Box::from_raw(filter.cast::<Arc<Filter>>()) };
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(filter)));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_new(
+    filter: *const c_void,
+    _envoy: Handle,
+) -> *const c_void {
+    // SAFETY: `…_config_new` has made it, and Envoy keeps it for longer than its requests.
+    let filter = unsafe { &*filter.cast::<Arc<Filter>>() };
+    Box::into_raw(Box::new(Call::new(filter))).cast()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_destroy(call: *mut c_void) {
+    // SAFETY: `…_filter_new` has made it, and Envoy gives it back once.
+    drop(unsafe { Box::from_raw(call.cast::<Call>()) });
+}
+
+/// Runs one hook of a request. A panic that left it would end Envoy: it is a denial.
+fn within(
+    handle: Handle,
+    call: *mut c_void,
+    step: impl FnOnce(&mut Call, &mut Stream<'_>) -> Step,
+) -> Step {
+    let Some(mut stream) = Stream::of(handle) else { return Step::Stop };
+    // SAFETY: `…_filter_new` has made it, and Envoy calls the hooks of a request one by one.
+    let call = unsafe { &mut *call.cast::<Call>() };
+    let done = catch_unwind(AssertUnwindSafe(|| step(&mut *call, &mut stream)));
+    done.unwrap_or_else(|_| call.fail(&mut stream))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
+    handle: Handle,
+    call: *mut c_void,
+    is_all: bool,
+) -> u32 {
+    match within(handle, call, |call, stream| call.headers(stream, is_all)) {
+        Step::Continue => 0,
+        // `StopIteration`: the body may come.
+        Step::Stop | Step::Wait => 1,
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_request_body(
+    handle: Handle,
+    call: *mut c_void,
+    is_all: bool,
+) -> u32 {
+    match within(handle, call, |call, stream| call.body(stream, is_all)) {
+        Step::Continue => 0,
+        // `StopIterationAndBuffer`.
+        Step::Wait => 1,
+        // `StopIterationNoBuffer`: it has been answered.
+        Step::Stop => 3,
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(
+    handle: Handle,
+    call: *mut c_void,
+) -> u32 {
+    match within(handle, call, Call::trailers) {
+        Step::Continue => 0,
+        Step::Stop | Step::Wait => 1,
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
+    handle: Handle,
+    call: *mut c_void,
+    _is_all: bool,
+) -> u32 {
+    let Some(mut stream) = Stream::of(handle) else { return 0 };
+    // SAFETY: as in `within`.
+    let call = unsafe { &mut *call.cast::<Call>() };
+    let _ = catch_unwind(AssertUnwindSafe(|| call.answered(&mut stream)));
+    0
+}
+
+macro_rules! idle {
+    ($($name:ident)*) => {
+        $(
+            /// A hook that Envoy asks for, and of which nothing is wanted: 0 is to go on.
+            #[unsafe(no_mangle)]
+            extern "C" fn $name() -> usize {
+                0
+            }
+        )*
+    };
+}
+
+idle! {
+    envoy_dynamic_module_on_http_filter_response_body
+    envoy_dynamic_module_on_http_filter_response_trailers
+    envoy_dynamic_module_on_http_filter_stream_complete
+    envoy_dynamic_module_on_http_filter_http_callout_done
+    envoy_dynamic_module_on_http_filter_http_stream_headers
+    envoy_dynamic_module_on_http_filter_http_stream_data
+    envoy_dynamic_module_on_http_filter_http_stream_trailers
+    envoy_dynamic_module_on_http_filter_http_stream_complete
+    envoy_dynamic_module_on_http_filter_http_stream_reset
+    envoy_dynamic_module_on_http_filter_scheduled
+    envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark
+    envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark
+}

@@ -1,0 +1,121 @@
+//! What a decision asks of Envoy, copied: with the first header that is changed, all that
+//! was borrowed from the request is gone.
+
+use portcullis::authz::{Decision, METADATA_NAMESPACE, Reason, SHADOW, Verdict};
+
+use crate::{
+    abi::{Side, Stream},
+    query,
+};
+
+/// A decision, to be carried out.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// `allow`, `deny` or `answer`.
+    pub(crate) decision: &'static str,
+    /// Of a denial; else empty.
+    pub(crate) reason: &'static str,
+    metadata: Vec<(&'static str, String)>,
+    shadow: Vec<String>,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    GoOn {
+        set: Vec<(String, String)>,
+        remove: Vec<String>,
+        path: Option<String>,
+        /// For the answer.
+        answer: Vec<(&'static str, String)>,
+    },
+    Answer {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: String,
+        details: String,
+    },
+}
+
+/// What the caller has to do then.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// The request goes on; these headers are added to its answer.
+    GoesOn(Vec<(&'static str, String)>),
+    /// It has been answered.
+    Answered,
+}
+
+impl Outcome {
+    /// What this decision about a request of this path asks for.
+    pub(crate) fn of(decision: &Decision<'_>, path: &str) -> Self {
+        let metadata = decision.metadata().into_iter();
+        let metadata = metadata.filter_map(|(key, value)| Some((key, value?.into_owned())));
+        let what = match &decision.verdict {
+            Verdict::Allow(grant) => What::GoOn {
+                set: grant
+                    .set
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                    .collect(),
+                remove: grant.remove.iter().map(|name| name.clone().into_owned()).collect(),
+                path: (!grant.remove_query.is_empty())
+                    .then(|| query::without(path, &grant.remove_query)),
+                answer: grant
+                    .answer_headers()
+                    .map(|(name, value)| (name, value.to_owned()))
+                    .collect(),
+            },
+            Verdict::Deny(denial) => What::Answer {
+                status: denial.status(),
+                headers: owned(denial.headers()),
+                body: denial.body(),
+                details: format!("portcullis_{}", denial.reason.as_str()),
+            },
+            Verdict::Answer(answer) => What::Answer {
+                status: answer.status,
+                headers: owned(answer.headers.iter().map(|(name, value)| (*name, *value))),
+                body: answer.body.to_owned(),
+                details: "portcullis_answer".to_owned(),
+            },
+        };
+        let shadow = decision.shadow.iter().map(|name| (*name).to_owned()).collect();
+        let reason = decision.reason().map_or("", Reason::as_str);
+        Self { decision: decision.name(), reason, metadata: metadata.collect(), shadow, what }
+    }
+
+    /// Has Envoy do it.
+    pub(crate) fn carry_out(self, stream: &mut Stream<'_>) -> Done {
+        for (key, value) in &self.metadata {
+            stream.tell(METADATA_NAMESPACE, key, value);
+        }
+        for name in &self.shadow {
+            stream.tell_one_more(METADATA_NAMESPACE, SHADOW, name);
+        }
+        match self.what {
+            What::GoOn { set, remove, path, answer } => {
+                for (name, value) in &set {
+                    stream.set(Side::Request, name, value);
+                }
+                for name in &remove {
+                    stream.remove(Side::Request, name);
+                }
+                if let Some(path) = path {
+                    stream.set(Side::Request, ":path", &path);
+                }
+                Done::GoesOn(answer)
+            }
+            What::Answer { status, headers, body, details } => {
+                stream.respond(status, &headers, &body, &details);
+                Done::Answered
+            }
+        }
+    }
+}
+
+fn owned<N: AsRef<str>, V: AsRef<str>>(
+    headers: impl IntoIterator<Item = (N, V)>,
+) -> Vec<(String, String)> {
+    let headers = headers.into_iter();
+    headers.map(|(name, value)| (name.as_ref().to_owned(), value.as_ref().to_owned())).collect()
+}

@@ -1,0 +1,147 @@
+//! The one engine of a configuration in a process, and the thread that watches its files.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    thread,
+    time::Duration,
+};
+
+use portcullis::{
+    app::{self, Lists},
+    authz::Engine,
+    checker::Checker,
+    clock::SystemClock,
+    config::{Config, KeysFrom, SeenFile, Sources},
+    decision_log::DecisionLog,
+    token::RevocationList,
+};
+use serde::Deserialize;
+
+use crate::log;
+
+/// How often the files are looked at.
+const POLL: Duration = Duration::from_millis(500);
+
+/// What stands in `filter_config`. No secret: Envoy shows it in `/config_dump`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    /// The file of portcullis' own configuration.
+    config: PathBuf,
+}
+
+/// An engine, and all that is told of it.
+#[derive(Debug)]
+pub(crate) struct Service {
+    file: PathBuf,
+    pub(crate) checker: Checker,
+}
+
+/// Those of the process: however many listeners name a file, it is read once.
+static SERVICES: Mutex<Vec<Weak<Service>>> = Mutex::new(Vec::new());
+
+impl Service {
+    /// The service that a `filter_config` asks for.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, and how to mend it.
+    pub(crate) fn of(config: &[u8]) -> Result<Arc<Self>, String> {
+        log::start();
+        let said: Said = serde_json::from_slice(config).map_err(|error| {
+            format!(
+                "filter_config is not {{\"config\": \"/etc/portcullis/portcullis.toml\"}}: {error}"
+            )
+        })?;
+        let mut services = SERVICES.lock().unwrap_or_else(PoisonError::into_inner);
+        services.retain(|service| service.strong_count() > 0);
+        let known = services.iter().filter_map(Weak::upgrade);
+        if let Some(known) = known.into_iter().find(|service| service.file == said.config) {
+            return Ok(known);
+        }
+        let read = Read::of(&said.config)?;
+        let clock = Arc::new(SystemClock);
+        let checker = Checker::new(read.engine, clock, read.log);
+        let service = Arc::new(Self { file: said.config, checker });
+        let weak = Arc::downgrade(&service);
+        services.push(Weak::clone(&weak));
+        let watch = move || watch(&weak, read.files);
+        let thread = thread::Builder::new().name("portcullis".to_owned());
+        thread.spawn(watch).map_err(|error| format!("no thread could be started: {error}"))?;
+        Ok(service)
+    }
+}
+
+/// What a file of a configuration comes to.
+struct Read {
+    engine: Arc<Engine>,
+    log: DecisionLog,
+    files: Vec<SeenFile>,
+}
+
+impl Read {
+    fn of(file: &Path) -> Result<Self, String> {
+        let sources = Sources::of_process(vec![file.to_owned()]);
+        let config = Config::load(&sources).map_err(|problems| problems.to_string())?;
+        if config.store.target.is_some() {
+            return Err("store: a module without a sidecar has none, so that nobody could be \
+                        shut out; take store.kind = \"memory\", or ask over gRPC"
+                .to_owned());
+        }
+        for issuer in &config.issuers {
+            if matches!(issuer.keys, KeysFrom::Network(_)) {
+                return Err(format!(
+                    "issuers: a module fetches no keys; give {:?} a jwks_file",
+                    issuer.settings.name
+                ));
+            }
+        }
+        for warning in &config.warnings {
+            tracing::warn!(key = warning.key, mend = warning.mend, "{}", warning.cause);
+        }
+        let files = config.files.clone();
+        let log = DecisionLog::new(config.telemetry.allowed_decisions);
+        let renews = config.sessions.renew;
+        let lists = Lists::from(Arc::new(RevocationList::empty()));
+        let mut engine = app::engine(config, lists);
+        engine.sessions.renews = renews;
+        Ok(Self { engine: Arc::new(engine), log, files })
+    }
+}
+
+/// Takes over what has changed and is good, for as long as somebody asks.
+fn watch(service: &Weak<Service>, mut files: Vec<SeenFile>) {
+    let (mut before, mut good) = (Vec::new(), files.clone());
+    loop {
+        thread::sleep(POLL);
+        let Some(service) = service.upgrade() else { return };
+        let seen: Vec<SeenFile> = files.iter().map(SeenFile::again).collect();
+        // A file that is still written to would be read by half: a change counts when it
+        // has stood for one look.
+        let stands = before == seen;
+        before.clone_from(&seen);
+        if seen == files || !stands {
+            continue;
+        }
+        files = seen;
+        let lost = files.iter().find(|file| file.is_lost(&good));
+        let next = match lost {
+            Some(file) => Err(format!("{} is empty, or no file", file.path().display())),
+            None => Read::of(&service.file),
+        };
+        match next {
+            Ok(next) => {
+                files = next.files;
+                good.clone_from(&files);
+                service.checker.replace(next.engine, None, next.log);
+                tracing::info!("the configuration was reloaded");
+            }
+            Err(cause) => tracing::error!(
+                cause,
+                mend = "correct it; the earlier one stays in force",
+                "the configuration was not reloaded"
+            ),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The engine in Envoy itself: the same answers as over gRPC, by every Envoy that takes
+//! modules.
+
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    path::Path,
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    envoy::{drops_forged_headers, hostile_paths, refuses_bad_tokens},
+    jwt,
+    mcp_differential::Dice,
+    stack::{Answer, Mode, NEWEST, Stack, UPSTREAM, bearer, token},
+    support::{eventually, output, read, root},
+};
+
+/// Those that take modules, and tell apart by which interface.
+const VERSIONS: [&str; 4] = ["1.37.0", "1.38.3", "1.39.3", "1.40.0"];
+const FILE: &str = "/etc/portcullis/portcullis.toml";
+
+/// Has an Envoy that is to be started find the module, and a file in the room to decide by;
+/// all else is told it as portcullis is told.
+pub(crate) fn prepare(envoy: &mut Command, room: &Path, rules: &str, told: &[(&str, &str)]) {
+    let built = root().join("target/debug");
+    assert!(built.join("libportcullis_envoy.so").exists(), "no module: run tests/run");
+    let file = room.join("portcullis.toml");
+    if !file.exists() {
+        std::fs::write(&file, "").unwrap();
+    }
+    let config = room.join("envoy.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace(FILE, file.to_str().unwrap())).unwrap();
+    let told = told.iter().filter(|(name, _)| name.starts_with("PORTCULLIS_"));
+    envoy
+        .env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", built)
+        .env("AUTH_JWT_SECRET", jwt::SECRET)
+        .env("PORTCULLIS__RULES", rules)
+        .envs(told.copied());
+}
+
+const OPEN: &str = r#"[{ name = "open", path_prefix = "/", access = "public" }]"#;
+
+/// Without the service beside it: what is answered, the engine in Envoy has decided.
+fn alone(version: &str, told: &[(&str, &str)]) -> Stack {
+    let mut stack = Stack::with(version, Mode::Module, told);
+    stack.portcullis = None;
+    stack
+}
+
+#[test]
+fn who_may_passes_with_exactly_the_identity_headers_without_a_question() {
+    for version in VERSIONS {
+        let stack = alone(version, &[]);
+        refuses_bad_tokens(&stack);
+        drops_forged_headers(&stack, Mode::Strict);
+    }
+}
+
+#[test]
+fn an_older_envoy_refuses_it_and_says_why() {
+    let room = tempfile::tempdir().unwrap();
+    let file = room.path().join("envoy.yaml");
+    std::fs::write(&file, read("envoy/module.yaml")).unwrap();
+    let mut envoy = Command::new(root().join("target/envoy/1.36.4/envoy"));
+    envoy.args(["--mode", "validate", "--disable-hot-restart", "--config-path"]).arg(file);
+    prepare(&mut envoy, room.path(), OPEN, &[]);
+    let said = output(&mut envoy, "");
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(!said.status.success() && text.contains("Take Envoy 1.37 or later"), "{text}");
+}
+
+#[test]
+fn what_is_no_configuration_is_refused_with_its_mend() {
+    for (config, expected) in [
+        ("not = a toml", "line 1"),
+        ("[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:1\"\n", "take store.kind"),
+        (
+            "[[issuers]]\nname = \"acme\"\nissuer = \"https://idp.example.com\"\naudience = [\"a\"]\n",
+            "give \"acme\" a jwks_file",
+        ),
+    ] {
+        let room = tempfile::tempdir().unwrap();
+        let file = room.path().join("envoy.yaml");
+        std::fs::write(&file, read("envoy/module.yaml")).unwrap();
+        std::fs::write(room.path().join("portcullis.toml"), config).unwrap();
+        let mut envoy = Command::new(root().join("target/envoy").join(NEWEST).join("envoy"));
+        envoy.args(["--mode", "validate", "--disable-hot-restart", "--config-path"]).arg(file);
+        prepare(&mut envoy, room.path(), OPEN, &[]);
+        let said = output(&mut envoy, "");
+        let text = String::from_utf8_lossy(&said.stderr);
+        assert!(!said.status.success() && text.contains(expected), "{config} {text}");
+        assert!(!text.contains(jwt::SECRET), "{text}");
+    }
+}
+
+#[test]
+fn a_changed_file_is_taken_over_and_a_bad_one_is_not() {
+    let stack = alone(NEWEST, &[]);
+    let file = stack.room().join("portcullis.toml");
+    let status = || stack.send("GET", "/api/agents", &[("authorization", &bearer("ADMIN"))]).status;
+    assert_eq!(status(), 200);
+    std::fs::write(&file, "tokens.issuer = \"https://other.example.com\"\n").unwrap();
+    eventually("the other configuration", || (status() == 401).then_some(()));
+    std::fs::write(&file, "tokens = 7\n").unwrap();
+    let log = || stack.gateway.log();
+    let said = || log().contains("the configuration was not reloaded").then_some(());
+    eventually("a word on the bad one", said);
+    assert_eq!(status(), 401);
+    // What is left where a disk is full.
+    std::fs::write(&file, "").unwrap();
+    eventually("a word on the empty one", || log().contains("is empty, or no file").then_some(()));
+    assert_eq!(status(), 401);
+    assert!(!log().contains(jwt::SECRET));
+}
+
+/// An upstream that answers with the head that has come.
+fn echo() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let (mut all, mut chunk) = (Vec::new(), [0; 8 * 1024]);
+                loop {
+                    if let Some(at) = all.windows(4).position(|four| four == b"\r\n\r\n") {
+                        let head: Vec<u8> = all.drain(..at + 4).collect();
+                        let head = head[..at].escape_ascii().to_string();
+                        let answer = format!(
+                            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}",
+                            head.len()
+                        );
+                        if stream.write_all(answer.as_bytes()).is_err() {
+                            return;
+                        }
+                    }
+                    match stream.read(&mut chunk) {
+                        Ok(length @ 1..) => all.extend_from_slice(&chunk[..length]),
+                        _ => return,
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+/// A request that may be anything.
+fn request(dice: &mut Dice, paths: &[String], tokens: &[String]) -> Vec<u8> {
+    let method = dice.of(&["GET", "GET", "GET", "POST", "DELETE", "OPTIONS", "PUT", "get"]);
+    let mut path = paths[dice.roll(paths.len())].clone();
+    if dice.roll(4) == 0 {
+        let token = &tokens[dice.roll(tokens.len())];
+        let more = dice.of(&["", "a=1&", "z&b=%20&", "access-token=x&", "&&", "access%2dtoken=1&"]);
+        path = format!("{path}?{more}access-token={token}&y=2&b=3");
+    }
+    let host = dice.of(&["app.example.com", "app.example.com", "APP.example.com:443", "[::1]"]);
+    let mut out = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n").into_bytes();
+    for _ in 0..[0, 1, 1, 2, 3, 5, 90][dice.roll(7)] {
+        let token = &tokens[dice.roll(tokens.len())];
+        let line = match dice.roll(16) {
+            0..4 => format!("authorization: Bearer {token}"),
+            4 => format!("Authorization: {}", dice.of(&["Basic YTpi", "bearer", "Bearer  x", ""])),
+            5 => format!("cookie: a=b; token={token}"),
+            6 => format!("x-user-role: {}", dice.of(&["ADMIN", "", "KING, ADMIN"])),
+            7 => format!("{}: 1", dice.of(&["x-user-id", "X-User.Name", "x-user-", "x-userid"])),
+            8 => "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13".into(),
+            9 => format!("x-api-key: pc_{}", dice.of(&["0", "abc", "aaaaaaaaaaa_b"])),
+            10 => format!("origin: https://{}", dice.of(&["app.example.com", "evil.example"])),
+            11 => format!("x-http-method-override: {}", dice.of(&["DELETE", "GET"])),
+            12 => format!("sec-fetch-site: {}", dice.of(&["cross-site", "same-origin", "none"])),
+            13 => format!("x-original-url: {}", dice.of(&["/open/x", "/api/agents"])),
+            14 => format!("accept: {}", dice.of(&["text/html", "application/json", "*/*"])),
+            _ => format!("x-other-{}: some value", dice.roll(40)),
+        };
+        out.extend(line.bytes());
+        if dice.roll(25) == 0 {
+            out.extend(*b"\xff\xc3");
+        }
+        out.extend(*b"\r\n");
+    }
+    out.extend(*b"connection: close\r\n\r\n");
+    out
+}
+
+/// What of an answer has to be the same.
+fn told(answer: &Answer) -> (u16, Vec<(String, String)>, BTreeSet<String>) {
+    let of_envoy = ["date", "x-envoy-upstream-service-time", "server", "content-length"];
+    let headers = answer.headers.iter().filter(|(name, _)| !of_envoy.contains(&name.as_str()));
+    let headers = headers.map(|(name, value)| (name.clone(), value.clone()));
+    let lines = answer.body.split("\\r\\n").filter(|line| !line.starts_with("x-request-id:"));
+    (answer.status, headers.collect(), lines.map(str::to_owned).collect())
+}
+
+/// Asks both so many things of any kind.
+fn both_answer_alike(version: &str, count: usize) {
+    let tokens: Vec<String> = [
+        token(&json!({})),
+        token(&json!({ "role": "ADMIN", "sub": "Zoë" })),
+        token(&json!({ "role": "RESTRICTED" })),
+        token(&json!({ "role": "KING" })),
+        token(&json!({ "exp": 1 })),
+        "junk".to_owned(),
+    ]
+    .into();
+    let mut paths = hostile_paths();
+    for _ in 0..20 {
+        paths.extend(["/api/agents", "/api/agents/7?page=2", "/open/x"].map(str::to_owned));
+    }
+    let upstream = echo().to_string();
+    let told_both = [(UPSTREAM, upstream.as_str())];
+    let mut module = Stack::waiting_at("/open/x", version, Mode::Module, &told_both);
+    module.portcullis = None;
+    let grpc = Stack::waiting_at("/open/x", version, Mode::Strict, &told_both);
+    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+    let mut statuses = BTreeSet::new();
+    for _ in 0..count {
+        let request = request(&mut dice, &paths, &tokens);
+        let (one, other) = (module.send_bytes(&request), grpc.send_bytes(&request));
+        statuses.insert(one.status);
+        assert_eq!(told(&one), told(&other), "{version} {}", request.escape_ascii());
+    }
+    assert!(statuses.is_superset(&[200, 400, 401, 403].into()), "{statuses:?}");
+}
+
+#[test]
+fn the_engine_in_envoy_answers_as_over_grpc_to_the_last_byte() {
+    for version in VERSIONS {
+        both_answer_alike(version, 1000);
+    }
+}
+
+#[test]
+#[ignore = "a hundred thousand requests take minutes: tests/run --soak"]
+fn a_hundred_thousand_requests_are_answered_alike() {
+    for version in VERSIONS {
+        both_answer_alike(version, 25_000);
+    }
+}
+
+#[test]
+fn a_rule_for_a_tool_is_held_by_the_body_that_envoy_keeps() {
+    let rules = r#"[
+        { name = "mcp", path_prefix = "/mcp", roles = ["REGULAR"] },
+        { name = "tools", path_prefix = "/mcp", mcp = { tools = ["delete_*"] }, roles = ["ADMIN"] },
+        { name = "open", path_prefix = "/open", access = "public" },
+    ]"#;
+    for version in VERSIONS {
+        let upstream = echo().to_string();
+        let told = [(UPSTREAM, upstream.as_str()), ("PORTCULLIS__RULES", rules)];
+        let mut stack = Stack::waiting_at("/open/x", version, Mode::Module, &told);
+        stack.portcullis = None;
+        let regular = bearer("REGULAR");
+        let call = |tool: &str, more: usize| {
+            json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                "params": { "arguments": { "text": "x".repeat(more) }, "name": tool } })
+        };
+        let status = |call: &Value| stack.send_json("POST", "/mcp", &regular, call).status;
+        // 1.37 keeps no more of a body than of a connection: 32 KiB.
+        for more in if version == "1.37.0" { [0, 20_000] } else { [0, 40_000] } {
+            assert_eq!(status(&call("search", more)), 200, "{version}");
+            assert_eq!(status(&call("delete_all", more)), 403, "{version}");
+        }
+        assert_eq!(status(&json!([call("search", 0)])), 400, "{version}");
+        assert_eq!(status(&call("search", 70_000)), 413, "{version}");
+        // A rule that needs no body takes one of any length.
+        let long = stack.send_json("POST", "/open/x", &regular, &call("search", 300_000));
+        assert_eq!(long.status, 200, "{version}");
+    }
+}
+
+#[test]
+fn the_envoy_of_the_module_lacks_nothing_of_the_other() {
+    let of_module = read("envoy/module.yaml");
+    let mut rest = of_module.lines().map(str::trim);
+    let usual = read("envoy/envoy.yaml");
+    // In the same order, behind what each says of itself.
+    let (_, usual) = usual.split_once("\nadmin:").unwrap();
+    for line in usual.lines().map(str::trim) {
+        assert!(rest.any(|there| there == line), "envoy/module.yaml lacks {line:?}");
+    }
+    // Wherever one filter is off, so is the other.
+    let count = |what: &str| of_module.matches(what).count();
+    assert_eq!(count("ExtAuthzPerRoute"), count("envoy.config.route.v3.FilterConfig"));
+    assert_eq!(count("do_not_close: true"), 1);
+}
