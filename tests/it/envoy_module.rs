@@ -197,6 +197,15 @@ fn told(answer: &Answer) -> (u16, Vec<(String, String)>, BTreeSet<String>) {
     (answer.status, headers.collect(), lines.map(str::to_owned).collect())
 }
 
+/// What Envoy's access log says of each request that was answered.
+fn logged(stack: &Stack) -> Vec<[Value; 6]> {
+    let log = stack.gateway.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines = lines.filter(|line| line.get("status").is_some_and(|status| *status != 0));
+    let keys = ["path", "status", "decision", "reason", "rule", "user_id"];
+    lines.map(|line| keys.map(|key| line[key].clone())).collect()
+}
+
 /// Asks both so many things of any kind.
 fn both_answer_alike(version: &str, count: usize) {
     let tokens: Vec<String> = [
@@ -226,6 +235,18 @@ fn both_answer_alike(version: &str, count: usize) {
         assert_eq!(told(&one), told(&other), "{version} {}", request.escape_ascii());
     }
     assert!(statuses.is_superset(&[200, 400, 401, 403].into()), "{statuses:?}");
+    // And the access log, which is written from the metadata.
+    let [one, other] = [&module, &grpc].map(|stack| {
+        eventually("all lines of the access log", || {
+            let seen = logged(stack);
+            (seen.len() >= count).then(|| seen[seen.len() - count..].to_vec())
+        })
+    });
+    let decisions: BTreeSet<&str> = one.iter().filter_map(|line| line[2].as_str()).collect();
+    assert!(decisions.is_superset(&["allow", "deny"].into()), "{decisions:?}");
+    for (one, other) in one.iter().zip(&other) {
+        assert_eq!(one, other, "{version}");
+    }
 }
 
 #[test]

@@ -90,30 +90,34 @@ callbacks! {
 
 static CALLBACKS: OnceLock<Callbacks> = OnceLock::new();
 
+type LimitBuffer = extern "C" fn(Handle, u64);
+type AddToList = extern "C" fn(Handle, Buffer, Buffer, Buffer) -> bool;
+type SetAllMetadata = extern "C" fn(Handle, Buffer, *const RawHeader, usize);
+
 /// What later Envoys offer, too.
 struct Later {
     /// From 1.38 on.
-    limit_buffer: Option<extern "C" fn(Handle, u64)>,
+    limit_buffer: Option<LimitBuffer>,
     /// From 1.38 on.
-    add_to_list: Option<extern "C" fn(Handle, Buffer, Buffer, Buffer) -> bool>,
+    add_to_list: Option<AddToList>,
+    /// From 1.39 on.
+    set_all_metadata: Option<SetAllMetadata>,
 }
 
 static LATER: LazyLock<Later> = LazyLock::new(|| {
     let limit_buffer = offered(c"envoy_dynamic_module_callback_http_set_buffer_limit");
     let add_to_list =
         offered(c"envoy_dynamic_module_callback_http_add_dynamic_metadata_list_string");
+    let all = offered(c"envoy_dynamic_module_callback_http_set_dynamic_metadata_string_batch");
     // SAFETY: Envoy's functions of these names have these types, by its abi.h.
     unsafe {
         Later {
-            limit_buffer: limit_buffer.map(|symbol| {
-                std::mem::transmute::<*mut c_void, extern "C" fn(Handle, u64)>(symbol)
-            }),
-            add_to_list: add_to_list.map(|symbol| {
-                std::mem::transmute::<
-                    *mut c_void,
-                    extern "C" fn(Handle, Buffer, Buffer, Buffer) -> bool,
-                >(symbol)
-            }),
+            limit_buffer: limit_buffer
+                .map(|symbol| std::mem::transmute::<*mut c_void, LimitBuffer>(symbol)),
+            add_to_list: add_to_list
+                .map(|symbol| std::mem::transmute::<*mut c_void, AddToList>(symbol)),
+            set_all_metadata: all
+                .map(|symbol| std::mem::transmute::<*mut c_void, SetAllMetadata>(symbol)),
         }
     }
 });
@@ -263,10 +267,18 @@ impl Stream<'_> {
     }
 
     /// Tells other filters and the access log.
-    pub(crate) fn tell(&mut self, namespace: &str, key: &str, value: &str) {
-        let [namespace, key, value] =
-            [namespace, key, value].map(|text| Buffer::of(text.as_bytes()));
-        (self.callbacks.set_metadata)(self.handle, namespace, key, value);
+    pub(crate) fn tell(&mut self, namespace: &str, texts: &[(&str, String)]) {
+        let buffer = |text: &str| Buffer::of(text.as_bytes());
+        let namespace = buffer(namespace);
+        let texts = texts.iter().map(|(key, text)| (buffer(key), buffer(text)));
+        if let Some(set_all) = LATER.set_all_metadata {
+            let all: Vec<RawHeader> =
+                texts.map(|(name, value)| RawHeader { name, value }).collect();
+            return set_all(self.handle, namespace, all.as_ptr(), all.len());
+        }
+        for (key, text) in texts {
+            (self.callbacks.set_metadata)(self.handle, namespace, key, text);
+        }
     }
 
     /// Adds a text to a list that is told; where Envoy cannot, nothing.

@@ -145,7 +145,6 @@ impl Call {
         let outcome = {
             let request = Request::read(stream);
             let input = request.as_ref().map(|request| request.input(body));
-            let path = input.as_ref().map_or("", |input| input.path);
             let context = Context {
                 request_id: input.as_ref().map_or("", |input| input.id),
                 client: input.as_ref().map_or("", |input| input.source_address),
@@ -153,7 +152,7 @@ impl Call {
                 trace: None,
             };
             let question = input.as_ref().ok_or(Reason::NoHttpAttributes);
-            let answer = |decision: Decision<'_>| Outcome::of(&decision, path);
+            let answer = |decision: Decision<'_>| Outcome::of(&decision, input.as_ref());
             self.checker().check(question, context, answer)
         };
         if let Some(checks) = self.filter.checks {

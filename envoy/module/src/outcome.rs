@@ -1,7 +1,7 @@
 //! What a decision asks of Envoy, copied: with the first header that is changed, all that
 //! was borrowed from the request is gone.
 
-use portcullis::authz::{Decision, METADATA_NAMESPACE, Reason, SHADOW, Verdict};
+use portcullis::authz::{CheckInput, Decision, METADATA_NAMESPACE, Reason, SHADOW, Verdict};
 
 use crate::{
     abi::{Side, Stream},
@@ -47,8 +47,11 @@ pub(crate) enum Done {
 }
 
 impl Outcome {
-    /// What this decision about a request of this path asks for.
-    pub(crate) fn of(decision: &Decision<'_>, path: &str) -> Self {
+    /// What this decision about a request asks for.
+    pub(crate) fn of(decision: &Decision<'_>, input: Option<&CheckInput<'_>>) -> Self {
+        let path = input.map_or("", |input| input.path);
+        // To look whether it is there costs less than to have Envoy take it off.
+        let is_there = |name: &str| input.is_none_or(|input| input.headers.contains(name));
         let metadata = decision.metadata().into_iter();
         let metadata = metadata.filter_map(|(key, value)| Some((key, value?.into_owned())));
         let what = match &decision.verdict {
@@ -58,7 +61,12 @@ impl Outcome {
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), value.clone()))
                     .collect(),
-                remove: grant.remove.iter().map(|name| name.clone().into_owned()).collect(),
+                remove: grant
+                    .remove
+                    .iter()
+                    .filter(|name| is_there(name))
+                    .map(|name| name.clone().into_owned())
+                    .collect(),
                 path: (!grant.remove_query.is_empty())
                     .then(|| query::without(path, &grant.remove_query)),
                 answer: grant
@@ -86,9 +94,7 @@ impl Outcome {
 
     /// Has Envoy do it.
     pub(crate) fn carry_out(self, stream: &mut Stream<'_>) -> Done {
-        for (key, value) in &self.metadata {
-            stream.tell(METADATA_NAMESPACE, key, value);
-        }
+        stream.tell(METADATA_NAMESPACE, &self.metadata);
         for name in &self.shadow {
             stream.tell_one_more(METADATA_NAMESPACE, SHADOW, name);
         }
