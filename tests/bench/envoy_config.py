@@ -58,7 +58,7 @@ def module(file):
         filter_name="portcullis",
         filter_config={
             "@type": "type.googleapis.com/google.protobuf.StringValue",
-            "value": json.dumps({"config": str(file)}),
+            "value": json.dumps({"config": str(file), "use_remote_address": True}),
         },
     )]
 

@@ -15,8 +15,12 @@ use crate::{
     envoy::{drops_forged_headers, hostile_paths, refuses_bad_tokens},
     jwt,
     mcp_differential::Dice,
-    stack::{Answer, Mode, NEWEST, Stack, UPSTREAM, bearer, token},
-    support::{eventually, output, read, root},
+    pki::Authority,
+    stack::{
+        Answer, Mode, NEWEST, Stack, UPSTREAM, bearer, envoy, envoy_of, replace, start_portcullis,
+        token, with_ports,
+    },
+    support::{Running, eventually, free_port, listens, output, read, root},
 };
 
 /// Those that take modules, and tell apart by which interface.
@@ -78,6 +82,7 @@ fn an_older_envoy_refuses_it_and_says_why() {
 fn what_is_no_configuration_is_refused_with_its_mend() {
     for (config, expected) in [
         ("not = a toml", "line 1"),
+        ("mcp.source = \"envoy\"\n", "take \"body\""),
         ("[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:1\"\n", "take store.kind"),
         (
             "[[issuers]]\nname = \"acme\"\nissuer = \"https://idp.example.com\"\naudience = [\"a\"]\n",
@@ -292,6 +297,116 @@ fn a_rule_for_a_tool_is_held_by_the_body_that_envoy_keeps() {
         // A rule that needs no body takes one of any length.
         let long = stack.send_json("POST", "/open/x", &regular, &call("search", 300_000));
         assert_eq!(long.status, 200, "{version}");
+    }
+}
+
+/// What curl gets: the status.
+fn curl(arguments: &[&str]) -> u16 {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--max-time", "20", "--output", "/dev/null", "--write-out"]);
+    let said = output(command.arg("%{http_code}").args(arguments), "");
+    String::from_utf8(said.stdout).unwrap().parse().unwrap()
+}
+
+/// Over HTTP/2 a body comes in pieces, the last one with the end of all, and no header
+/// tells that there is one.
+#[test]
+fn a_body_in_pieces_is_read_to_its_end_whatever_the_method() {
+    let rules = r#"[
+        { name = "mcp", path_prefix = "/mcp", roles = ["REGULAR"] },
+        { name = "tools", path_prefix = "/mcp", mcp = { tools = ["delete_*"] }, roles = ["ADMIN"] },
+        { name = "open", path_prefix = "/open", access = "public" },
+    ]"#;
+    let room = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let file = room.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        format!("@{}", file.display())
+    };
+    let call = |tool: &str| {
+        let text = "x".repeat(20_000);
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": { "arguments": { "text": text }, "name": tool } })
+        .to_string()
+    };
+    let search = file("search", &call("search"));
+    let delete = file("delete", &call("delete_all"));
+    let two = file("two", &format!("{}\n{}", call("search"), call("delete_all")));
+    for version in VERSIONS {
+        let upstream = echo().to_string();
+        let told = [(UPSTREAM, upstream.as_str()), ("PORTCULLIS__RULES", rules)];
+        let mut stack = Stack::waiting_at("/open/x", version, Mode::Module, &told);
+        stack.portcullis = None;
+        let url = format!("http://127.0.0.1:{}/mcp", stack.port);
+        let bearer = format!("authorization: {}", bearer("REGULAR"));
+        let of = |method: &str, body: &str, more: &[&str]| {
+            let json = "content-type: application/json";
+            let usual = ["--http2-prior-knowledge", "-X", method, "-H", &bearer, "-H", json];
+            curl(&[&usual[..], more, &["--data-binary", body, &url]].concat())
+        };
+        for more in [&[][..], &["-H", "content-length:"]] {
+            assert_eq!(of("POST", &search, more), 200, "{version} {more:?}");
+            assert_eq!(of("POST", &delete, more), 403, "{version} {more:?}");
+            assert_eq!(of("POST", &two, more), 400, "{version} {more:?}");
+            for method in ["GET", "DELETE", "OPTIONS"] {
+                assert_eq!(of(method, &delete, more), 400, "{version} {method} {more:?}");
+            }
+        }
+        assert_eq!(curl(&["--http2-prior-knowledge", "-H", &bearer, &url]), 200, "{version}");
+    }
+}
+
+#[test]
+fn who_a_certificate_names_is_who_it_names_over_grpc() {
+    let authority = Authority::new("corp");
+    let room = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let file = room.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let ca = file("ca.pem", &authority.pem());
+    let issued = |name: &str| {
+        let issued = authority.issue_to(&format!("spiffe://corp/{name}"));
+        let pem = |kind: &str, text: &str| file(&format!("{name}.{kind}"), text);
+        (pem("crt", &issued.certificate), pem("key", &issued.key))
+    };
+    let (certificate, key) = issued("gateway");
+    let [(own, own_key), (other, other_key)] = ["client", "other"].map(issued);
+    let rules = r#"[{ name = "p", path_prefix = "/", roles = ["REGULAR"],
+        when = 'source.principal == "spiffe://corp/client" && destination.principal == "spiffe://corp/gateway"' }]"#
+        .replace('\n', " ");
+    let tls = format!(
+        "        - transport_socket:\n            name: envoy.transport_sockets.tls\n            typed_config:\n              \
+         \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext\n              \
+         common_tls_context:\n                tls_certificates: [{{ certificate_chain: {{ filename: {certificate} }}, private_key: {{ filename: {key} }} }}]\n                \
+         validation_context: {{ trusted_ca: {{ filename: {ca} }} }}\n          filters:\n"
+    );
+    for (version, mode) in
+        VERSIONS.map(|version| (version, Mode::Module)).into_iter().chain([(NEWEST, Mode::Strict)])
+    {
+        let [port, portcullis_port, admin] = [(); 3].map(|()| free_port());
+        let told = [("PORTCULLIS__RULES", rules.as_str())];
+        let _portcullis = start_portcullis(portcullis_port, &told);
+        let ports = [(8000, port), (9191, portcullis_port), (8081, echo()), (9901, admin)];
+        let config = replace(&envoy(mode), "        - filters:\n", &tls);
+        let place = tempfile::tempdir().unwrap();
+        let mut command =
+            envoy_of(version, &with_ports(&config, "port_value: ", &ports), place.path());
+        if mode == Mode::Module {
+            prepare(&mut command, place.path(), &rules, &[]);
+        }
+        let _gateway = Running::start(&mut command);
+        listens(port);
+        let url = format!("https://localhost:{port}/x");
+        let bearer = format!("authorization: {}", bearer("REGULAR"));
+        let usual = ["--cacert", &ca, "-H", &bearer];
+        let of = |shows: &[&str]| curl(&[&usual[..], shows, &[&url]].concat());
+        eventually("a certificate that is let through", || {
+            (of(&["--cert", &own, "--key", &own_key]) == 200).then_some(())
+        });
+        assert_eq!(of(&["--cert", &other, "--key", &other_key]), 403, "{version} {mode:?}");
+        assert_eq!(of(&[]), 403, "{version} {mode:?}");
     }
 }
 

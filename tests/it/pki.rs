@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SerialNumber,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType,
+    SerialNumber, date_time_ymd,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -34,6 +34,13 @@ impl Authority {
         self.0.pem()
     }
 
+    /// A certificate of whom this names, for `localhost`, too.
+    pub(crate) fn issue_to(&self, uri: &str) -> Issued {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        self.sign(&params)
+    }
+
     /// A certificate for `localhost` with this serial, good until the first
     /// day of that year.
     pub(crate) fn issue(&self, serial: u8, until: i32) -> Issued {
@@ -41,6 +48,10 @@ impl Authority {
         params.serial_number = Some(SerialNumber::from_slice(&[serial]));
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(until, 1, 1);
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Issued {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Issued { certificate: certificate.pem(), key: key.serialize_pem() }

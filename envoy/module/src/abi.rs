@@ -177,16 +177,23 @@ pub(crate) enum Attribute {
     RequestId = 9,
     Protocol = 10,
     SourceAddress = 24,
-    SubjectOfOwnCertificate = 33,
-    SubjectOfPeer = 34,
-    DnsNameOfOwnCertificate = 35,
-    DnsNameOfPeer = 36,
-    UriOfOwnCertificate = 37,
-    UriOfPeer = 38,
+    SubjectOfOwnCertificate = 32,
+    SubjectOfPeer = 33,
+    DnsNameOfOwnCertificate = 34,
+    DnsNameOfPeer = 35,
+    UriOfOwnCertificate = 36,
+    UriOfPeer = 37,
 }
 
-/// The chunk of a body that has just come.
-const RECEIVED: u32 = 0;
+/// Which part of the request's body.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum Part {
+    /// What has just come.
+    Received = 0,
+    /// What Envoy keeps of what came before.
+    Kept = 1,
+}
 
 /// A request of Envoy's, within one of its hooks. What is borrowed from it ends where
 /// something is changed, as it does in Envoy.
@@ -221,11 +228,12 @@ impl Stream<'_> {
         Some(raw.iter().map(|header| (bytes(header.name), bytes(header.value))).collect())
     }
 
-    /// The chunk of the body that has just come, in pieces.
-    pub(crate) fn received(&self) -> Vec<&[u8]> {
-        let count = (self.callbacks.count_chunks)(self.handle, RECEIVED);
+    /// A part of the body, in pieces.
+    pub(crate) fn body(&self, part: Part) -> Vec<&[u8]> {
+        let part = part as u32;
+        let count = (self.callbacks.count_chunks)(self.handle, part);
         let mut raw = vec![Buffer::NONE; count];
-        if count == 0 || !(self.callbacks.get_chunks)(self.handle, RECEIVED, raw.as_mut_ptr()) {
+        if count == 0 || !(self.callbacks.get_chunks)(self.handle, part, raw.as_mut_ptr()) {
             return Vec::new();
         }
         // SAFETY: Envoy keeps them until the hook ends, or something is changed.
@@ -242,16 +250,18 @@ impl Stream<'_> {
         std::str::from_utf8(unsafe { found.bytes() }).unwrap_or_default()
     }
 
-    /// Puts a header in the place of all of its name.
-    pub(crate) fn set(&mut self, side: Side, name: &str, value: &str) {
+    /// Puts a header in the place of all of its name. Whether Envoy has done so.
+    #[must_use]
+    pub(crate) fn set(&mut self, side: Side, name: &str, value: &str) -> bool {
         let (name, value) = (Buffer::of(name.as_bytes()), Buffer::of(value.as_bytes()));
-        (self.callbacks.set_header)(self.handle, side as u32, name, value);
+        (self.callbacks.set_header)(self.handle, side as u32, name, value)
     }
 
-    /// Takes off all headers of this name.
-    pub(crate) fn remove(&mut self, side: Side, name: &str) {
+    /// Takes off all headers of this name. Whether Envoy has done so.
+    #[must_use]
+    pub(crate) fn remove(&mut self, side: Side, name: &str) -> bool {
         let name = Buffer::of(name.as_bytes());
-        (self.callbacks.set_header)(self.handle, side as u32, name, Buffer::NONE);
+        (self.callbacks.set_header)(self.handle, side as u32, name, Buffer::NONE)
     }
 
     /// Puts a header beside those of its name.

@@ -10,7 +10,7 @@ use portcullis::{
 };
 
 use crate::{
-    abi::{Attribute, Counter, Side, Stream},
+    abi::{Attribute, Counter, Part, Side, Stream},
     outcome::{Done, Outcome},
     service::Service,
 };
@@ -43,6 +43,9 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Filter {
     pub(crate) service: Arc<Service>,
+    /// Whether the address that Envoy has of a client is the connection's, and none that
+    /// the client has written into `x-forwarded-for`.
+    pub(crate) knows_address: bool,
     /// What its requests are counted by.
     pub(crate) checks: Option<Counter>,
 }
@@ -77,14 +80,8 @@ impl Call {
     pub(crate) fn body(&mut self, stream: &mut Stream<'_>, is_all: bool) -> Step {
         let most = self.checker().engine().max_body_bytes;
         let Phase::Reading(body) = &mut self.phase else { return self.step() };
-        for chunk in stream.received() {
-            if body.len() + chunk.len() > most {
-                self.phase = Phase::Answered;
-                let body = "Payload Too Large";
-                stream.respond(413, &[], body, "request_payload_too_large");
-                return Step::Stop;
-            }
-            body.extend_from_slice(chunk);
+        if !append(body, &stream.body(Part::Received), most) {
+            return self.too_long(stream);
         }
         if is_all { self.whole(stream) } else { Step::Wait }
     }
@@ -95,10 +92,26 @@ impl Call {
     }
 
     fn whole(&mut self, stream: &mut Stream<'_>) -> Step {
-        let Phase::Reading(body) = std::mem::replace(&mut self.phase, Phase::Begun) else {
+        let most = self.checker().engine().max_body_bytes;
+        let Phase::Reading(mut body) = std::mem::replace(&mut self.phase, Phase::Begun) else {
             return self.step();
         };
+        // 1.37.0 puts the last chunk to what it keeps before it tells of it.
+        let kept = stream.body(Part::Kept);
+        if kept.iter().map(|chunk| chunk.len()).sum::<usize>() > body.len() {
+            body.clear();
+            if !append(&mut body, &kept, most) {
+                return self.too_long(stream);
+            }
+        }
         self.decide(stream, Body::Whole(&body))
+    }
+
+    /// As Envoy answers it where it keeps bodies for `ext_authz`.
+    fn too_long(&mut self, stream: &mut Stream<'_>) -> Step {
+        self.phase = Phase::Answered;
+        stream.respond(413, &[], "Payload Too Large", "request_payload_too_large");
+        Step::Stop
     }
 
     /// The upstream has answered, or Envoy has.
@@ -128,15 +141,20 @@ impl Call {
         if matches!(self.phase, Phase::Allowed(_)) { Step::Continue } else { Step::Stop }
     }
 
-    /// Whether the decision hangs on the body: whether without it, what is asked for is
-    /// not known, or a condition is not true.
+    /// Whether the decision hangs on the body that is to come: whether without it, what is
+    /// asked for is not known, or a condition is not true. What follows an upgrade is no
+    /// body, and has no end.
     fn needs_body(&self, stream: &Stream<'_>) -> bool {
         let engine = self.checker().engine();
         if !engine.policy.reads_bodies() {
             return false;
         }
         let Some(request) = Request::read(stream) else { return false };
-        let decision = engine.decide(&request.input(Body::Absent), self.checker().now());
+        let mut input = request.input(Body::Cut, self.filter.knows_address);
+        if input.method == "CONNECT" || input.headers.contains("upgrade") {
+            input.body = Body::Absent;
+        }
+        let decision = engine.decide(&input, self.checker().now());
         let reason = decision.reason();
         matches!(reason, Some(Reason::BadMcp(_) | Reason::BadBody(_) | Reason::Condition))
     }
@@ -144,7 +162,8 @@ impl Call {
     fn decide(&mut self, stream: &mut Stream<'_>, body: Body<'_>) -> Step {
         let outcome = {
             let request = Request::read(stream);
-            let input = request.as_ref().map(|request| request.input(body));
+            let knows_address = self.filter.knows_address;
+            let input = request.as_ref().map(|request| request.input(body, knows_address));
             let context = Context {
                 request_id: input.as_ref().map_or("", |input| input.id),
                 client: input.as_ref().map_or("", |input| input.source_address),
@@ -167,6 +186,7 @@ impl Call {
                 self.phase = Phase::Answered;
                 Step::Stop
             }
+            Done::Failed => self.fail(stream),
         }
     }
 }
@@ -218,7 +238,7 @@ impl<'s> Request<'s> {
         })
     }
 
-    fn input<'i>(&'i self, body: Body<'i>) -> CheckInput<'i> {
+    fn input<'i>(&'i self, body: Body<'i>, knows_address: bool) -> CheckInput<'i> {
         let text = |wanted: &str| {
             let found = self.headers.iter().find(|(name, _)| *name == wanted);
             found.and_then(|(_, value)| std::str::from_utf8(value).ok()).unwrap_or_default()
@@ -233,7 +253,7 @@ impl<'s> Request<'s> {
             body,
             protocol: self.protocol,
             id: self.id,
-            source_address: self.source,
+            source_address: if knows_address { self.source } else { "" },
             source_principal: self.source_principal,
             destination_principal: self.destination_principal,
             ..CheckInput::default()
@@ -261,4 +281,15 @@ fn address(text: &str) -> &str {
         return text;
     }
     address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address)
+}
+
+/// Adds chunks to a body; whether it is no longer than that.
+fn append(body: &mut Vec<u8>, chunks: &[&[u8]], most: usize) -> bool {
+    chunks.iter().all(|chunk| {
+        let fits = body.len() + chunk.len() <= most;
+        if fits {
+            body.extend_from_slice(chunk);
+        }
+        fits
+    })
 }

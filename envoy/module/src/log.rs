@@ -21,7 +21,7 @@ pub(crate) fn start() {
         // Where it happened, and not what it said: that may quote a request.
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string);
-            tracing::error!(place, "a bug: a panic; the request in question was denied");
+            tracing::error!(place, "a bug: a panic; if it was in a request, that was denied");
         }));
     });
 }

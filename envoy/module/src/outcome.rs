@@ -44,6 +44,8 @@ pub(crate) enum Done {
     GoesOn(Vec<(&'static str, String)>),
     /// It has been answered.
     Answered,
+    /// Envoy has not changed what it was told to: nobody knows what the request says now.
+    Failed,
 }
 
 impl Outcome {
@@ -94,23 +96,22 @@ impl Outcome {
 
     /// Has Envoy do it.
     pub(crate) fn carry_out(self, stream: &mut Stream<'_>) -> Done {
+        if let What::GoOn { set, remove, path, .. } = &self.what {
+            let path = path.iter().map(|path| (":path", path));
+            let mut set = set.iter().map(|(name, value)| (name.as_str(), value)).chain(path);
+            // Before anybody is told that it goes on.
+            let is_done = set.all(|(name, value)| stream.set(Side::Request, name, value))
+                && remove.iter().all(|name| stream.remove(Side::Request, name));
+            if !is_done {
+                return Done::Failed;
+            }
+        }
         stream.tell(METADATA_NAMESPACE, &self.metadata);
         for name in &self.shadow {
             stream.tell_one_more(METADATA_NAMESPACE, SHADOW, name);
         }
         match self.what {
-            What::GoOn { set, remove, path, answer } => {
-                for (name, value) in &set {
-                    stream.set(Side::Request, name, value);
-                }
-                for name in &remove {
-                    stream.remove(Side::Request, name);
-                }
-                if let Some(path) = path {
-                    stream.set(Side::Request, ":path", &path);
-                }
-                Done::GoesOn(answer)
-            }
+            What::GoOn { answer, .. } => Done::GoesOn(answer),
             What::Answer { status, headers, body, details } => {
                 stream.respond(status, &headers, &body, &details);
                 Done::Answered

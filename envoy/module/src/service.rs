@@ -1,6 +1,7 @@
 //! The one engine of a configuration in a process, and the thread that watches its files.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
     thread,
@@ -14,6 +15,7 @@ use portcullis::{
     clock::SystemClock,
     config::{Config, KeysFrom, SeenFile, Sources},
     decision_log::DecisionLog,
+    operation::McpSource,
     token::RevocationList,
 };
 use serde::Deserialize;
@@ -29,6 +31,10 @@ const POLL: Duration = Duration::from_millis(500);
 struct Said {
     /// The file of portcullis' own configuration.
     config: PathBuf,
+    /// What stands in Envoy's listener: without it, Envoy takes a client's address from
+    /// what the client writes into `x-forwarded-for`, and nobody is asked for it here.
+    #[serde(default)]
+    use_remote_address: bool,
 }
 
 /// An engine, and all that is told of it.
@@ -42,12 +48,12 @@ pub(crate) struct Service {
 static SERVICES: Mutex<Vec<Weak<Service>>> = Mutex::new(Vec::new());
 
 impl Service {
-    /// The service that a `filter_config` asks for.
+    /// The service that a `filter_config` asks for, and whether Envoy knows addresses.
     ///
     /// # Errors
     ///
     /// What is wrong with it, and how to mend it.
-    pub(crate) fn of(config: &[u8]) -> Result<Arc<Self>, String> {
+    pub(crate) fn of(config: &[u8]) -> Result<(Arc<Self>, bool), String> {
         log::start();
         let said: Said = serde_json::from_slice(config).map_err(|error| {
             format!(
@@ -58,7 +64,7 @@ impl Service {
         services.retain(|service| service.strong_count() > 0);
         let known = services.iter().filter_map(Weak::upgrade);
         if let Some(known) = known.into_iter().find(|service| service.file == said.config) {
-            return Ok(known);
+            return Ok((known, said.use_remote_address));
         }
         let read = Read::of(&said.config)?;
         let clock = Arc::new(SystemClock);
@@ -69,7 +75,7 @@ impl Service {
         let watch = move || watch(&weak, read.files);
         let thread = thread::Builder::new().name("portcullis".to_owned());
         thread.spawn(watch).map_err(|error| format!("no thread could be started: {error}"))?;
-        Ok(service)
+        Ok((service, said.use_remote_address))
     }
 }
 
@@ -89,6 +95,11 @@ impl Read {
                         shut out; take store.kind = \"memory\", or ask over gRPC"
                 .to_owned());
         }
+        if config.check.mcp_source == McpSource::Envoy {
+            return Err("mcp.source: the module reads no metadata of other filters; take \
+                        \"body\", for which it needs no with_request_body"
+                .to_owned());
+        }
         for issuer in &config.issuers {
             if matches!(issuer.keys, KeysFrom::Network(_)) {
                 return Err(format!(
@@ -102,10 +113,9 @@ impl Read {
         }
         let files = config.files.clone();
         let log = DecisionLog::new(config.telemetry.allowed_decisions);
-        let renews = config.sessions.renew;
         let lists = Lists::from(Arc::new(RevocationList::empty()));
-        let mut engine = app::engine(config, lists);
-        engine.sessions.renews = renews;
+        // It renews no session, since it does not know which have ended.
+        let engine = app::engine(config, lists);
         Ok(Self { engine: Arc::new(engine), log, files })
     }
 }
@@ -128,7 +138,9 @@ fn watch(service: &Weak<Service>, mut files: Vec<SeenFile>) {
         let lost = files.iter().find(|file| file.is_lost(&good));
         let next = match lost {
             Some(file) => Err(format!("{} is empty, or no file", file.path().display())),
-            None => Read::of(&service.file),
+            // A bug in reading it must not end the watch.
+            None => catch_unwind(AssertUnwindSafe(|| Read::of(&service.file)))
+                .unwrap_or_else(|_| Err("a bug: reading it has failed".to_owned())),
         };
         match next {
             Ok(next) => {

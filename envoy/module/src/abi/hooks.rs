@@ -63,8 +63,9 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
     // SAFETY: Envoy keeps it until this hook ends.
     let config = unsafe { config.bytes() };
     match catch_unwind(|| Service::of(config)) {
-        Ok(Ok(service)) => {
-            let filter = Filter { service, checks: Counter::define(envoy, "checks_total") };
+        Ok(Ok((service, knows_address))) => {
+            let checks = Counter::define(envoy, "checks_total");
+            let filter = Filter { service, knows_address, checks };
             Box::into_raw(Box::new(Arc::new(filter))).cast()
         }
         Ok(Err(problem)) => {
@@ -98,7 +99,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_new(
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_http_filter_destroy(call: *mut c_void) {
     // SAFETY: `…_filter_new` has made it, and Envoy gives it back once.
-    drop(unsafe { Box::from_raw(call.cast::<Call>()) });
+    let call = unsafe { Box::from_raw(call.cast::<Call>()) };
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(call)));
 }
 
 /// Runs one hook of a request. A panic that left it would end Envoy: it is a denial.
@@ -111,7 +113,8 @@ fn within(
     // SAFETY: `…_filter_new` has made it, and Envoy calls the hooks of a request one by one.
     let call = unsafe { &mut *call.cast::<Call>() };
     let done = catch_unwind(AssertUnwindSafe(|| step(&mut *call, &mut stream)));
-    done.unwrap_or_else(|_| call.fail(&mut stream))
+    let fail = || call.fail(&mut stream);
+    done.or_else(|_| catch_unwind(AssertUnwindSafe(fail))).unwrap_or(Step::Stop)
 }
 
 #[unsafe(no_mangle)]
