@@ -5,15 +5,11 @@ use std::{collections::BTreeMap, hint::black_box, sync::Arc};
 
 use portcullis::{
     app,
-    checker::Checker,
     config::{Config, Sources},
-    decision_log::DecisionLog,
     grpc::CheckService,
     proto::envoy::config::core::v3::Metadata,
     proto::envoy::service::auth::v3::{
-        AttributeContext, CheckRequest, CheckResponse,
-        attribute_context::{HttpRequest, Request},
-        check_response::HttpResponse,
+        CheckResponse, attribute_context::HttpRequest, check_response::HttpResponse,
     },
     token::RevocationList,
 };
@@ -21,7 +17,7 @@ use prost::Message as _;
 use prost_types::{Struct, Value, value::Kind};
 use serde_json::json;
 
-use crate::{Fixed, NOW, jwt, taken};
+use crate::{NOW, encoded, jwt, print_medians, service_of, taken};
 
 /// Questions of a kind in a turn.
 const TIMES: u32 = 100;
@@ -34,12 +30,7 @@ fn service(rules: &str) -> CheckService {
     std::fs::write(file.path(), rules).unwrap();
     let secret = ("AUTH_JWT_SECRET".into(), jwt::SECRET.into());
     let config = Config::load(&Sources::new(vec![file.path().into()], [secret])).unwrap();
-    let engine = app::engine(config, Arc::new(RevocationList::empty()));
-    CheckService::new(Arc::new(Checker::new(
-        Arc::new(engine),
-        Arc::new(Fixed),
-        DecisionLog::new(0.0),
-    )))
+    service_of(app::engine(config, Arc::new(RevocationList::empty())))
 }
 
 /// A call of this many bytes or a little less, most of it its arguments: so much of them
@@ -110,10 +101,7 @@ fn question(mcp_headers: bool, told: Option<Metadata>, body: Vec<u8>) -> Vec<u8>
             .collect(),
         ..HttpRequest::default()
     };
-    let request = Some(Request { http: Some(http), ..Request::default() });
-    let attributes = AttributeContext { request, metadata_context: told, ..Default::default() };
-    let attributes = Some(attributes);
-    CheckRequest { attributes }.encode_to_vec()
+    encoded(http, told)
 }
 
 #[inline(never)]
@@ -160,12 +148,5 @@ pub(crate) fn bodies(turns: usize) {
             assert!(said.contains(&format!("\"{rule}\"")), "{name}: {said}");
         }
     }
-    let median = |mut all: Vec<f64>| {
-        all.sort_by(f64::total_cmp);
-        all[all.len() / 2].round()
-    };
-    println!(
-        "{}",
-        json!(took.into_iter().map(|(name, all)| (name, median(all))).collect::<BTreeMap<_, _>>())
-    );
+    print_medians(took);
 }

@@ -6,23 +6,18 @@ use std::{collections::BTreeMap, fmt::Write as _, hint::black_box, sync::Arc};
 use portcullis::{
     api_key::{ApiKey, KeyChange, KeyHash, KeyId, KeyList, KeySays, NewKey, entry_of_file},
     app::{self, Lists},
-    checker::Checker,
     clock::Timestamp,
     config::{Config, Sources},
-    decision_log::DecisionLog,
     grpc::CheckService,
     proto::envoy::service::auth::v3::{
-        AttributeContext, CheckRequest, CheckResponse,
-        attribute_context::{HttpRequest, Request},
-        check_response::HttpResponse,
+        CheckResponse, attribute_context::HttpRequest, check_response::HttpResponse,
     },
     token::RevocationList,
 };
 use prost::Message as _;
 use secrecy::ExposeSecret as _;
-use serde_json::json;
 
-use crate::{Fixed, NOW, jwt, taken};
+use crate::{NOW, encoded, jwt, print_medians, service_of, taken};
 
 /// Keys in the file and in the store, of which some are asked with.
 const IN_FILE: u64 = 100_000;
@@ -85,8 +80,7 @@ fn service(own: &[(String, ApiKey)], in_file: u64, in_store: u64) -> CheckServic
     for page in 0..in_store / 5000 {
         put(&lists.keys, (page * 5000..(page + 1) * 5000).map(numbered));
     }
-    let engine = Arc::new(app::engine(config, lists));
-    CheckService::new(Arc::new(Checker::new(engine, Arc::new(Fixed), DecisionLog::new(0.0))))
+    service_of(app::engine(config, lists))
 }
 
 fn question(text: &str) -> Vec<u8> {
@@ -98,9 +92,7 @@ fn question(text: &str) -> Vec<u8> {
         headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         ..HttpRequest::default()
     };
-    let request = Some(Request { http: Some(http), ..Request::default() });
-    let attributes = Some(AttributeContext { request, ..AttributeContext::default() });
-    CheckRequest { attributes }.encode_to_vec()
+    encoded(http, None)
 }
 
 /// The same key with another secret, or with a slip of the pen.
@@ -162,12 +154,5 @@ pub(crate) fn keys(turns: usize) {
             assert_eq!(was, is_allowed, "{name}: {answer:?}");
         }
     }
-    let median = |mut all: Vec<f64>| {
-        all.sort_by(f64::total_cmp);
-        all[all.len() / 2].round()
-    };
-    println!(
-        "{}",
-        json!(took.into_iter().map(|(name, all)| (name, median(all))).collect::<BTreeMap<_, _>>())
-    );
+    print_medians(took);
 }

@@ -31,7 +31,14 @@ use portcullis::{
     config::{Config, Sources},
     decision_log::DecisionLog,
     grpc::CheckService,
-    proto::envoy::service::auth::v3::{CheckResponse, check_response::HttpResponse},
+    proto::envoy::{
+        config::core::v3::Metadata,
+        service::auth::v3::{
+            AttributeContext, CheckRequest, CheckResponse,
+            attribute_context::{HttpRequest, Request},
+            check_response::HttpResponse,
+        },
+    },
     token::{Algorithm, RevocationList},
 };
 use prost::Message as _;
@@ -226,9 +233,7 @@ struct Asked {
 
 impl Asked {
     fn new(case: &Case, directory: &Path) -> Self {
-        let engine = Arc::new(engine(case.config, directory));
-        let checker = Checker::new(engine, Arc::new(Fixed), DecisionLog::new(0.0));
-        let service = CheckService::new(Arc::new(checker));
+        let service = service_of(engine(case.config, directory));
         // As gRPC frames them, one behind the other.
         let file = fs::read(directory.join(format!("{}.questions", case.tokens))).unwrap();
         let (mut rest, mut questions) = (&*file, Vec::new());
@@ -304,6 +309,29 @@ fn taken(count: u32, what: impl FnOnce()) -> f64 {
     let before = now();
     what();
     now().saturating_sub(before).as_secs_f64() * 1e9 / f64::from(count)
+}
+
+/// A service that asks this engine.
+fn service_of(engine: Engine) -> CheckService {
+    let log = DecisionLog::new(0.0);
+    CheckService::new(Arc::new(Checker::new(Arc::new(engine), Arc::new(Fixed), log)))
+}
+
+/// A question about this request, as gRPC carries it.
+fn encoded(http: HttpRequest, metadata_context: Option<Metadata>) -> Vec<u8> {
+    let request = Some(Request { http: Some(http), ..Request::default() });
+    let attributes = AttributeContext { request, metadata_context, ..AttributeContext::default() };
+    CheckRequest { attributes: Some(attributes) }.encode_to_vec()
+}
+
+/// The median of each kind, as JSON.
+fn print_medians(took: BTreeMap<&str, Vec<f64>>) {
+    let median = |mut all: Vec<f64>| {
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2].round()
+    };
+    let medians: BTreeMap<_, _> = took.into_iter().map(|(name, all)| (name, median(all))).collect();
+    println!("{}", json!(medians));
 }
 
 /// Runs everything in turns: what is compared stands side by side within one.

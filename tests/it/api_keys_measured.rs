@@ -24,10 +24,11 @@ use crate::{
     api_keys::made,
     api_keys_shared::{key, new_key},
     grpc::question,
+    measured::tokens,
     redis::{Redis, cli},
     replica::{OPEN, Replica, everybody},
     replicas::until,
-    support::{output, portcullis_of, root},
+    support::{portcullis_of, root},
 };
 
 const IN_STORE: u64 = 1_000_000;
@@ -152,14 +153,9 @@ async fn more_than_a_million_keys_are_ready_in_120_mib_and_void_within_a_second(
 
 #[test]
 fn a_check_costs_the_same_with_a_million_keys_and_whatever_is_wrong_with_one() {
-    let tokens = root().join("target/release/examples/tokens");
-    assert!(tokens.exists(), "no release build: run tests/run");
     // A machine that was busy gets further tries.
     for attempt in 1.. {
-        let said = output(Command::new(&tokens).args(["keys", "200"]), "");
-        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        let took: Value = serde_json::from_slice(&said.stdout).unwrap();
-        println!("{took}");
+        let took: Value = serde_json::from_str(&tokens(&["keys", "200"])).unwrap();
         let of = |kind: &str| took[kind].as_f64().unwrap();
         let many = of("ten_of_many") / of("ten_of_ten");
         let wrong = ["unknown_id", "bad_secret", "bad_checksum"].map(of);

@@ -269,16 +269,17 @@ fn a_hundred_thousand_requests_are_answered_alike() {
     }
 }
 
+const TOOLS: &str = r#"[
+    { name = "mcp", path_prefix = "/mcp", roles = ["REGULAR"] },
+    { name = "tools", path_prefix = "/mcp", mcp = { tools = ["delete_*"] }, roles = ["ADMIN"] },
+    { name = "open", path_prefix = "/open", access = "public" },
+]"#;
+
 #[test]
 fn a_rule_for_a_tool_is_held_by_the_body_that_envoy_keeps() {
-    let rules = r#"[
-        { name = "mcp", path_prefix = "/mcp", roles = ["REGULAR"] },
-        { name = "tools", path_prefix = "/mcp", mcp = { tools = ["delete_*"] }, roles = ["ADMIN"] },
-        { name = "open", path_prefix = "/open", access = "public" },
-    ]"#;
     for version in VERSIONS {
         let upstream = echo().to_string();
-        let told = [(UPSTREAM, upstream.as_str()), ("PORTCULLIS__RULES", rules)];
+        let told = [(UPSTREAM, upstream.as_str()), ("PORTCULLIS__RULES", TOOLS)];
         let mut stack = Stack::waiting_at("/open/x", version, Mode::Module, &told);
         stack.portcullis = None;
         let regular = bearer("REGULAR");
@@ -312,11 +313,6 @@ fn curl(arguments: &[&str]) -> u16 {
 /// tells that there is one.
 #[test]
 fn a_body_in_pieces_is_read_to_its_end_whatever_the_method() {
-    let rules = r#"[
-        { name = "mcp", path_prefix = "/mcp", roles = ["REGULAR"] },
-        { name = "tools", path_prefix = "/mcp", mcp = { tools = ["delete_*"] }, roles = ["ADMIN"] },
-        { name = "open", path_prefix = "/open", access = "public" },
-    ]"#;
     let room = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let file = room.path().join(name);
@@ -334,7 +330,7 @@ fn a_body_in_pieces_is_read_to_its_end_whatever_the_method() {
     let two = file("two", &format!("{}\n{}", call("search"), call("delete_all")));
     for version in VERSIONS {
         let upstream = echo().to_string();
-        let told = [(UPSTREAM, upstream.as_str()), ("PORTCULLIS__RULES", rules)];
+        let told = [(UPSTREAM, upstream.as_str()), ("PORTCULLIS__RULES", TOOLS)];
         let mut stack = Stack::waiting_at("/open/x", version, Mode::Module, &told);
         stack.portcullis = None;
         let url = format!("http://127.0.0.1:{}/mcp", stack.port);

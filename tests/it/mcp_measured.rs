@@ -1,10 +1,8 @@
 //! What it costs to find out what an MCP server is asked for, measured on the release build.
 
-use std::process::Command;
-
 use serde_json::Value;
 
-use crate::support::{output, root};
+use crate::measured::tokens;
 
 /// Microseconds that a body may take beside the rest of its check, by its length.
 const BODIES: [(&str, f64); 2] = [("body_4k", 6.0), ("body_64k", 60.0)];
@@ -15,14 +13,9 @@ const TOLD: [(&str, &str, f64); 2] =
 
 #[test]
 fn a_call_costs_little_more_where_its_tool_is_known() {
-    let tokens = root().join("target/release/examples/tokens");
-    assert!(tokens.exists(), "no release build: run tests/run");
     // A machine that was busy gets further tries.
     for attempt in 1.. {
-        let said = output(Command::new(&tokens).args(["bodies", "200"]), "");
-        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        let took: Value = serde_json::from_slice(&said.stdout).unwrap();
-        println!("{took}");
+        let took: Value = serde_json::from_str(&tokens(&["bodies", "200"])).unwrap();
         let of = |kind: &str| took[kind].as_f64().unwrap() / 1000.0;
         let holds = BODIES.iter().all(|(kind, most)| of(kind) - of("plain") <= *most)
             && TOLD.iter().all(|(kind, to, most)| of(kind) <= of(to) * most);

@@ -194,10 +194,17 @@ async fn two_hundred_sign_ins_at_once_leave_checks_their_time() {
 
 #[test]
 fn a_flood_of_unknown_kids_has_the_keys_fetched_once_a_minute_and_delays_no_good_token() {
+    tokens(&["flood", "3"]);
+}
+
+/// What `examples/tokens` of the release build prints, once it has held.
+pub(crate) fn tokens(arguments: &[&str]) -> String {
     let tokens = root().join("target/release/examples/tokens");
     assert!(tokens.exists(), "no release build: run tests/run");
-    let flood = output(Command::new(tokens).args(["flood", "3"]), "");
+    let done = output(Command::new(tokens).args(arguments), "");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    println!("{}", text(&flood.stdout));
-    assert!(flood.status.success(), "{}", text(&flood.stderr));
+    let said = text(&done.stdout);
+    println!("{said}");
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    said
 }

@@ -78,7 +78,6 @@ callbacks! {
     count_headers: c"envoy_dynamic_module_callback_http_get_headers_size", extern "C" fn(Handle, u32) -> usize;
     get_headers: c"envoy_dynamic_module_callback_http_get_headers", extern "C" fn(Handle, u32, *mut RawHeader) -> bool;
     set_header: c"envoy_dynamic_module_callback_http_set_header", extern "C" fn(Handle, u32, Buffer, Buffer) -> bool;
-    add_header: c"envoy_dynamic_module_callback_http_add_header", extern "C" fn(Handle, u32, Buffer, Buffer) -> bool;
     count_chunks: c"envoy_dynamic_module_callback_http_get_body_chunks_size", extern "C" fn(Handle, u32) -> usize;
     get_chunks: c"envoy_dynamic_module_callback_http_get_body_chunks", extern "C" fn(Handle, u32, *mut Buffer) -> bool;
     respond: c"envoy_dynamic_module_callback_http_send_response", extern "C" fn(Handle, u32, *mut RawHeader, usize, Buffer, Buffer);
@@ -162,13 +161,8 @@ impl Counter {
     }
 }
 
-/// Whose headers.
-#[derive(Clone, Copy, Debug)]
-#[repr(u32)]
-pub(crate) enum Side {
-    Request = 0,
-    Response = 2,
-}
+/// The headers of the request, of all that Envoy has.
+const REQUEST: u32 = 0;
 
 /// What Envoy knows of a request beside its headers, by Envoy's numbers.
 #[derive(Clone, Copy, Debug)]
@@ -217,10 +211,10 @@ impl Stream<'_> {
     }
 
     /// All headers, with the pseudo headers of HTTP/2.
-    pub(crate) fn headers(&self, side: Side) -> Option<Vec<(&[u8], &[u8])>> {
-        let count = (self.callbacks.count_headers)(self.handle, side as u32);
+    pub(crate) fn headers(&self) -> Option<Vec<(&[u8], &[u8])>> {
+        let count = (self.callbacks.count_headers)(self.handle, REQUEST);
         let mut raw = vec![RawHeader { name: Buffer::NONE, value: Buffer::NONE }; count];
-        if !(self.callbacks.get_headers)(self.handle, side as u32, raw.as_mut_ptr()) {
+        if !(self.callbacks.get_headers)(self.handle, REQUEST, raw.as_mut_ptr()) {
             return None;
         }
         // SAFETY: Envoy keeps them until a header is changed, which takes `&mut self`.
@@ -252,22 +246,16 @@ impl Stream<'_> {
 
     /// Puts a header in the place of all of its name. Whether Envoy has done so.
     #[must_use]
-    pub(crate) fn set(&mut self, side: Side, name: &str, value: &str) -> bool {
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> bool {
         let (name, value) = (Buffer::of(name.as_bytes()), Buffer::of(value.as_bytes()));
-        (self.callbacks.set_header)(self.handle, side as u32, name, value)
+        (self.callbacks.set_header)(self.handle, REQUEST, name, value)
     }
 
     /// Takes off all headers of this name. Whether Envoy has done so.
     #[must_use]
-    pub(crate) fn remove(&mut self, side: Side, name: &str) -> bool {
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
         let name = Buffer::of(name.as_bytes());
-        (self.callbacks.set_header)(self.handle, side as u32, name, Buffer::NONE)
-    }
-
-    /// Puts a header beside those of its name.
-    pub(crate) fn add(&mut self, side: Side, name: &str, value: &str) {
-        let (name, value) = (Buffer::of(name.as_bytes()), Buffer::of(value.as_bytes()));
-        (self.callbacks.add_header)(self.handle, side as u32, name, value);
+        (self.callbacks.set_header)(self.handle, REQUEST, name, Buffer::NONE)
     }
 
     /// Counts a decision.

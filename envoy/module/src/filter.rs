@@ -3,14 +3,14 @@
 use std::{borrow::Cow, sync::Arc};
 
 use portcullis::{
-    authz::{CheckInput, Decision, Denial, Header, Headers, Reason},
+    authz::{CheckInput, Decision, Header, Headers, Reason},
     checker::{Checker, Context},
     operation::Body,
     transport::Transport,
 };
 
 use crate::{
-    abi::{Attribute, Counter, Part, Side, Stream},
+    abi::{Attribute, Counter, Part, Stream},
     outcome::{Done, Outcome},
     service::Service,
 };
@@ -33,8 +33,8 @@ enum Phase {
     Begun,
     /// Its body is read, as far as this.
     Reading(Vec<u8>),
-    /// It was allowed; these headers are added to its answer.
-    Allowed(Vec<(&'static str, String)>),
+    /// It was allowed.
+    Allowed,
     /// It has been answered here.
     Answered,
 }
@@ -114,31 +114,16 @@ impl Call {
         Step::Stop
     }
 
-    /// The upstream has answered, or Envoy has.
-    pub(crate) fn answered(&mut self, stream: &mut Stream<'_>) {
-        if let Phase::Allowed(headers) = &self.phase {
-            for (name, value) in headers {
-                stream.add(Side::Response, name, value);
-            }
-        }
-    }
-
     /// A bug has shown itself.
     pub(crate) fn fail(&mut self, stream: &mut Stream<'_>) -> Step {
-        let denial = Denial::of(Reason::Internal);
-        let headers: Vec<(String, String)> = denial
-            .headers()
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.into_owned()))
-            .collect();
         self.phase = Phase::Answered;
-        stream.respond(denial.status(), &headers, &denial.body(), "portcullis_internal");
+        Outcome::of(&Decision::deny(Reason::Internal), None).carry_out(stream);
         Step::Stop
     }
 
     /// What was decided before stands for what comes later.
     fn step(&self) -> Step {
-        if matches!(self.phase, Phase::Allowed(_)) { Step::Continue } else { Step::Stop }
+        if matches!(self.phase, Phase::Allowed) { Step::Continue } else { Step::Stop }
     }
 
     /// Whether the decision hangs on the body that is to come: whether without it, what is
@@ -178,8 +163,8 @@ impl Call {
             stream.count(checks, outcome.decision, outcome.reason);
         }
         match outcome.carry_out(stream) {
-            Done::GoesOn(answer) => {
-                self.phase = Phase::Allowed(answer);
+            Done::GoesOn => {
+                self.phase = Phase::Allowed;
                 Step::Continue
             }
             Done::Answered => {
@@ -205,7 +190,7 @@ struct Request<'s> {
 impl<'s> Request<'s> {
     fn read(stream: &'s Stream<'_>) -> Option<Self> {
         let mut headers: Vec<(&str, Cow<'_, [u8]>)> = Vec::new();
-        for (name, value) in stream.headers(Side::Request)? {
+        for (name, value) in stream.headers()? {
             let name = std::str::from_utf8(name).ok()?;
             let value = as_text(value);
             match headers.iter_mut().find(|(known, _)| *known == name) {

@@ -3,10 +3,7 @@
 
 use portcullis::authz::{CheckInput, Decision, METADATA_NAMESPACE, Reason, SHADOW, Verdict};
 
-use crate::{
-    abi::{Side, Stream},
-    query,
-};
+use crate::{abi::Stream, query};
 
 /// A decision, to be carried out.
 #[derive(Debug)]
@@ -22,26 +19,15 @@ pub(crate) struct Outcome {
 
 #[derive(Debug)]
 enum What {
-    GoOn {
-        set: Vec<(String, String)>,
-        remove: Vec<String>,
-        path: Option<String>,
-        /// For the answer.
-        answer: Vec<(&'static str, String)>,
-    },
-    Answer {
-        status: u16,
-        headers: Vec<(String, String)>,
-        body: String,
-        details: String,
-    },
+    GoOn { set: Vec<(String, String)>, remove: Vec<String>, path: Option<String> },
+    Answer { status: u16, headers: Vec<(String, String)>, body: String, details: String },
 }
 
-/// What the caller has to do then.
+/// What has come of it.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// The request goes on; these headers are added to its answer.
-    GoesOn(Vec<(&'static str, String)>),
+    /// The request goes on.
+    GoesOn,
     /// It has been answered.
     Answered,
     /// Envoy has not changed what it was told to: nobody knows what the request says now.
@@ -71,10 +57,6 @@ impl Outcome {
                     .collect(),
                 path: (!grant.remove_query.is_empty())
                     .then(|| query::without(path, &grant.remove_query)),
-                answer: grant
-                    .answer_headers()
-                    .map(|(name, value)| (name, value.to_owned()))
-                    .collect(),
             },
             Verdict::Deny(denial) => What::Answer {
                 status: denial.status(),
@@ -96,12 +78,12 @@ impl Outcome {
 
     /// Has Envoy do it.
     pub(crate) fn carry_out(self, stream: &mut Stream<'_>) -> Done {
-        if let What::GoOn { set, remove, path, .. } = &self.what {
+        if let What::GoOn { set, remove, path } = &self.what {
             let path = path.iter().map(|path| (":path", path));
             let mut set = set.iter().map(|(name, value)| (name.as_str(), value)).chain(path);
             // Before anybody is told that it goes on.
-            let is_done = set.all(|(name, value)| stream.set(Side::Request, name, value))
-                && remove.iter().all(|name| stream.remove(Side::Request, name));
+            let is_done = set.all(|(name, value)| stream.set(name, value))
+                && remove.iter().all(|name| stream.remove(name));
             if !is_done {
                 return Done::Failed;
             }
@@ -111,7 +93,7 @@ impl Outcome {
             stream.tell_one_more(METADATA_NAMESPACE, SHADOW, name);
         }
         match self.what {
-            What::GoOn { answer, .. } => Done::GoesOn(answer),
+            What::GoOn { .. } => Done::GoesOn,
             What::Answer { status, headers, body, details } => {
                 stream.respond(status, &headers, &body, &details);
                 Done::Answered

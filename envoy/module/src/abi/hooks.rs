@@ -14,42 +14,35 @@ use crate::{
     service::Service,
 };
 
-/// What 1.37 has brought.
-const BODY_CHUNKS: &CStr = c"envoy_dynamic_module_callback_http_get_body_chunks";
-
 /// The name of the interface that this Envoy has: from 1.38 on a version, of which
 /// another one is only warned of; in 1.37 a hash of its own, which has to be the same.
-fn interface() -> Option<&'static CStr> {
+fn interface() -> &'static CStr {
     if offered(c"envoy_dynamic_module_callback_http_get_downstream_direct_remote_address").is_some()
     {
-        return Some(c"v0.2.0");
+        return c"v0.2.0";
     }
     if offered(c"envoy_dynamic_module_callback_is_validation_mode").is_some() {
-        return Some(c"v0.1.0");
+        return c"v0.1.0";
     }
-    // Of 1.36, the callbacks of the same names have other types.
-    offered(BODY_CHUNKS)?;
-    Some(c"4dae397a7c9ff0238d318d57ea656ce8b3fbff595787dcd7ee2ff5b79c9fe10f")
+    c"4dae397a7c9ff0238d318d57ea656ce8b3fbff595787dcd7ee2ff5b79c9fe10f"
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
-    // Where there is no log yet, as Envoy's own callbacks may be others.
-    let refuse = |lacks: &CStr| {
-        let lacks = lacks.to_string_lossy();
-        let _ = writeln!(
-            std::io::stderr(),
-            "portcullis: this Envoy is none that the module can work in: it lacks {lacks}. Take \
-             Envoy 1.37 or later, or ask portcullis by ext_authz"
-        );
-        ptr::null()
-    };
-    match (Callbacks::find(), interface()) {
-        (Err(lacks), _) => refuse(lacks),
-        (_, None) => refuse(BODY_CHUNKS),
-        (Ok(callbacks), Some(interface)) => {
+    match Callbacks::find() {
+        Ok(callbacks) => {
             let _ = CALLBACKS.set(callbacks);
-            interface.as_ptr()
+            interface().as_ptr()
+        }
+        // 1.36 has others. Its log may be another one, too.
+        Err(lacks) => {
+            let lacks = lacks.to_string_lossy();
+            let _ = writeln!(
+                std::io::stderr(),
+                "portcullis: this Envoy is none that the module can work in: it lacks {lacks}. \
+                 Take Envoy 1.37 or later, or ask portcullis by ext_authz"
+            );
+            ptr::null()
         }
     }
 }
@@ -156,19 +149,6 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(
     }
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
-    handle: Handle,
-    call: *mut c_void,
-    _is_all: bool,
-) -> u32 {
-    let Some(mut stream) = Stream::of(handle) else { return 0 };
-    // SAFETY: as in `within`.
-    let call = unsafe { &mut *call.cast::<Call>() };
-    let _ = catch_unwind(AssertUnwindSafe(|| call.answered(&mut stream)));
-    0
-}
-
 macro_rules! idle {
     ($($name:ident)*) => {
         $(
@@ -182,6 +162,7 @@ macro_rules! idle {
 }
 
 idle! {
+    envoy_dynamic_module_on_http_filter_response_headers
     envoy_dynamic_module_on_http_filter_response_body
     envoy_dynamic_module_on_http_filter_response_trailers
     envoy_dynamic_module_on_http_filter_stream_complete
