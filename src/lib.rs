@@ -34,6 +34,7 @@
 //! | [`store`] | what replicas share: one-time values, counters, revocations |
 //! | [`revocations`] | keeps the list of the revoked as whole as the store is |
 //! | [`issuers`] | other issuers over the network: discovery, and their keys, kept up to date |
+//! | [`feed`] | tells engines in other processes what this one decides by |
 //! | [`sessions`] | what a sign-in begins and what ends it, in the store |
 //! | [`login`] | accounts, passwords, limits on guessing, one-time codes |
 //! | [`sso`] | OpenID Connect: the two halves of a single sign-on, and who that is here |
@@ -43,11 +44,11 @@
 //! | [`app`] | puts it all together, runs it, exchanges its configuration, stops it |
 //! | [`decision_log`], `hints`, [`metrics`], [`traces`], [`telemetry`] | what operators are told |
 //! | [`places`] | the connections of the listeners: how many, whose, what they may hold |
-//! | [`tls`], [`transport`], [`lifecycle`], [`error_body`] | certificates of the listeners, names of who asks, signals, errors to clients |
+//! | [`tls`], [`socket`], [`transport`], [`lifecycle`], [`error_body`] | certificates of the listeners, their files, names of who asks, signals, errors to clients |
 //!
 //! Dependencies run one way: `clock` <- `token` <- `api_key`, `condition`, `operation` <- `authz` <- `metrics` <- `checker` <-
 //! `grpc`, `guard`, and beside them `store` <- `sessions` <- `login`, `issuers` <- `sso`, and
-//! `revocations` <- `web`; below both listeners `places` <- `tls`;
+//! `revocations` <- `web`, `feed`; below both listeners `places` <- `tls`;
 //! then `app` and the command line, which alone read [`config::Config`].
 
 pub mod api_key;
@@ -60,6 +61,7 @@ pub mod condition;
 pub mod config;
 pub mod decision_log;
 pub mod error_body;
+pub mod feed;
 pub mod grpc;
 pub mod guard;
 mod hex;
@@ -74,6 +76,7 @@ pub mod proto;
 pub mod revocations;
 mod secret;
 pub mod sessions;
+pub mod socket;
 pub mod sso;
 pub mod store;
 pub mod telemetry;

@@ -3,8 +3,9 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     sync::{
-        Mutex, PoisonError, RwLock, RwLockReadGuard,
+        Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -72,8 +73,14 @@ impl Lists {
     }
 }
 
+/// Who hears of changes.
+type Watcher = Box<dyn Fn(&[KeyChange]) + Send + Sync>;
+
+/// So many keys are told at a time.
+const PAGE: usize = 1000;
+
 /// The keys of the store.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct KeyList {
     wanted: AtomicBool,
     loaded: AtomicBool,
@@ -81,8 +88,15 @@ pub struct KeyList {
     lenient: AtomicBool,
     lists: RwLock<Lists>,
     counts: Mutex<KeyCounts>,
+    watcher: OnceLock<Watcher>,
     /// Which keys were used, and when.
     pub uses: Uses,
+}
+
+impl fmt::Debug for KeyList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyList").field("keys", &self.read().table.len()).finish_non_exhaustive()
+    }
 }
 
 impl KeyList {
@@ -162,10 +176,43 @@ impl KeyList {
             }
         }
         drop(lists);
+        if let Some(watcher) = self.watcher.get() {
+            watcher(changes);
+        }
         // Without the lock, for which checks would wait.
         for (told, id, key) in news {
             tell(told, id, key);
         }
+    }
+
+    /// Tells of whatever is taken over from now on, after it has been. Only the first who
+    /// asks is told.
+    pub fn watch(&self, watcher: impl Fn(&[KeyChange]) + Send + Sync + 'static) {
+        let _ = self.watcher.set(Box::new(watcher));
+    }
+
+    /// Whatever is known, in pieces, as changes that make the same of nothing. What is
+    /// taken over meanwhile may be missing.
+    pub fn all(&self) -> impl Iterator<Item = Vec<KeyChange>> {
+        let lists = self.read();
+        let ids: Vec<KeyId> = lists.table.ids().collect();
+        let apart = lists.revoked.iter().filter(|id| !lists.table.contains(**id));
+        // When that was, nobody asks of a key that is not here.
+        let revoked = apart.map(|id| KeyChange::Revoked(*id, Timestamp::from_secs(0)));
+        let cut_offs = lists
+            .cut_offs
+            .iter()
+            .map(|(user_id, at)| KeyChange::CutOff(user_id.clone(), Timestamp::from_secs(*at)));
+        let rest: Vec<KeyChange> = revoked.chain(cut_offs).collect();
+        drop(lists);
+        let pages = ids.len().div_ceil(PAGE);
+        let page = move |at: usize| {
+            let lists = self.read();
+            let ids = ids.iter().skip(at * PAGE).take(PAGE);
+            let keys = ids.filter_map(|id| Some(lists.table.get(*id)?.to_key()));
+            keys.map(|key| KeyChange::Key(Box::new(key))).collect()
+        };
+        (0..pages).map(page).chain(std::iter::once(rest))
     }
 
     /// Voids the keys that a user had up to and in that second. Never forgotten: a

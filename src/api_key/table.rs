@@ -56,6 +56,23 @@ impl Entry<'_> {
         KeyState::of(self.is_revoked, self.expires, now)
     }
 
+    /// The key, as far as the table has it: one that was revoked is so since its end.
+    pub(super) fn to_key(&self) -> ApiKey {
+        let profile = self.profile;
+        let scopes = profile.scope.iter().flat_map(|scope| scope.split(' '));
+        let says = KeySays {
+            user_id: self.user_id.to_owned(),
+            name: self.name.to_owned(),
+            role: profile.role.clone(),
+            scopes: scopes.map(str::to_owned).collect(),
+            allow: profile.allow.clone(),
+            created: self.created.map(Timestamp::as_secs),
+            ..KeySays::default()
+        };
+        let revoked = self.expires.filter(|_| self.is_revoked);
+        ApiKey { id: self.id, hash: self.hash, says, expires: self.expires, revoked }
+    }
+
     fn says_the_same(&self, key: &ApiKey) -> bool {
         let says = &key.says;
         self.user_id == says.user_id

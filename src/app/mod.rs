@@ -1,5 +1,6 @@
 //! The composition root: a configuration goes in, a running service comes out.
 
+mod fed;
 mod lists;
 mod parts;
 mod reload;
@@ -17,6 +18,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    fed::Fed,
     lists::Lists,
     parts::{engine, engine_watched, engine_with, store},
     reload::Loader,
@@ -28,6 +30,7 @@ use self::{
 use crate::{
     clock::Clock,
     config::{Config, SeenFile},
+    feed::{self, FeedServer, Hub},
     grpc::{Limits as GrpcLimits, Listener, Server},
     issuers::KeyWatch,
     login::{AccountsWatch, Hasher},
@@ -75,6 +78,7 @@ pub struct App {
     check: Listener,
     http: HttpServer,
     internal: HttpServer,
+    feed: Option<FeedServer>,
     in_force: Arc<InForce>,
     traces: Option<Traces>,
     reloads: Option<Reloads>,
@@ -101,6 +105,15 @@ impl App {
         let http = bind("http", "http.listen", fixed.http, &house).await?;
         let internal = bind("internal", "internal.listen", fixed.internal, &house).await?;
 
+        let feed = match &fixed.feed {
+            Some(config) => Some(feed::bind(config).await.map_err(|cause| AppError::Bind {
+                key: "feed.listen",
+                address: format!("unix:{}", config.listen.display()),
+                cause,
+            })?),
+            None => None,
+        };
+
         let metrics = Arc::new(Metrics::default());
         let store = store(&config, Arc::clone(&clock))?.observed(metrics.store.clone());
         let lists = Lists::default();
@@ -118,7 +131,11 @@ impl App {
         let store = Arc::new(store);
         let (time, counts) = (Arc::clone(&clock), Arc::clone(&metrics));
         let watch = Arc::new(KeyWatch::new(Arc::clone(&store), time, counts));
+        let hub = feed.as_ref().map(|_| {
+            Hub::new(Arc::clone(&lists.revoked), Arc::clone(&lists.keys), Arc::clone(&watch))
+        });
         let lasting = Lasting {
+            hub,
             clock,
             store,
             watch,
@@ -134,7 +151,18 @@ impl App {
         let checker = Arc::clone(&in_force.checker);
         let server = Server::new(checker, grpc_limits, house.listener("check"));
         let server = Arc::new(server);
-        Ok(Self { server, check, http, internal, in_force, traces, reloads: None, fixed, files })
+        Ok(Self {
+            server,
+            check,
+            http,
+            internal,
+            feed,
+            in_force,
+            traces,
+            reloads: None,
+            fixed,
+            files,
+        })
     }
 
     /// Takes over what `load` gives whenever a file of the configuration has
@@ -212,8 +240,9 @@ impl App {
 
     /// Starts all parts; each ends by `close`.
     fn start(self, close: &CancellationToken) -> JoinSet<Result<(), String>> {
-        let Self { server, check, http, internal, in_force, reloads, fixed, files, .. } = self;
-        let Lasting { clock, store, lists, accounts, watch: keys, .. } = &in_force.lasting;
+        let Self { server, check, http, internal, feed, in_force, reloads, fixed, files, .. } =
+            self;
+        let Lasting { clock, store, lists, accounts, watch: keys, hub, .. } = &in_force.lasting;
         let mut parts: JoinSet<Result<(), String>> = JoinSet::new();
         tracing::info!(listener = "check", address = %check, "listening");
         let (token, tls) = (close.clone(), Arc::clone(&in_force.check_tls));
@@ -255,8 +284,17 @@ impl App {
             Arc::clone(&lists.revoked),
             checker.engine().sessions.limits,
         );
-        let renewed = move || checker.engine().verifier.renewed_sessions();
+        let elsewhere = hub.clone();
+        let renewed = move || {
+            let mut renewed = checker.engine().verifier.renewed_sessions();
+            renewed.extend(elsewhere.iter().flat_map(|hub| hub.seen()));
+            renewed
+        };
         run(Box::pin(keep_seen(register, renewed, close.clone())));
+        if let (Some(feed), Some(hub)) = (feed, hub) {
+            tracing::info!(listener = "feed", path = %feed.path().display(), "listening");
+            run(Box::pin(feed.serve(Arc::clone(hub), close.clone())));
+        }
         if let Some(reloads) = reloads {
             let reloader = Reloader::new(reloads, Arc::clone(&in_force), fixed, files);
             run(Box::pin(reloader.run(close.clone())));

@@ -19,8 +19,9 @@ use crate::{
     authz::{CookieForm, CredentialSettings, Engine, Origin, Sessions},
     checker::Checker,
     clock::Clock,
-    config::{ApiKeysConfig, Config, IssuerConfig, KeysFrom, LifecycleConfig, StoreConfig},
+    config::{ApiKeysConfig, Bundle, Config, IssuerConfig, KeysFrom, LifecycleConfig, StoreConfig},
     decision_log::DecisionLog,
+    feed::Hub,
     issuers::{Followed, KeySource, KeyWatch},
     login::{Accounts, Codes, Hasher, Limits, Login},
     metrics::Metrics,
@@ -198,6 +199,8 @@ pub(super) struct Lasting {
     pub(super) accounts: Arc<ArcSwap<Accounts>>,
     pub(super) hasher: Hasher,
     pub(super) watch: Arc<KeyWatch>,
+    /// Tells engines in other processes.
+    pub(super) hub: Option<Arc<Hub>>,
 }
 
 /// All that one configuration makes: ready to be put in force at once.
@@ -216,6 +219,7 @@ pub(super) struct Generation {
     cut_offs_count_for: Duration,
     check_tls: Option<Tls>,
     http_tls: Option<Tls>,
+    bundle: Option<Bundle>,
 }
 
 impl Generation {
@@ -264,7 +268,7 @@ impl Generation {
         let (peers, lifecycle) = (config.internal.peers.clone(), config.lifecycle);
         let proxies = config.http.trusted_proxies.clone();
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
-        let shadow = config.shadow.take();
+        let (shadow, bundle) = (config.shadow.take(), config.bundle.take());
         let renews = config.sessions.renew;
         let (mut engine, followed) = engine_watched(config, lists.clone(), &lasting.watch);
         engine.sessions.renews = renews;
@@ -288,6 +292,7 @@ impl Generation {
             cut_offs_count_for,
             check_tls,
             http_tls,
+            bundle,
         })
     }
 }
@@ -336,6 +341,7 @@ impl InForce {
         in_force.lasting.lists.keys.want(has_keys);
         in_force.lasting.accounts.store(first.accounts);
         in_force.lasting.watch.follow(first.followed);
+        in_force.tell(first.bundle, first.cut_offs_count_for);
         in_force.set_tls(first.check_tls.as_ref(), first.http_tls.as_ref());
         in_force
     }
@@ -356,6 +362,13 @@ impl InForce {
         self.router.store(Arc::new(next.router));
         self.lifecycle.store(Arc::new(next.lifecycle));
         self.set_tls(next.check_tls.as_ref(), next.http_tls.as_ref());
+        self.tell(next.bundle, next.cut_offs_count_for);
+    }
+
+    fn tell(&self, bundle: Option<Bundle>, cut_offs_count_for: Duration) {
+        if let Some(hub) = &self.lasting.hub {
+            hub.put(bundle, cut_offs_count_for);
+        }
     }
 
     fn set_tls(&self, check: Option<&Tls>, http: Option<&Tls>) {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::parts::{Generation, InForce};
 use crate::{
-    config::{Config, Listen, LogFormat, Problem, Problems, SeenFile, StoreConfig},
+    config::{Config, FeedConfig, Listen, LogFormat, Problem, Problems, SeenFile, StoreConfig},
     tls::Tls,
     traces::TraceSettings,
 };
@@ -52,6 +52,7 @@ pub(super) struct Fixed {
     store: StoreConfig,
     log_format: LogFormat,
     traces: Option<TraceSettings>,
+    pub(super) feed: Option<FeedConfig>,
 }
 
 impl Fixed {
@@ -73,6 +74,7 @@ impl Fixed {
             store: config.store.clone(),
             log_format: telemetry.log_format,
             traces: telemetry.traces.clone(),
+            feed: config.feed.clone(),
         }
     }
 
@@ -94,6 +96,7 @@ impl Fixed {
             ("store", self.store != other.store),
             ("telemetry.log_format", self.log_format != other.log_format),
             ("telemetry.otlp_endpoint", self.traces != other.traces),
+            ("feed", self.feed != other.feed),
         ]
         .into_iter()
         .filter_map(|(key, differs)| differs.then_some(key))

@@ -1,9 +1,6 @@
 //! `[api_keys]`: keys for machines, and where requests carry them.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use super::reader::Section;
 use crate::{
@@ -48,7 +45,7 @@ pub(super) fn read(root: &mut Section<'_>, roles: Option<&Roles>) -> Option<ApiK
     let is_role = |name: &str| roles.is_some_and(|roles| roles.get(name).is_some());
     let file = match &path {
         None => Some(KeyTable::default()),
-        Some(path) => text_of(&section, "file", path).and_then(|text| {
+        Some(path) => section.text_of_file("file", path, MAX_FILE_BYTES).and_then(|text| {
             let problem = |cause: String| {
                 let mend = "correct the file; `portcullis key new --file` writes an entry";
                 section.problem("file", format!("{}: {cause}", path.display()), mend);
@@ -129,7 +126,8 @@ fn foreign(
         }
     }
     let path = section.path("sha256_file");
-    let text = path.as_ref().and_then(|path| text_of(&section, "sha256_file", path));
+    let text =
+        path.as_ref().and_then(|path| section.text_of_file("sha256_file", path, MAX_FILE_BYTES));
     let keys = text.zip(path).and_then(|(text, path)| {
         let keys = Foreign::parse(&text, is_role).map_err(|causes| {
             for cause in causes {
@@ -141,21 +139,4 @@ fn foreign(
     });
     section.finish();
     Some((ForeignPlace { header: header?, prefix: prefix? }, keys?))
-}
-
-fn text_of(section: &Section<'_>, key: &str, path: &Path) -> Option<String> {
-    section.reads(path);
-    let shown = path.display();
-    let unreadable = |error: std::io::Error| format!("{shown} cannot be read: {error}");
-    let size = std::fs::metadata(path).map(|data| data.len()).map_err(unreadable);
-    let text = size.and_then(|size| {
-        if size > MAX_FILE_BYTES {
-            return Err(format!("{shown} is longer than {MAX_FILE_BYTES} bytes"));
-        }
-        std::fs::read_to_string(path).map_err(unreadable)
-    });
-    text.map_err(|cause| {
-        section.problem(key, cause, "name a file of text that this user may read");
-    })
-    .ok()
 }

@@ -24,7 +24,7 @@ pub enum Listen {
 }
 
 impl Listen {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => Some(Self::Unix(path.into())),
             Some(_) => None,

@@ -12,7 +12,12 @@ use figment::{
 
 use secrecy::ExposeSecret as _;
 
-use super::{problem::Problem, seen::SeenFile};
+use super::{
+    bundle,
+    disk::{Disk, Table},
+    problem::Problem,
+    seen::SeenFile,
+};
 use crate::secret;
 
 /// The name of the layer that is always there.
@@ -24,12 +29,25 @@ const FILE_VARIABLE: &str = "PORTCULLIS_CONFIG";
 /// The key that is used when none is configured.
 const SECRET_VARIABLE: &str = "AUTH_JWT_SECRET";
 
+/// For whom a configuration is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reading {
+    /// The service itself.
+    #[default]
+    Service,
+    /// An upstream that checks once more.
+    Upstream,
+    /// The engine in another process, which the service feeds.
+    Engine,
+}
+
 /// Where a configuration comes from.
 #[derive(Clone, Default)]
 pub struct Sources {
     files: Vec<PathBuf>,
     environment: Vec<(OsString, OsString)>,
-    is_for_upstream: bool,
+    reading: Reading,
+    disk: Disk,
 }
 
 /// Without the environment, which holds secrets.
@@ -48,7 +66,7 @@ impl Sources {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Self {
         let environment = environment.into_iter().collect();
-        let mut sources = Self { files, environment, is_for_upstream: false };
+        let mut sources = Self { files, environment, ..Self::default() };
         if sources.files.is_empty()
             && let Some(file) = sources.variable(FILE_VARIABLE)
         {
@@ -68,17 +86,55 @@ impl Sources {
     /// and need not be there.
     #[must_use]
     pub fn for_upstream(self) -> Self {
-        Self { is_for_upstream: true, ..self }
+        Self { reading: Reading::Upstream, ..self }
+    }
+
+    /// What only an engine is made of, from this disk.
+    pub(super) fn for_engine(
+        files: Vec<PathBuf>,
+        environment: Vec<(OsString, OsString)>,
+        disk: Disk,
+    ) -> Self {
+        Self { files, environment, reading: Reading::Engine, disk }
+    }
+
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// The variables that say something of an engine, of those that can be read.
+    pub(super) fn environment_of_engine(&self) -> Vec<(String, String)> {
+        let texts = self.environment.iter().filter_map(|(name, value)| {
+            Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()))
+        });
+        let says = |name: &str| match name.strip_prefix(PREFIX) {
+            Some(path) => {
+                let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+                let mut dict = nested(&path, Value::from(""));
+                bundle::keep_engine(&mut dict);
+                dict.values().any(|value| value.as_dict().is_none_or(|table| !table.is_empty()))
+            }
+            None => name == SECRET_VARIABLE,
+        };
+        texts.filter(|(name, _)| says(name)).collect()
+    }
+
+    pub(super) fn disk(&self) -> Disk {
+        self.disk.clone()
+    }
+
+    pub(super) fn is_for_service(&self) -> bool {
+        self.reading == Reading::Service
     }
 
     /// The same, with this file over the others.
     pub(super) fn with_file(&self, file: &Path) -> Self {
         let files = self.files.iter().cloned().chain([file.to_owned()]).collect();
-        Self { files, environment: self.environment.clone(), ..*self }
+        Self { files, ..self.clone() }
     }
 
     pub(super) fn is_for_upstream(&self) -> bool {
-        self.is_for_upstream
+        self.reading == Reading::Upstream
     }
 
     /// The files as they are now.
@@ -116,7 +172,7 @@ impl Sources {
         let mut figment =
             Figment::from(Layer { metadata: Metadata::named(DEFAULT), dict: defaults });
         for file in &self.files {
-            match read(file) {
+            match self.read(file) {
                 Ok(dict) => {
                     let metadata = Metadata::from("file", Source::File(file.clone()));
                     figment = figment.merge(Layer { metadata, dict });
@@ -150,6 +206,36 @@ impl Sources {
             }
         }
         (figment, problems)
+    }
+
+    fn read(&self, file: &Path) -> Result<Dict, Problem> {
+        let problem = |cause: String, mend: &str| Problem {
+            key: String::new(),
+            source: Some(file.display().to_string()),
+            cause,
+            mend: mend.to_owned(),
+        };
+        let text = match self.disk.table(file) {
+            Ok(Table::Known(dict)) => return Ok(dict),
+            Ok(Table::Text(text)) => text,
+            Err(error) => {
+                let cause = format!("it cannot be read: {error}");
+                return Err(problem(cause, "name a file that exists and may be read"));
+            }
+        };
+        let mut dict = parse(&text).map_err(|error| {
+            // The message alone: the whole error shows the line, which may hold
+            // a secret.
+            let line = error.span().map_or(1, |span| {
+                1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count()
+            });
+            problem(format!("line {line} is not TOML: {}", error.message()), "correct that line")
+        })?;
+        if self.reading == Reading::Engine {
+            bundle::keep_engine(&mut dict);
+            self.disk.note_table(file, &dict);
+        }
+        Ok(dict)
     }
 }
 
@@ -191,26 +277,6 @@ fn nested(path: &[String], value: Value) -> Dict {
         [key] => Dict::from([(key.clone(), value)]),
         [key, rest @ ..] => Dict::from([(key.clone(), Value::from(nested(rest, value)))]),
     }
-}
-
-fn read(file: &Path) -> Result<Dict, Problem> {
-    let problem = |cause: String, mend: &str| Problem {
-        key: String::new(),
-        source: Some(file.display().to_string()),
-        cause,
-        mend: mend.to_owned(),
-    };
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        problem(format!("it cannot be read: {error}"), "name a file that exists and may be read")
-    })?;
-    parse(&text).map_err(|error| {
-        // The message alone: the whole error shows the line, which may hold
-        // a secret.
-        let line = error.span().map_or(1, |span| {
-            1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count()
-        });
-        problem(format!("line {line} is not TOML: {}", error.message()), "correct that line")
-    })
 }
 
 fn parse(text: &str) -> Result<Dict, toml::de::Error> {

@@ -5,8 +5,11 @@
 //! rest of the crate works with; nobody else reads a file's key or a variable.
 
 mod api_keys;
+mod bundle;
 mod check;
 mod conditions;
+mod disk;
+mod feed;
 mod forward;
 mod http;
 mod identity;
@@ -34,7 +37,9 @@ use std::fmt;
 use self::reader::Reader;
 pub use self::{
     api_keys::ApiKeysConfig,
+    bundle::Bundle,
     check::{CheckConfig, Listen},
+    feed::FeedConfig,
     http::{HttpConfig, InternalConfig},
     identity::IdentityConfig,
     issuers::{IssuerConfig, KeysFrom},
@@ -91,6 +96,10 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// `[shadow]`: what would be in its place.
     pub shadow: Option<Box<Config>>,
+    /// `[feed]`.
+    pub feed: Option<FeedConfig>,
+    /// What engines in other processes are made of, where there is `[feed]`.
+    pub bundle: Option<Bundle>,
     /// What works, but may not be meant.
     pub warnings: Vec<Problem>,
     /// All files that it was read from.
@@ -140,7 +149,7 @@ impl Config {
     #[must_use]
     pub fn internal_listen(sources: &Sources) -> Option<std::net::SocketAddr> {
         let (figment, problems) = sources.merge();
-        let reader = Reader::new(figment, problems);
+        let reader = Reader::new(figment, problems, sources.disk());
         let internal = InternalConfig::read(reader.root().table("internal"));
         internal.map(|internal| internal.listen)
     }
@@ -162,7 +171,7 @@ impl Config {
     fn load_with(sources: &Sources, has_shadow: bool) -> Result<Self, Problems> {
         let files = sources.look();
         let (figment, problems) = sources.merge();
-        let reader = Reader::new(figment, problems);
+        let reader = Reader::new(figment, problems, sources.disk());
         let mut root = if sources.is_for_upstream() {
             reader.root_without(&OF_THE_SERVICE)
         } else {
@@ -191,13 +200,7 @@ impl Config {
         }
         let sso =
             sso::read(root.table("sso"), public_url, login.as_ref(), roles, tokens.settings.leeway);
-        if ui.auto_redirect_to_sso && sso.is_none() {
-            root.table("ui").warn(
-                "auto_redirect_to_sso",
-                "there is no [sso] to go to",
-                "give sso.issuer and sso.client_id, or write false",
-            );
-        }
+        ui.check(&mut root, sso.is_some());
         let is_in_steps = |login: &LoginConfig| login.control_plane.is_some();
         if store.target.is_none() && (sso.is_some() || login.as_ref().is_some_and(is_in_steps)) {
             root.warn(
@@ -221,6 +224,7 @@ impl Config {
                 keys::Uses { keys, signs_in, tokens, policy, issuers, public_url, is_for_upstream };
             keys::check_use(&mut root, &uses);
         }
+        let feed = FeedConfig::read(root.table("feed"));
         let shadow = shadow::read(root.table("shadow"), sources, has_shadow);
         let lifecycle = LifecycleConfig::read(root.table("lifecycle"));
         let telemetry = TelemetryConfig::read(root.table("telemetry"), sources);
@@ -229,6 +233,8 @@ impl Config {
         let (mut problems, warnings, read) = reader.finish();
         let files = files.into_iter().chain(read).collect();
         problems.dedup();
+        let feeds = feed.is_some() && has_shadow && problems.is_empty();
+        let bundle = if feeds { Bundle::of_service(sources)? } else { None };
         match (tokens.keys.take(), identity, policy, http, internal, login) {
             (Some(keys), Some(identity), Some(policy), Some(http), Some(internal), Some(login))
                 if problems.is_empty() =>
@@ -253,6 +259,8 @@ impl Config {
                     lifecycle,
                     telemetry,
                     shadow,
+                    feed,
+                    bundle,
                     warnings,
                     files,
                 })

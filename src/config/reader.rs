@@ -16,6 +16,7 @@ use secrecy::SecretSlice;
 use serde::de::DeserializeOwned;
 
 use super::{
+    disk::Disk,
     layers::{DEFAULT, parse_value},
     problem::Problem,
     seen::SeenFile,
@@ -27,12 +28,14 @@ pub(super) struct Reader {
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
     files: RefCell<Vec<SeenFile>>,
+    disk: Disk,
 }
 
 impl Reader {
-    pub(super) fn new(figment: Figment, problems: Vec<Problem>) -> Self {
+    pub(super) fn new(figment: Figment, problems: Vec<Problem>, disk: Disk) -> Self {
         Self {
             figment,
+            disk,
             problems: RefCell::new(problems),
             warnings: RefCell::default(),
             files: RefCell::default(),
@@ -279,9 +282,23 @@ impl<'r> Section<'r> {
         self.reader.files.borrow_mut().push(SeenFile::look(file));
     }
 
+    /// The text of a file that is not longer than this, in bytes.
+    pub(super) fn text_of_file(&self, key: &str, file: &Path, most: u64) -> Option<String> {
+        self.reads(file);
+        let shown = file.display();
+        let text = self.reader.disk.text(file, most);
+        text.map_err(|error| {
+            let cause = format!("{shown} cannot be read: {error}");
+            self.problem(key, cause, "name a file of text that this user may read");
+        })
+        .ok()
+    }
+
     fn read_file(&self, key: &str, file: &Path) -> Option<Vec<u8>> {
         self.reads(file);
-        std::fs::read(file)
+        self.reader
+            .disk
+            .bytes(file)
             .map_err(|error| {
                 self.problem(
                     key,

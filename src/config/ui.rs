@@ -21,4 +21,15 @@ impl UiConfig {
         section.finish();
         config
     }
+
+    /// Warns of a page that goes to a provider where there is none.
+    pub(super) fn check(self, root: &mut Section<'_>, has_sso: bool) {
+        if self.auto_redirect_to_sso && !has_sso {
+            root.table("ui").warn(
+                "auto_redirect_to_sso",
+                "there is no [sso] to go to",
+                "give sso.issuer and sso.client_id, or write false",
+            );
+        }
+    }
 }

@@ -1,13 +1,6 @@
 //! Connections of the gateway, over TCP or a Unix socket.
 
-use std::{
-    fmt, io,
-    os::unix::fs::FileTypeExt as _,
-    path::{Path, PathBuf},
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, io, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -17,6 +10,7 @@ use super::guarded::Guarded;
 use crate::{
     config::Listen,
     places::{Network, Place, Places, Room, Seated, Standing},
+    socket::{self, SocketFile},
     tls::TlsSwitch,
 };
 
@@ -32,17 +26,6 @@ pub enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
-/// The file of a Unix socket.
-#[derive(Debug)]
-pub struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // It may be gone; there is nobody to tell.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 impl Listener {
     /// Binds. The file of a Unix socket on which nobody listens any more is
     /// replaced; any other file stays.
@@ -54,9 +37,8 @@ impl Listener {
         match listen {
             Listen::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
             Listen::Unix(path) => {
-                remove_stale(path).await?;
-                let listener = UnixListener::bind(path)?;
-                Ok(Self::Unix(listener, SocketFile(path.clone())))
+                let (listener, file) = socket::bind(path).await?;
+                Ok(Self::Unix(listener, file))
             }
         }
     }
@@ -128,7 +110,7 @@ impl fmt::Display for Listener {
                 Ok(address) => write!(f, "{address}"),
                 Err(_) => f.write_str("unknown"),
             },
-            Self::Unix(_, SocketFile(path)) => write!(f, "unix:{}", path.display()),
+            Self::Unix(_, file) => write!(f, "unix:{}", file.path().display()),
         }
     }
 }
@@ -136,16 +118,5 @@ impl fmt::Display for Listener {
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Listener({self})")
-    }
-}
-
-async fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if !is_socket {
-        return Ok(());
-    }
-    match UnixStream::connect(path).await {
-        Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
-        Err(_) => std::fs::remove_file(path),
     }
 }

@@ -26,7 +26,7 @@ pub use self::{
     discovery::{is_loopback, may_be_asked},
     fetch::{Fetch, FetchError},
     follower::{Fetched, fetch_once},
-    watch::{Followed, KeyWatch},
+    watch::{Followed, KeyWatch, Said},
 };
 use crate::token::Algorithm;
 

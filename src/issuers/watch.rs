@@ -83,6 +83,17 @@ impl Followed {
     }
 }
 
+/// What an issuer has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The name of the issuer in the configuration.
+    pub name: String,
+    /// Its set of keys, as it was sent.
+    pub text: String,
+    /// When it was heard last.
+    pub heard: Timestamp,
+}
+
 /// Follows issuers.
 pub struct KeyWatch {
     store: Arc<Store>,
@@ -132,6 +143,27 @@ impl KeyWatch {
             Some(before) => Followed::after(source.clone(), before),
             None => Followed::new(source.clone()),
         })
+    }
+
+    /// What the issuers that are followed have said.
+    #[must_use]
+    pub fn said(&self) -> Vec<Said> {
+        let wanted = self.wanted.load();
+        let said = wanted.iter().filter_map(|followed| {
+            let heard = followed.keys.heard()?;
+            let text = followed.text.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Some(Said { name: followed.source.name.clone(), text, heard })
+        });
+        said.collect()
+    }
+
+    /// A token named a key that the issuer of this name has not published, as far as is
+    /// known.
+    pub fn miss(&self, name: &str) {
+        let wanted = self.wanted.load();
+        if let Some(followed) = wanted.iter().find(|followed| followed.source.name == name) {
+            followed.missed.notify_one();
+        }
     }
 
     /// Follows these from now on, and no others.

@@ -1,12 +1,17 @@
 //! Passwords: argon2id (RFC 9106), hashed off the async threads.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use argon2::{
-    Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version,
+    Algorithm, Argon2, Block, Params, PasswordHasher as _, Version,
     password_hash::phc::PasswordHash,
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
 /// The weakest parameters: OWASP's, 19 MiB, 2 passes, 1 lane.
@@ -69,15 +74,41 @@ impl Cost {
     }
 
     /// Spends it on a password that is nobody's.
-    fn spend(self, password: &[u8]) {
-        let version = if self.is_old { Version::V0x10 } else { Version::V0x13 };
+    fn spend(self, password: &[u8], blocks: &mut Vec<Block>) {
         if let Ok(params) = Params::new(self.kib, self.passes, self.lanes, None) {
             let mut hash = [0; Params::DEFAULT_OUTPUT_LEN];
-            let argon2 = Argon2::new(Algorithm::Argon2id, version, params);
-            let spent = argon2.hash_password_into(password, NOBODYS_SALT, &mut hash);
+            let spent = self.fill(params, password, NOBODYS_SALT, &mut hash, blocks);
             // Not to be left out for the reason that nobody wants it.
             let _ = std::hint::black_box((spent, hash));
         }
+    }
+
+    /// Spends it on a password: whether the hash is that of the password.
+    fn is_of(self, hash: &SecretString, password: &[u8], blocks: &mut Vec<Block>) -> Option<bool> {
+        let hash = PasswordHash::new(hash.expose_secret()).ok()?;
+        let params = Params::try_from(&hash).ok()?;
+        let (salt, wanted) = (hash.salt?, hash.hash?);
+        let mut own = vec![0; wanted.len()];
+        self.fill(params, password, salt.as_ref(), &mut own, blocks)?;
+        Some(own.ct_eq(wanted.as_ref()).into())
+    }
+
+    fn fill(
+        self,
+        params: Params,
+        password: &[u8],
+        salt: &[u8],
+        hash: &mut [u8],
+        blocks: &mut Vec<Block>,
+    ) -> Option<()> {
+        let version = if self.is_old { Version::V0x10 } else { Version::V0x13 };
+        let count = params.block_count();
+        if blocks.len() < count {
+            blocks.resize(count, Block::default());
+        }
+        let argon2 = Argon2::new(Algorithm::Argon2id, version, params);
+        let blocks = blocks.get_mut(..count)?;
+        argon2.hash_password_into_with_memory(password, salt, hash, blocks).ok()
     }
 }
 
@@ -112,18 +143,21 @@ impl Costs {
 
     /// Spends them all on a password. Whether it is that of the hash; without
     /// a hash it never is.
-    fn verify(&self, password: &SecretString, hash: Option<&SecretString>) -> bool {
+    fn verify(
+        &self,
+        password: &SecretString,
+        hash: Option<&SecretString>,
+        blocks: &mut Vec<Block>,
+    ) -> bool {
         let password = password.expose_secret().as_bytes();
         let own = hash.and_then(|hash| Cost::of(hash).ok().zip(Some(hash)));
         let mut is_right = false;
         for cost in &self.0 {
             match own {
                 Some((of_hash, hash)) if of_hash == *cost => {
-                    is_right = PasswordHash::new(hash.expose_secret()).is_ok_and(|hash| {
-                        Argon2::default().verify_password(password, &hash).is_ok()
-                    });
+                    is_right = cost.is_of(hash, password, blocks).unwrap_or(false);
                 }
-                _ => cost.spend(password),
+                _ => cost.spend(password, blocks),
             }
         }
         is_right
@@ -134,12 +168,39 @@ impl Costs {
 #[derive(Clone, Debug)]
 pub struct Hasher {
     places: Arc<Semaphore>,
+    spare: Arc<Spare>,
+    count: usize,
 }
 
 impl Default for Hasher {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { places: Arc::new(Semaphore::new(cores)) }
+        Self { places: Arc::new(Semaphore::new(cores)), spare: Arc::default(), count: cores }
+    }
+}
+
+/// The memory of passwords that were verified, for those that wait: what is given back
+/// and taken anew by another thread is in use twice for a while.
+#[derive(Default)]
+struct Spare(Mutex<Vec<Vec<Block>>>);
+
+impl std::fmt::Debug for Spare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Spare")
+    }
+}
+
+impl Spare {
+    fn take(&self) -> Vec<Block> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn put(&self, blocks: Vec<Block>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(blocks);
+    }
+
+    fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -155,11 +216,17 @@ impl Hasher {
     ) -> Option<bool> {
         let place = Arc::clone(&self.places).acquire_owned();
         let place = tokio::time::timeout(MAX_WAIT, place).await.ok()?.ok()?;
-        let costs = Arc::clone(costs);
+        let (costs, this) = (Arc::clone(costs), self.clone());
         let verified = tokio::task::spawn_blocking(move || {
-            let is_right = costs.verify(&password, hash.as_ref());
+            let mut blocks = this.spare.take();
+            let is_right = costs.verify(&password, hash.as_ref(), &mut blocks);
+            this.spare.put(blocks);
             // Held until the work is done, also when nobody waits any more.
             drop(place);
+            // Whoever waits has the place by now: where all are free, nobody does.
+            if this.places.available_permits() == this.count {
+                this.spare.clear();
+            }
             is_right
         });
         verified.await.ok()
@@ -188,13 +255,15 @@ mod tests {
         let costs = hashes.iter().map(|hash| Cost::of(hash).unwrap()).collect();
         let costs = Costs::new(costs);
         assert_eq!(costs.count(), 4);
+        // What one leaves in the memory is nothing to the next.
+        let mut blocks = Vec::new();
         for (hash, own) in hashes.iter().zip(["one", "two", "three", "four"]) {
             for password in ["one", "two", "three", "four"] {
-                let is_right = costs.verify(&password.into(), Some(hash));
+                let is_right = costs.verify(&password.into(), Some(hash), &mut blocks);
                 assert_eq!(is_right, password == own, "{password}");
             }
         }
-        assert!(!costs.verify(&"one".into(), None));
-        assert!(!Costs::default().verify(&"one".into(), None));
+        assert!(!costs.verify(&"one".into(), None, &mut blocks));
+        assert!(!Costs::default().verify(&"one".into(), None, &mut blocks));
     }
 }

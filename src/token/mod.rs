@@ -38,7 +38,7 @@ pub use known::Verified;
 pub use mint::{MintError, Minter, NewToken, SessionClaims, new_session_id};
 pub use refusal::Refusal;
 pub use renewed::{RenewedSession, RenewedToken, SessionLimits};
-pub use revocation::{RevocationList, TokenRef};
+pub use revocation::{RevocationList, Revoked, TokenRef};
 pub use role::{Role, RoleSet, Roles, RolesError};
 pub use settings::{MAX_LEEWAY, VerifierSettings};
 pub use shape::{ClaimNames, Extra, REGISTERED_CLAIMS, RoleNames, SESSION_CLAIMS, TokenShape};

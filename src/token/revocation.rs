@@ -2,9 +2,10 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -59,7 +60,13 @@ impl TokenRef {
         &self.0
     }
 
-    /// The name that [`as_bytes`](Self::as_bytes) gave, as hexadecimal.
+    /// The name that [`as_bytes`](Self::as_bytes) gave.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The same, as hexadecimal.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         hex::decode(text).map(Self)
@@ -72,21 +79,58 @@ impl TokenRef {
     }
 }
 
+/// What was taken onto the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// A token, and when it expires by itself.
+    Token(TokenRef, Timestamp),
+    /// A user, and the second up to which all is void that the user was issued.
+    User(String, Timestamp),
+    /// The second up to which all is void that anybody was issued.
+    Everybody(Timestamp),
+}
+
+/// Who hears of what is taken onto the list.
+type Watcher = Box<dyn Fn(&Revoked) + Send + Sync>;
+
+/// So many parts have the tokens: a part that grows keeps nobody waiting for long.
+const PARTS: usize = 64;
+
 /// The list that every check looks into, held in memory so that no check
 /// waits for the network.
 ///
 /// It starts out as not loaded; a service whose list is not loaded does not
 /// know who was shut out and lets nobody in.
-#[derive(Debug, Default)]
 pub struct RevocationList {
     loaded: AtomicBool,
-    lists: RwLock<Lists>,
+    /// Revoked tokens, and when each expires by itself; in the part of their first bits.
+    tokens: [RwLock<HashMap<TokenRef, Timestamp>>; PARTS],
+    /// How many there are.
+    count: AtomicUsize,
+    cut_offs: RwLock<CutOffs>,
+    watcher: OnceLock<Watcher>,
+}
+
+impl Default for RevocationList {
+    fn default() -> Self {
+        Self {
+            loaded: AtomicBool::default(),
+            tokens: std::array::from_fn(|_| RwLock::default()),
+            count: AtomicUsize::default(),
+            cut_offs: RwLock::default(),
+            watcher: OnceLock::default(),
+        }
+    }
+}
+
+impl fmt::Debug for RevocationList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevocationList").field("tokens", &self.len()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
-struct Lists {
-    /// Revoked tokens, and when each expires by itself.
-    tokens: HashMap<TokenRef, Timestamp>,
+struct CutOffs {
     /// Users by id, and the second up to which all they were issued is void.
     users: HashMap<String, i64>,
     /// The second up to which all that anybody was issued is void: the latest
@@ -95,13 +139,13 @@ struct Lists {
     everybody: i64,
 }
 
-impl Default for Lists {
+impl Default for CutOffs {
     fn default() -> Self {
-        Self { tokens: HashMap::new(), users: HashMap::new(), everybody: i64::MIN }
+        Self { users: HashMap::new(), everybody: i64::MIN }
     }
 }
 
-impl Lists {
+impl CutOffs {
     fn cuts_off(&self, user_id: &str, issued_at: Option<Timestamp>) -> bool {
         !self.users.is_empty()
             && self
@@ -131,39 +175,108 @@ impl RevocationList {
         self.loaded.load(Ordering::Acquire)
     }
 
+    /// Tells of whatever is taken onto the list from now on, after it has been. Only the
+    /// first who asks is told.
+    pub fn watch(&self, watcher: impl Fn(&Revoked) + Send + Sync + 'static) {
+        let _ = self.watcher.set(Box::new(watcher));
+    }
+
+    /// Whatever is on the list, in pieces. What is taken onto it meanwhile may be missing.
+    pub fn all(&self) -> impl Iterator<Item = Vec<Revoked>> {
+        let tokens = self.tokens.iter().map(|part| {
+            let part = part.read().unwrap_or_else(PoisonError::into_inner);
+            part.iter().map(|(token, end)| Revoked::Token(*token, *end)).collect()
+        });
+        let cut_offs = std::iter::once_with(|| {
+            let cut_offs = self.cut_offs.read().unwrap_or_else(PoisonError::into_inner);
+            let at = Timestamp::from_secs;
+            let users = cut_offs.users.iter();
+            let users = users.map(|(user_id, until)| Revoked::User(user_id.clone(), at(*until)));
+            let everybody = Some(cut_offs.everybody).filter(|until| *until > i64::MIN);
+            users.chain(everybody.map(|until| Revoked::Everybody(at(until)))).collect()
+        });
+        tokens.chain(cut_offs)
+    }
+
+    /// Takes onto the list what another one has told.
+    pub fn take(&self, revoked: Revoked) {
+        match revoked {
+            Revoked::Token(token, end) => self.revoke_token(token, end),
+            Revoked::User(user_id, at) => self.cut_off_user(&user_id, at),
+            Revoked::Everybody(at) => self.cut_off_everybody(at),
+        }
+    }
+
+    fn tell(&self, revoked: impl FnOnce() -> Revoked) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher(&revoked());
+        }
+    }
+
+    fn part(&self, token: &TokenRef) -> &RwLock<HashMap<TokenRef, Timestamp>> {
+        let [first, ..] = token.0;
+        let [any, ..] = &self.tokens;
+        self.tokens.get(usize::from(first) % PARTS).unwrap_or(any)
+    }
+
+    fn is_listed(&self, token: &TokenRef) -> bool {
+        self.part(token).read().unwrap_or_else(PoisonError::into_inner).contains_key(token)
+    }
+
     /// Refuses a token until it expires by itself. Of two ends the later one
     /// counts.
     pub fn revoke_token(&self, token: TokenRef, expires_at: Timestamp) {
-        let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
-        let end = lists.tokens.entry(token).or_insert(expires_at);
-        *end = expires_at.max(*end);
+        let mut part = self.part(&token).write().unwrap_or_else(PoisonError::into_inner);
+        // Before it is there: whoever counts none looks for none.
+        self.count.fetch_add(1, Ordering::Release);
+        let before = part.insert(token, expires_at);
+        if let Some(before) = before {
+            self.count.fetch_sub(1, Ordering::Release);
+            if before > expires_at {
+                part.insert(token, before);
+            }
+        }
+        drop(part);
+        if before.is_none_or(|before| before < expires_at) {
+            self.tell(|| Revoked::Token(token, expires_at));
+        }
     }
 
     /// Refuses all that the user was issued up to and in that second. A
     /// cut-off is never moved back.
     pub fn cut_off_user(&self, user_id: &str, at: Timestamp) {
-        let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
-        let cut_off = lists.users.entry(user_id.to_owned()).or_insert(i64::MIN);
+        let mut cut_offs = self.cut_offs.write().unwrap_or_else(PoisonError::into_inner);
+        let cut_off = cut_offs.users.entry(user_id.to_owned()).or_insert(i64::MIN);
+        let is_news = at.as_secs() > *cut_off;
         *cut_off = at.as_secs().max(*cut_off);
+        drop(cut_offs);
+        if is_news {
+            self.tell(|| Revoked::User(user_id.to_owned(), at));
+        }
     }
 
     /// Refuses all that anybody was issued up to and in that second.
     pub fn cut_off_everybody(&self, at: Timestamp) {
-        let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
-        lists.everybody = at.as_secs().max(lists.everybody);
+        let mut cut_offs = self.cut_offs.write().unwrap_or_else(PoisonError::into_inner);
+        let is_news = at.as_secs() > cut_offs.everybody;
+        cut_offs.everybody = at.as_secs().max(cut_offs.everybody);
+        drop(cut_offs);
+        if is_news {
+            self.tell(|| Revoked::Everybody(at));
+        }
     }
 
     /// How many tokens are on the list.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lists.read().unwrap_or_else(PoisonError::into_inner).tokens.len()
+        self.count.load(Ordering::Acquire)
     }
 
     /// Whether nobody is shut out.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
-        lists.tokens.is_empty() && lists.users.is_empty()
+        let cut_offs = self.cut_offs.read().unwrap_or_else(PoisonError::into_inner);
+        self.len() == 0 && cut_offs.users.is_empty()
     }
 
     /// Forgets the tokens that nobody accepts any more, by whatever leeway, and
@@ -171,9 +284,14 @@ impl RevocationList {
     /// everybody from then on: no token is that old, unless tokens that live
     /// longer than before are accepted now.
     pub fn forget(&self, now: Timestamp, kept: Duration) {
-        let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
-        let Lists { tokens, users, everybody } = &mut *lists;
-        tokens.retain(|_, expires_at| now < expires_at.plus(MAX_LEEWAY));
+        for part in &self.tokens {
+            let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
+            let before = part.len();
+            part.retain(|_, expires_at| now < expires_at.plus(MAX_LEEWAY));
+            self.count.fetch_sub(before - part.len(), Ordering::Release);
+        }
+        let mut cut_offs = self.cut_offs.write().unwrap_or_else(PoisonError::into_inner);
+        let CutOffs { users, everybody } = &mut *cut_offs;
         users.retain(|_, at| {
             let stays = now < Timestamp::from_secs(*at).plus(kept);
             if !stays {
@@ -187,8 +305,8 @@ impl RevocationList {
     /// the time of is void with all of the user's.
     #[must_use]
     pub fn cuts_off(&self, user_id: &str, issued_at: Option<Timestamp>) -> bool {
-        let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
-        lists.cuts_off(user_id, issued_at)
+        let cut_offs = self.cut_offs.read().unwrap_or_else(PoisonError::into_inner);
+        cut_offs.cuts_off(user_id, issued_at)
     }
 
     /// Whether the token of these claims, issued then and of this name, is
@@ -200,28 +318,27 @@ impl RevocationList {
         issued_at: Option<Timestamp>,
         names: impl FnOnce() -> (TokenRef, Option<TokenRef>),
     ) -> bool {
-        let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
-        let is_of_everybody = |issued: Timestamp| issued.as_secs() <= lists.everybody;
+        let cut_offs = self.cut_offs.read().unwrap_or_else(PoisonError::into_inner);
+        let is_of_everybody = |issued: Timestamp| issued.as_secs() <= cut_offs.everybody;
         if issued_at.is_some_and(is_of_everybody)
-            || lists.cuts_off(claims.user_id.as_str(), issued_at)
+            || cut_offs.cuts_off(claims.user_id.as_str(), issued_at)
         {
             return true;
         }
-        if lists.tokens.is_empty() {
+        drop(cut_offs);
+        if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
         let (token, session) = names();
-        let is_listed = |name: &TokenRef| lists.tokens.contains_key(name);
-        is_listed(&token) || session.as_ref().is_some_and(is_listed)
+        self.is_listed(&token) || session.is_some_and(|session| self.is_listed(&session))
     }
 
     /// Whether a session that began then is over: ended, or cut off with its user.
     #[must_use]
     pub fn has_ended(&self, sid: &str, user_id: &str, began: Timestamp) -> bool {
-        let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
-        let began = began.as_secs();
-        began <= lists.everybody
-            || lists.users.get(user_id).is_some_and(|cut_off| began <= *cut_off)
-            || lists.tokens.contains_key(&TokenRef::by_session(sid))
+        let cut_offs = self.cut_offs.read().unwrap_or_else(PoisonError::into_inner);
+        began.as_secs() <= cut_offs.everybody
+            || cut_offs.cuts_off(user_id, Some(began))
+            || self.is_listed(&TokenRef::by_session(sid))
     }
 }

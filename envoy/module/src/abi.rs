@@ -15,6 +15,8 @@ use std::{
     sync::{LazyLock, OnceLock},
 };
 
+use crate::route::Route;
+
 type Handle = *mut c_void;
 
 /// Bytes of Envoy's or of ours, which whoever has made them keeps.
@@ -84,6 +86,11 @@ callbacks! {
     set_metadata: c"envoy_dynamic_module_callback_http_set_dynamic_metadata_string", extern "C" fn(Handle, Buffer, Buffer, Buffer);
     define_counter: c"envoy_dynamic_module_callback_http_filter_config_define_counter", extern "C" fn(Handle, Buffer, *mut Buffer, usize, *mut usize) -> u32;
     count: c"envoy_dynamic_module_callback_http_filter_increment_counter", extern "C" fn(Handle, usize, *mut Buffer, usize, u64) -> u32;
+    define_gauge: c"envoy_dynamic_module_callback_http_filter_config_define_gauge", extern "C" fn(Handle, Buffer, *mut Buffer, usize, *mut usize) -> u32;
+    set_gauge: c"envoy_dynamic_module_callback_http_filter_set_gauge", extern "C" fn(Handle, usize, *mut Buffer, usize, u64) -> u32;
+    add_header: c"envoy_dynamic_module_callback_http_add_header", extern "C" fn(Handle, u32, Buffer, Buffer) -> bool;
+    get_metadata: c"envoy_dynamic_module_callback_http_get_metadata_string", extern "C" fn(Handle, u32, Buffer, Buffer, *mut Buffer) -> bool;
+    get_route: c"envoy_dynamic_module_callback_get_most_specific_route_config", extern "C" fn(Handle) -> *const c_void;
     get_attribute: c"envoy_dynamic_module_callback_http_filter_get_attribute_string", extern "C" fn(Handle, u32, *mut Buffer) -> bool;
 }
 
@@ -145,15 +152,20 @@ pub(crate) fn log(level: Level, line: &str) {
     }
 }
 
-/// A counter of Envoy's, by decision and reason.
+/// A counter of Envoy's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counter(usize);
+
+/// A number of Envoy's that rises and falls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gauge(usize);
 
 impl Counter {
     /// Defines it for a filter's configuration, in the hook that makes it; none where Envoy
     /// does not take it.
-    fn define(config: Handle, name: &str) -> Option<Self> {
-        let mut labels = ["decision", "reason"].map(|label| Buffer::of(label.as_bytes()));
+    fn define(config: Handle, name: &str, labels: &[&str]) -> Option<Self> {
+        let mut labels: Vec<Buffer> =
+            labels.iter().map(|label| Buffer::of(label.as_bytes())).collect();
         let (name, mut number) = (Buffer::of(name.as_bytes()), 0);
         let (start, count) = (labels.as_mut_ptr(), labels.len());
         let define = CALLBACKS.get()?.define_counter;
@@ -161,8 +173,22 @@ impl Counter {
     }
 }
 
+impl Gauge {
+    /// The same for one without labels.
+    fn define(config: Handle, name: &str) -> Option<Self> {
+        let (name, mut number) = (Buffer::of(name.as_bytes()), 0);
+        let define = CALLBACKS.get()?.define_gauge;
+        let done = define(config, name, ptr::null_mut(), 0, &raw mut number);
+        (done == 0).then_some(Self(number))
+    }
+}
+
 /// The headers of the request, of all that Envoy has.
 const REQUEST: u32 = 0;
+/// Those of the answer.
+const ANSWER: u32 = 2;
+/// The metadata that filters tell, of all that there is.
+const DYNAMIC: u32 = 0;
 
 /// What Envoy knows of a request beside its headers, by Envoy's numbers.
 #[derive(Clone, Copy, Debug)]
@@ -258,10 +284,47 @@ impl Stream<'_> {
         (self.callbacks.set_header)(self.handle, REQUEST, name, Buffer::NONE)
     }
 
-    /// Counts a decision.
-    pub(crate) fn count(&mut self, Counter(number): Counter, decision: &str, reason: &str) {
-        let mut labels = [decision, reason].map(|label| Buffer::of(label.as_bytes()));
-        (self.callbacks.count)(self.handle, number, labels.as_mut_ptr(), labels.len(), 1);
+    /// Adds a header to the answer.
+    pub(crate) fn add_to_answer(&mut self, name: &str, value: &str) {
+        let (name, value) = (Buffer::of(name.as_bytes()), Buffer::of(value.as_bytes()));
+        (self.callbacks.add_header)(self.handle, ANSWER, name, value);
+    }
+
+    /// Counts one more, by as many labels as the counter has.
+    pub(crate) fn count(&mut self, Counter(number): Counter, labels: &[&str]) {
+        const MOST: usize = 3;
+        let mut buffers = [Buffer::NONE; MOST];
+        for (buffer, label) in buffers.iter_mut().zip(labels) {
+            *buffer = Buffer::of(label.as_bytes());
+        }
+        let count = labels.len().min(MOST);
+        (self.callbacks.count)(self.handle, number, buffers.as_mut_ptr(), count, 1);
+    }
+
+    /// Sets a number.
+    pub(crate) fn set_gauge(&mut self, Gauge(number): Gauge, value: u64) {
+        (self.callbacks.set_gauge)(self.handle, number, ptr::null_mut(), 0, value);
+    }
+
+    /// A text that another filter has told.
+    pub(crate) fn told(&self, namespace: &str, key: &str) -> Option<&str> {
+        let (namespace, key) = (Buffer::of(namespace.as_bytes()), Buffer::of(key.as_bytes()));
+        let mut found = Buffer::NONE;
+        let get = self.callbacks.get_metadata;
+        if !get(self.handle, DYNAMIC, namespace, key, &raw mut found) {
+            return None;
+        }
+        // SAFETY: Envoy keeps it until the hook ends, or metadata is set, which takes
+        // `&mut self`.
+        std::str::from_utf8(unsafe { found.bytes() }).ok()
+    }
+
+    /// What the route says to the filter, if anything.
+    pub(crate) fn route(&self) -> Option<&Route> {
+        let route = (self.callbacks.get_route)(self.handle);
+        // SAFETY: `…_per_route_config_new` has made it, and Envoy keeps it for longer than
+        // its requests.
+        unsafe { route.cast::<Route>().as_ref() }
     }
 
     /// Tells other filters and the access log.

@@ -19,15 +19,26 @@ pub(crate) struct Outcome {
 
 #[derive(Debug)]
 enum What {
-    GoOn { set: Vec<(String, String)>, remove: Vec<String>, path: Option<String> },
-    Answer { status: u16, headers: Vec<(String, String)>, body: String, details: String },
+    GoOn {
+        set: Vec<(String, String)>,
+        remove: Vec<String>,
+        path: Option<String>,
+        /// Of the answer.
+        add: Vec<(&'static str, String)>,
+    },
+    Answer {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: String,
+        details: String,
+    },
 }
 
 /// What has come of it.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// The request goes on.
-    GoesOn,
+    /// The request goes on; this is to be added to its answer.
+    GoesOn(Vec<(&'static str, String)>),
     /// It has been answered.
     Answered,
     /// Envoy has not changed what it was told to: nobody knows what the request says now.
@@ -57,6 +68,7 @@ impl Outcome {
                     .collect(),
                 path: (!grant.remove_query.is_empty())
                     .then(|| query::without(path, &grant.remove_query)),
+                add: grant.answer_headers().map(|(name, value)| (name, value.to_owned())).collect(),
             },
             Verdict::Deny(denial) => What::Answer {
                 status: denial.status(),
@@ -78,7 +90,7 @@ impl Outcome {
 
     /// Has Envoy do it.
     pub(crate) fn carry_out(self, stream: &mut Stream<'_>) -> Done {
-        if let What::GoOn { set, remove, path } = &self.what {
+        if let What::GoOn { set, remove, path, .. } = &self.what {
             let path = path.iter().map(|path| (":path", path));
             let mut set = set.iter().map(|(name, value)| (name.as_str(), value)).chain(path);
             // Before anybody is told that it goes on.
@@ -93,7 +105,7 @@ impl Outcome {
             stream.tell_one_more(METADATA_NAMESPACE, SHADOW, name);
         }
         match self.what {
-            What::GoOn { .. } => Done::GoesOn,
+            What::GoOn { add, .. } => Done::GoesOn(add),
             What::Answer { status, headers, body, details } => {
                 stream.respond(status, &headers, &body, &details);
                 Done::Answered

@@ -1,159 +1,87 @@
-//! The one engine of a configuration in a process, and the thread that watches its files.
+//! The one engine of a configuration in a process, whoever names it.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
-    thread,
     time::Duration,
 };
 
-use portcullis::{
-    app::{self, Lists},
-    authz::Engine,
-    checker::Checker,
-    clock::SystemClock,
-    config::{Config, KeysFrom, SeenFile, Sources},
-    decision_log::DecisionLog,
-    operation::McpSource,
-    token::RevocationList,
-};
-use serde::Deserialize;
+use portcullis::{app::Fed, checker::Checker, clock::SystemClock};
 
-use crate::log;
-
-/// How often the files are looked at.
-const POLL: Duration = Duration::from_millis(500);
-
-/// What stands in `filter_config`. No secret: Envoy shows it in `/config_dump`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Said {
-    /// The file of portcullis' own configuration.
-    config: PathBuf,
-    /// What stands in Envoy's listener: without it, Envoy takes a client's address from
-    /// what the client writes into `x-forwarded-for`, and nobody is asked for it here.
-    #[serde(default)]
-    use_remote_address: bool,
-}
+use crate::{files::Files, log, settings::Source};
 
 /// An engine, and all that is told of it.
-#[derive(Debug)]
-pub(crate) struct Service {
-    file: PathBuf,
-    pub(crate) checker: Checker,
+#[derive(Clone, Debug)]
+pub(crate) enum Service {
+    /// Made of files.
+    Files(Arc<Files>),
+    /// Told by a service.
+    Fed(Arc<Fed>),
 }
 
-/// Those of the process: however many listeners name a file, it is read once.
-static SERVICES: Mutex<Vec<Weak<Service>>> = Mutex::new(Vec::new());
+/// Those of the process: however many listeners name one, it is made once.
+struct Known {
+    files: Vec<Weak<Files>>,
+    fed: Vec<Weak<Fed>>,
+}
+
+static KNOWN: Mutex<Known> = Mutex::new(Known { files: Vec::new(), fed: Vec::new() });
 
 impl Service {
-    /// The service that a `filter_config` asks for, and whether Envoy knows addresses.
+    /// The service of a source.
     ///
     /// # Errors
     ///
     /// What is wrong with it, and how to mend it.
-    pub(crate) fn of(config: &[u8]) -> Result<(Arc<Self>, bool), String> {
+    pub(crate) fn of(source: &Source) -> Result<Self, String> {
         log::start();
-        let said: Said = serde_json::from_slice(config).map_err(|error| {
-            format!(
-                "filter_config is not {{\"config\": \"/etc/portcullis/portcullis.toml\"}}: {error}"
-            )
-        })?;
-        let mut services = SERVICES.lock().unwrap_or_else(PoisonError::into_inner);
-        services.retain(|service| service.strong_count() > 0);
-        let known = services.iter().filter_map(Weak::upgrade);
-        if let Some(known) = known.into_iter().find(|service| service.file == said.config) {
-            return Ok((known, said.use_remote_address));
-        }
-        let read = Read::of(&said.config)?;
-        let clock = Arc::new(SystemClock);
-        let checker = Checker::new(read.engine, clock, read.log);
-        let service = Arc::new(Self { file: said.config, checker });
-        let weak = Arc::downgrade(&service);
-        services.push(Weak::clone(&weak));
-        let watch = move || watch(&weak, read.files);
-        let thread = thread::Builder::new().name("portcullis".to_owned());
-        thread.spawn(watch).map_err(|error| format!("no thread could be started: {error}"))?;
-        Ok((service, said.use_remote_address))
-    }
-}
-
-/// What a file of a configuration comes to.
-struct Read {
-    engine: Arc<Engine>,
-    log: DecisionLog,
-    files: Vec<SeenFile>,
-}
-
-impl Read {
-    fn of(file: &Path) -> Result<Self, String> {
-        let sources = Sources::of_process(vec![file.to_owned()]);
-        let config = Config::load(&sources).map_err(|problems| problems.to_string())?;
-        if config.store.target.is_some() {
-            return Err("store: a module without a sidecar has none, so that nobody could be \
-                        shut out; take store.kind = \"memory\", or ask over gRPC"
-                .to_owned());
-        }
-        if config.check.mcp_source == McpSource::Envoy {
-            return Err("mcp.source: the module reads no metadata of other filters; take \
-                        \"body\", for which it needs no with_request_body"
-                .to_owned());
-        }
-        for issuer in &config.issuers {
-            if matches!(issuer.keys, KeysFrom::Network(_)) {
-                return Err(format!(
-                    "issuers: a module fetches no keys; give {:?} a jwks_file",
-                    issuer.settings.name
-                ));
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        match source {
+            Source::Files(file) => {
+                let make = || Files::watched(file);
+                shared(&mut known.files, |files| files.file() == *file, make).map(Self::Files)
+            }
+            Source::Feed(socket) => {
+                let make = || follow(socket);
+                shared(&mut known.fed, |fed| fed.socket() == *socket, make).map(Self::Fed)
             }
         }
-        for warning in &config.warnings {
-            tracing::warn!(key = warning.key, mend = warning.mend, "{}", warning.cause);
+    }
+
+    /// What decides; none where what is known is older than this, or nothing is.
+    pub(crate) fn checker(&self, max_stale: Duration) -> Option<&Checker> {
+        match self {
+            Self::Files(files) => Some(&files.checker),
+            Self::Fed(fed) => fed.checker(max_stale),
         }
-        let files = config.files.clone();
-        let log = DecisionLog::new(config.telemetry.allowed_decisions);
-        let lists = Lists::from(Arc::new(RevocationList::empty()));
-        // It renews no session, since it does not know which have ended.
-        let engine = app::engine(config, lists);
-        Ok(Self { engine: Arc::new(engine), log, files })
+    }
+
+    /// How old is what is known, where somebody tells it.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        match self {
+            Self::Files(_) => None,
+            Self::Fed(fed) => Some(fed.age()),
+        }
     }
 }
 
-/// Takes over what has changed and is good, for as long as somebody asks.
-fn watch(service: &Weak<Service>, mut files: Vec<SeenFile>) {
-    let (mut before, mut good) = (Vec::new(), files.clone());
-    loop {
-        thread::sleep(POLL);
-        let Some(service) = service.upgrade() else { return };
-        let seen: Vec<SeenFile> = files.iter().map(SeenFile::again).collect();
-        // A file that is still written to would be read by half: a change counts when it
-        // has stood for one look.
-        let stands = before == seen;
-        before.clone_from(&seen);
-        if seen == files || !stands {
-            continue;
-        }
-        files = seen;
-        let lost = files.iter().find(|file| file.is_lost(&good));
-        let next = match lost {
-            Some(file) => Err(format!("{} is empty, or no file", file.path().display())),
-            // A bug in reading it must not end the watch.
-            None => catch_unwind(AssertUnwindSafe(|| Read::of(&service.file)))
-                .unwrap_or_else(|_| Err("a bug: reading it has failed".to_owned())),
-        };
-        match next {
-            Ok(next) => {
-                files = next.files;
-                good.clone_from(&files);
-                service.checker.replace(next.engine, None, next.log);
-                tracing::info!("the configuration was reloaded");
-            }
-            Err(cause) => tracing::error!(
-                cause,
-                mend = "correct it; the earlier one stays in force",
-                "the configuration was not reloaded"
-            ),
-        }
+fn follow(socket: &Path) -> Result<Arc<Fed>, String> {
+    Fed::follow(socket.to_owned(), Arc::new(SystemClock))
+        .map_err(|error| format!("no thread could be started: {error}"))
+}
+
+/// The one that is known, or a new one.
+fn shared<T>(
+    known: &mut Vec<Weak<T>>,
+    is_it: impl Fn(&T) -> bool,
+    make: impl FnOnce() -> Result<Arc<T>, String>,
+) -> Result<Arc<T>, String> {
+    known.retain(|one| one.strong_count() > 0);
+    let mut alive = known.iter().filter_map(Weak::upgrade);
+    if let Some(one) = alive.find(|one| is_it(one)) {
+        return Ok(one);
     }
+    let one = make()?;
+    known.push(Arc::downgrade(&one));
+    Ok(one)
 }

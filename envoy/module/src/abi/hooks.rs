@@ -6,12 +6,15 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     sync::Arc,
+    thread,
 };
 
-use super::{Buffer, CALLBACKS, Callbacks, Counter, Handle, Level, Stream, log, offered};
+use super::{Buffer, CALLBACKS, Callbacks, Counter, Gauge, Handle, Level, Stream, log, offered};
 use crate::{
     filter::{Call, Filter, Step},
+    route::Route,
     service::Service,
+    settings::{Mode, Settings, Source},
 };
 
 /// The name of the interface that this Envoy has: from 1.38 on a version, of which
@@ -55,12 +58,29 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
 ) -> *const c_void {
     // SAFETY: Envoy keeps it until this hook ends.
     let config = unsafe { config.bytes() };
-    match catch_unwind(|| Service::of(config)) {
-        Ok(Ok((service, knows_address))) => {
-            let checks = Counter::define(envoy, "checks_total");
-            let filter = Filter { service, knows_address, checks };
-            Box::into_raw(Box::new(Arc::new(filter))).cast()
-        }
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        let (settings, source) = Settings::of(config)?;
+        let service = Service::of(&source)?;
+        let is_fed = matches!(source, Source::Feed(_));
+        let compares = settings.mode == Mode::Shadow;
+        let told = ["result", "ext_authz", "module"];
+        let filter = Filter {
+            service,
+            settings,
+            checks: Counter::define(envoy, "checks_total", &["decision", "reason"]),
+            compared: compares.then(|| Counter::define(envoy, "shadow_total", &told)).flatten(),
+            age: is_fed.then(|| Gauge::define(envoy, "feed_age_seconds")).flatten(),
+            told_age: u64::MAX.into(),
+        };
+        Ok(Box::new(Arc::new(filter)))
+    }));
+    given(made)
+}
+
+/// A configuration that was made, for Envoy to keep; none where it could not be.
+fn given<T>(made: thread::Result<Result<Box<T>, String>>) -> *const c_void {
+    match made {
+        Ok(Ok(made)) => Box::into_raw(made).cast(),
         Ok(Err(problem)) => {
             log(Level::Error, &format!("portcullis: {problem}"));
             ptr::null()
@@ -70,6 +90,22 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
             ptr::null()
         }
     }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_new(
+    _name: Buffer,
+    config: Buffer,
+) -> *const c_void {
+    // SAFETY: Envoy keeps it until this hook ends.
+    let config = unsafe { config.bytes() };
+    given(catch_unwind(|| Route::of(config).map(Box::new)))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(route: *mut c_void) {
+    // SAFETY: `…_per_route_config_new` has made it, and Envoy gives it back once.
+    drop(unsafe { Box::from_raw(route.cast::<Route>()) });
 }
 
 #[unsafe(no_mangle)]
@@ -149,6 +185,33 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(
     }
 }
 
+/// The same for a hook of what comes after the request: what fails there denies nothing.
+fn after(handle: Handle, call: *mut c_void, step: impl FnOnce(&mut Call, &mut Stream<'_>)) {
+    let Some(mut stream) = Stream::of(handle) else { return };
+    // SAFETY: as above.
+    let call = unsafe { &mut *call.cast::<Call>() };
+    // What it was is in the log.
+    let _ = catch_unwind(AssertUnwindSafe(|| step(call, &mut stream)));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
+    handle: Handle,
+    call: *mut c_void,
+    _is_all: bool,
+) -> u32 {
+    after(handle, call, Call::answer);
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
+    handle: Handle,
+    call: *mut c_void,
+) {
+    after(handle, call, Call::end);
+}
+
 macro_rules! idle {
     ($($name:ident)*) => {
         $(
@@ -162,10 +225,8 @@ macro_rules! idle {
 }
 
 idle! {
-    envoy_dynamic_module_on_http_filter_response_headers
     envoy_dynamic_module_on_http_filter_response_body
     envoy_dynamic_module_on_http_filter_response_trailers
-    envoy_dynamic_module_on_http_filter_stream_complete
     envoy_dynamic_module_on_http_filter_http_callout_done
     envoy_dynamic_module_on_http_filter_http_stream_headers
     envoy_dynamic_module_on_http_filter_http_stream_data
