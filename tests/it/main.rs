@@ -48,6 +48,7 @@ mod envoy_sign_in;
 mod envoy_trailers;
 mod envoy_websocket;
 mod events;
+mod feed;
 mod floods;
 mod grpc;
 mod grpc_bytes;

@@ -1,0 +1,261 @@
+//! What a service tells an engine in another process, and what that makes of it: here the
+//! engine is in the process of the tests, and the service is the binary.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use portcullis::{
+    app::Fed,
+    authz::{CheckInput, Header, Headers},
+    clock::SystemClock,
+};
+use serde_json::json;
+
+use crate::{
+    issuer::{AUDIENCE, RULE, table},
+    oidc::Provider,
+    redis::Redis,
+    replica::{OPEN, Replica},
+    stack::token,
+    support::{eventually, output, portcullis},
+};
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// A service that tells, and the socket at which it does.
+pub(crate) struct Teller {
+    pub(crate) replica: Replica,
+    pub(crate) socket: PathBuf,
+    room: tempfile::TempDir,
+}
+
+impl Teller {
+    pub(crate) fn start(toml: &str) -> Self {
+        let room = tempfile::tempdir().unwrap();
+        let socket = room.path().join("feed.sock");
+        let replica = told_at(&socket, toml);
+        Self { replica, socket, room }
+    }
+
+    /// Writes the configuration anew.
+    fn write(&self, toml: &str) {
+        let text = configuration(&self.socket, toml);
+        let new = self.replica.config_file.with_extension("new");
+        std::fs::write(&new, format!("login.users_file = \"users.toml\"\n{text}")).unwrap();
+        std::fs::rename(new, &self.replica.config_file).unwrap();
+    }
+}
+
+fn configuration(socket: &Path, toml: &str) -> String {
+    let control_plane = "login.control_plane_url = \"https://cp.example.com\"";
+    let listen = socket.display();
+    format!("feed.listen = \"unix:{listen}\"\n{control_plane}\n{toml}\n[lifecycle]\ndrain = \"0s\"\n")
+}
+
+fn told_at(socket: &Path, toml: &str) -> Replica {
+    Replica::start_with(&configuration(socket, toml))
+}
+
+pub(crate) fn fed(socket: &Path) -> Arc<Fed> {
+    Fed::follow(socket.to_owned(), Arc::new(SystemClock)).unwrap()
+}
+
+/// Why the engine refuses these; empty when it does not, none when it knows nothing.
+fn reason(fed: &Fed, path: &str, header: &str, value: &str) -> Option<&'static str> {
+    let checker = fed.checker(LONG)?;
+    let headers = vec![Header { name: header, value: value.as_bytes() }];
+    let input = CheckInput {
+        method: "GET",
+        host: "app.example.com",
+        path,
+        headers: Headers::new(headers, Vec::new()),
+        ..CheckInput::default()
+    };
+    let engine = checker.engine();
+    let decision = engine.decide(&input, checker.now());
+    Some(decision.reason().map_or("", portcullis::authz::Reason::as_str))
+}
+
+fn agents(fed: &Fed, token: &str) -> Option<&'static str> {
+    reason(fed, "/api/agents", "authorization", &format!("Bearer {token}"))
+}
+
+/// Waits for this answer.
+fn becomes(what: &str, wanted: &str, ask: impl Fn() -> Option<&'static str>) {
+    eventually(what, || (ask() == Some(wanted)).then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_shut_out_at_the_service_is_so_at_the_engine_within_ten_milliseconds() {
+    let teller = Teller::start(OPEN);
+    let fed = fed(&teller.socket);
+    becomes("an engine", "", || agents(&fed, &token(&json!({}))));
+    let mut took = Vec::new();
+    for _ in 0..20 {
+        let token = teller.replica.token("ann").await;
+        assert_eq!(agents(&fed, &token), Some(""));
+        assert_eq!(teller.replica.logout(&token).await.0, 200);
+        let known = Instant::now();
+        while agents(&fed, &token) != Some("revoked") {
+            assert!(known.elapsed() < LONG, "never");
+        }
+        took.push(known.elapsed());
+    }
+    took.sort();
+    println!("a revocation is known after {:?} (median), {:?} at most", took[10], took[19]);
+    assert!(took[10] < Duration::from_millis(10), "{took:?}");
+    // Another who follows later is told of all of them.
+    let second = crate::feed::fed(&teller.socket);
+    let token = teller.replica.token("ann").await;
+    assert_eq!(teller.replica.logout(&token).await.0, 200);
+    becomes("another engine", "revoked", || agents(&second, &token));
+}
+
+#[test]
+fn a_changed_configuration_is_taken_over_whole_and_a_bad_one_is_not() {
+    let teller = Teller::start(OPEN);
+    let fed = fed(&teller.socket);
+    let (regular, own) = (token(&json!({})), token(&json!({ "iss": "https://own.example.com" })));
+    becomes("an engine", "", || agents(&fed, &regular));
+    assert_eq!(agents(&fed, &own), Some(""));
+    teller.write(&format!("{OPEN}tokens.issuer = \"https://own.example.com\"\n"));
+    becomes("another issuer", "bad_issuer", || agents(&fed, &regular));
+    assert_eq!(agents(&fed, &own), Some(""));
+    teller.write("tokens = 7\n");
+    teller.replica.says("the configuration was not reloaded");
+    assert_eq!(agents(&fed, &own), Some(""));
+    // What the engine cannot do: it says nothing then, until it can.
+    teller.write(&format!("{OPEN}mcp.source = \"envoy\"\n"));
+    eventually("no engine", || agents(&fed, &own).is_none().then_some(()));
+    teller.write(OPEN);
+    becomes("an engine again", "", || agents(&fed, &regular));
+}
+
+#[test]
+fn what_is_known_is_enforced_without_the_service_and_its_age_is_known() {
+    let teller = Teller::start(OPEN);
+    let fed = fed(&teller.socket);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let gone = runtime.block_on(teller.replica.token("ann"));
+    let good = token(&json!({}));
+    becomes("an engine", "", || agents(&fed, &good));
+    runtime.block_on(teller.replica.logout(&gone));
+    becomes("a revocation", "revoked", || agents(&fed, &gone));
+
+    // Frozen: what is known ages, and is of use for as long as somebody says.
+    teller.replica.running.freeze();
+    let second = Duration::from_secs(1);
+    eventually("age", || (fed.age() > second * 2).then_some(()));
+    assert!(fed.checker(second).is_none() && fed.checker(LONG).is_some());
+    assert_eq!((agents(&fed, &good), agents(&fed, &gone)), (Some(""), Some("revoked")));
+    teller.replica.running.signal("CONT");
+    eventually("news", || fed.checker(second).map(|_| ()));
+
+    // Killed, and another one in its place, of another configuration and without the
+    // revocation, which was in its memory.
+    let Teller { replica, socket, room } = teller;
+    drop(replica);
+    eventually("age", || (fed.age() > second).then_some(()));
+    assert_eq!((agents(&fed, &good), agents(&fed, &gone)), (Some(""), Some("revoked")));
+    let rules = "[[rules]]\nname = \"other\"\npath_prefix = \"/other\"\nroles = [\"REGULAR\"]\n";
+    let next = told_at(&socket, &format!("{OPEN}{rules}"));
+    becomes("the other rules", "no_rule", || agents(&fed, &good));
+    let other = |token: &str| reason(&fed, "/other", "authorization", &format!("Bearer {token}"));
+    assert_eq!((other(&good), other(&gone)), (Some(""), Some("revoked")));
+    drop((next, room));
+}
+
+#[test]
+fn keys_of_the_store_are_known_and_the_service_hears_which_were_used() {
+    let redis = Redis::single();
+    let toml = format!("{OPEN}[api_keys]\n\n{}", redis.toml);
+    let teller = Teller::start(&toml);
+    let fed = fed(&teller.socket);
+    let config = teller.replica.config_file.to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = portcullis();
+        let said = output(command.args(arguments).args(["--config", config]), "");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).unwrap().trim().to_owned()
+    };
+    let new = ["key", "new", "--user-id", "7", "--name", "ann", "--role", "REGULAR"];
+    let ask = |key: &str| reason(&fed, "/api/agents", "x-api-key", key);
+    // One before it follows, and one after.
+    let first = run(&new);
+    becomes("the first key", "", || ask(&first));
+    let second = run(&new);
+    becomes("the second key", "", || ask(&second));
+    let late = crate::feed::fed(&teller.socket);
+    becomes("all keys at once", "", || reason(&late, "/api/agents", "x-api-key", &second));
+    // The engine in another process has seen it, and the service alone has a store.
+    let id_of = |key: &str| key.split('_').nth(1).unwrap().get(..11).unwrap().to_owned();
+    let shown = || run(&["key", "show", &id_of(&second)]);
+    eventually("its use", || shown().contains("\"last_used\": \"2").then_some(()));
+    run(&["key", "revoke", &id_of(&first)]);
+    becomes("a revoked key", "key_revoked", || ask(&first));
+    assert_eq!(ask(&second), Some(""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_an_issuer_are_told_and_one_that_is_missed_is_fetched() {
+    let provider = Provider::start();
+    let toml = format!("{OPEN}{}{RULE}", table("acme", &provider.issuer, "refresh = \"1h\""));
+    let teller = Teller::start(&toml);
+    let fed = fed(&teller.socket);
+    let first = provider.robot(AUDIENCE).await;
+    becomes("the keys of the issuer", "", || agents(&fed, &first));
+    provider.does("/rotate").await;
+    let next = provider.robot(AUDIENCE).await;
+    assert_eq!(agents(&fed, &next), Some("unknown_key"));
+    becomes("the newest key", "", || agents(&fed, &next));
+    assert_eq!(agents(&fed, &first), Some(""));
+}
+
+/// Runs some Python, perhaps as another user.
+fn python(text: &str, socket: &Path) -> String {
+    let mut command = Command::new("python3");
+    let said = output(command.args(["-c", text]).arg(socket), "");
+    String::from_utf8_lossy(&said.stdout).trim().to_owned()
+}
+
+const AS_NOBODY: &str = "
+import os, socket, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(10)
+try:
+    s.connect(sys.argv[1])
+    print(len(s.recv(18)))
+except PermissionError:
+    print('denied')
+";
+
+#[test]
+fn nobody_is_told_but_the_services_user_and_those_who_are_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |teller: &Teller| {
+        std::fs::metadata(&teller.socket).unwrap().permissions().mode() & 0o777
+    };
+    let of = |uids: &str| {
+        let teller = Teller::start(&format!("{OPEN}feed.uids = {uids}\n"));
+        let room = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(teller.room.path(), room).unwrap();
+        teller
+    };
+    let (own, other, named) = (of("[]"), of("[4711]"), of("[65534]"));
+    assert_eq!([&own, &other, &named].map(mode), [0o600, 0o666, 0o666]);
+    if std::fs::metadata("/proc/self").map(|file| std::os::unix::fs::MetadataExt::uid(&file)).ok()
+        != Some(0)
+    {
+        // Without the right to become another user, nobody else can ask.
+        return;
+    }
+    assert_eq!(python(AS_NOBODY, &own.socket), "denied");
+    assert_eq!(python(AS_NOBODY, &other.socket), "0");
+    other.replica.says("somebody who may not follow has connected");
+    assert_eq!(python(AS_NOBODY, &named.socket), "18");
+}
