@@ -105,7 +105,7 @@ class Processes:
             file.write_text(self.at_ports(config, usual))
             self.spawn("gateway", ["nginx", "-p", ROOM, "-c", file, "-g", "daemon off;"])
         else:
-            config = config.replace("/etc/portcullis/portcullis.toml", str(ROOM / "portcullis.toml"))
+            config = config.replace("/run/portcullis/feed.sock", str(ROOM / "feed.sock"))
             file.write_text(self.at_ports(config, usual, "port_value: ", " "))
             arguments = ["-c", file, "--base-id", str(os.getpid() % 60000)]
             self.spawn("gateway", [gateway, *arguments, "--log-level", "warning"])

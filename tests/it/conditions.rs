@@ -151,22 +151,24 @@ fn a_route_of_envoy_says_which_plan_it_is_for() {
     // The agents' own check hears nothing of routes.
     let open = r#"[{ name = "all", path_prefix = "/", roles = ["REGULAR", "ADMIN"] }]"#;
     let environment = [&environment[..], &[("agents:PORTCULLIS__RULES", open)]].concat();
-    let stack = Stack::with(NEWEST, Mode::Plans, &environment);
-    let token = jwt::token(&jwt::claims(SystemClock.now().as_secs()));
-    let bearer = format!("Bearer {token}");
-    let sent = |path, more: &[(&str, &str)]| {
-        let headers = [&[("authorization", bearer.as_str())], more].concat();
-        stack.send("GET", path, &headers).status
-    };
-    assert_eq!(sent("/gold/large", &[]), 404, "the upstream's own");
-    assert_eq!(sent("/free/large", &[]), 403);
-    assert_eq!(sent("/free/small", &[]), 404);
-    // No client says which plan it has.
-    assert_eq!(sent("/free/large", &[("x-plan", "gold"), ("plan", "gold")]), 403);
-    assert_eq!(sent("/tenant", &[("x-tenant", "acme")]), 404);
-    assert_eq!(sent("/tenant", &[("x-tenant", "globex")]), 403);
-    assert_eq!(sent("/tenant", &[("x-tenant", "acme"), ("x-tenant", "globex")]), 403);
-    assert_eq!(sent("/tenant", &[]), 403);
+    for mode in [Mode::Plans, Mode::FedPlans] {
+        let stack = Stack::with(NEWEST, mode, &environment);
+        let token = jwt::token(&jwt::claims(SystemClock.now().as_secs()));
+        let bearer = format!("Bearer {token}");
+        let sent = |path, more: &[(&str, &str)]| {
+            let headers = [&[("authorization", bearer.as_str())], more].concat();
+            stack.send("GET", path, &headers).status
+        };
+        assert_eq!(sent("/gold/large", &[]), 404, "the upstream's own");
+        assert_eq!(sent("/free/large", &[]), 403);
+        assert_eq!(sent("/free/small", &[]), 404);
+        // No client says which plan it has.
+        assert_eq!(sent("/free/large", &[("x-plan", "gold"), ("plan", "gold")]), 403);
+        assert_eq!(sent("/tenant", &[("x-tenant", "acme")]), 404);
+        assert_eq!(sent("/tenant", &[("x-tenant", "globex")]), 403);
+        assert_eq!(sent("/tenant", &[("x-tenant", "acme"), ("x-tenant", "globex")]), 403);
+        assert_eq!(sent("/tenant", &[]), 403);
+    }
 }
 
 #[test]

@@ -24,27 +24,52 @@ use crate::{
 };
 
 /// Those that take modules, and tell apart by which interface.
-const VERSIONS: [&str; 4] = ["1.37.0", "1.38.3", "1.39.3", "1.40.0"];
-const FILE: &str = "/etc/portcullis/portcullis.toml";
+pub(crate) const VERSIONS: [&str; 4] = ["1.37.0", "1.38.3", "1.39.3", "1.40.0"];
 
-/// Has an Envoy that is to be started find the module, and a file in the room to decide by;
-/// all else is told it as portcullis is told.
+/// Where portcullis feeds an engine.
+pub(crate) const FEED: &str = "PORTCULLIS__FEED__LISTEN";
+
+/// What `envoy/module.yaml` says to the module.
+const FED: &str = r#""feed": "/run/portcullis/feed.sock", "fallback": "ext_authz""#;
+
+/// Has an Envoy that is to be started find the module. Where portcullis feeds it, that is
+/// where it is told; else it has a file in the room to decide by, and all else is told it
+/// as portcullis is told.
 pub(crate) fn prepare(envoy: &mut Command, room: &Path, rules: &str, told: &[(&str, &str)]) {
     let built = root().join("target/debug");
     assert!(built.join("libportcullis_envoy.so").exists(), "no module: run tests/run");
+    let config = room.join("envoy.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    envoy.env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", built);
+    let listen = told.iter().find(|(name, _)| *name == FEED);
+    if let Some(socket) = listen.and_then(|(_, listen)| listen.strip_prefix("unix:")) {
+        std::fs::write(&config, text.replace("/run/portcullis/feed.sock", socket)).unwrap();
+        return;
+    }
     let file = room.join("portcullis.toml");
     if !file.exists() {
         std::fs::write(&file, "").unwrap();
     }
-    let config = room.join("envoy.yaml");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace(FILE, file.to_str().unwrap())).unwrap();
+    let from_file = format!(r#""config": "{}""#, file.display());
+    std::fs::write(&config, replace(&text, FED, &from_file)).unwrap();
     let told = told.iter().filter(|(name, _)| name.starts_with("PORTCULLIS_"));
-    envoy
-        .env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", built)
-        .env("AUTH_JWT_SECRET", jwt::SECRET)
-        .env("PORTCULLIS__RULES", rules)
-        .envs(told.copied());
+    envoy.env("AUTH_JWT_SECRET", jwt::SECRET).env("PORTCULLIS__RULES", rules).envs(told.copied());
+}
+
+/// With the routes of `envoy/plans.yaml`, which say the same to both filters.
+pub(crate) fn with_plans(config: &str) -> String {
+    let last = "                        - match: { prefix: \"/\" }\n                          \
+                route: { cluster: agents, timeout: 15s }\n";
+    let per_route = "                            portcullis:\n                              \
+        \"@type\": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute\n                              \
+        dynamic_module_config: { name: portcullis_envoy, do_not_close: true }\n                              \
+        per_route_config_name: portcullis\n                              \
+        filter_config:\n                                \
+        \"@type\": type.googleapis.com/google.protobuf.StringValue\n                                \
+        value: '{\"context_extensions\": {\"plan\": \"gold\"}}'\n";
+    let gold = "                          typed_per_filter_config:\n";
+    let plans = replace(&read("envoy/plans.yaml"), gold, &format!("{gold}{per_route}"));
+    replace(config, last, &plans)
 }
 
 const OPEN: &str = r#"[{ name = "open", path_prefix = "/", access = "public" }]"#;
@@ -124,7 +149,7 @@ fn a_changed_file_is_taken_over_and_a_bad_one_is_not() {
 }
 
 /// An upstream that answers with the head that has come.
-fn echo() -> u16 {
+pub(crate) fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -2,6 +2,8 @@
 //! engine is in the process of the tests, and the service is the binary.
 
 use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -9,14 +11,19 @@ use std::{
 };
 
 use portcullis::{
+    api_key::KeyChange,
     app::Fed,
     authz::{CheckInput, Header, Headers},
-    clock::SystemClock,
+    clock::{SystemClock, Timestamp},
+    config::Bundle,
+    feed::{Asks, Client, Lost, Receiver, VERSION},
+    token::Revoked,
 };
 use serde_json::json;
 
 use crate::{
-    issuer::{AUDIENCE, RULE, table},
+    issuer::{AUDIENCE, table},
+    mcp_differential::Dice,
     oidc::Provider,
     redis::Redis,
     replica::{OPEN, Replica},
@@ -53,7 +60,9 @@ impl Teller {
 fn configuration(socket: &Path, toml: &str) -> String {
     let control_plane = "login.control_plane_url = \"https://cp.example.com\"";
     let listen = socket.display();
-    format!("feed.listen = \"unix:{listen}\"\n{control_plane}\n{toml}\n[lifecycle]\ndrain = \"0s\"\n")
+    format!(
+        "feed.listen = \"unix:{listen}\"\n{control_plane}\n{toml}\n[lifecycle]\ndrain = \"0s\"\n"
+    )
 }
 
 fn told_at(socket: &Path, toml: &str) -> Replica {
@@ -203,7 +212,9 @@ fn keys_of_the_store_are_known_and_the_service_hears_which_were_used() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_an_issuer_are_told_and_one_that_is_missed_is_fetched() {
     let provider = Provider::start();
-    let toml = format!("{OPEN}{}{RULE}", table("acme", &provider.issuer, "refresh = \"1h\""));
+    let rule =
+        "[[rules]]\nname = \"agents\"\npath_prefix = \"/api/agents\"\nroles = [\"REGULAR\"]\n";
+    let toml = format!("{OPEN}{}{rule}", table("acme", &provider.issuer, "refresh = \"1h\""));
     let teller = Teller::start(&toml);
     let fed = fed(&teller.socket);
     let first = provider.robot(AUDIENCE).await;
@@ -237,9 +248,8 @@ except PermissionError:
 #[test]
 fn nobody_is_told_but_the_services_user_and_those_who_are_named() {
     use std::os::unix::fs::PermissionsExt as _;
-    let mode = |teller: &Teller| {
-        std::fs::metadata(&teller.socket).unwrap().permissions().mode() & 0o777
-    };
+    let mode =
+        |teller: &Teller| std::fs::metadata(&teller.socket).unwrap().permissions().mode() & 0o777;
     let of = |uids: &str| {
         let teller = Teller::start(&format!("{OPEN}feed.uids = {uids}\n"));
         let room = std::fs::Permissions::from_mode(0o755);
@@ -258,4 +268,141 @@ fn nobody_is_told_but_the_services_user_and_those_who_are_named() {
     assert_eq!(python(AS_NOBODY, &other.socket), "0");
     other.replica.says("somebody who may not follow has connected");
     assert_eq!(python(AS_NOBODY, &named.socket), "18");
+}
+
+/// The greeting of a version.
+fn greeting(version: u16) -> Vec<u8> {
+    [b"portcullis-feed\0".as_slice(), &version.to_be_bytes()].concat()
+}
+
+/// All that a service says to one who follows, up to its first pause.
+fn recorded(socket: &Path) -> Vec<u8> {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    stream.write_all(&greeting(VERSION)).unwrap();
+    let (mut all, mut chunk) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = stream.read(&mut chunk) {
+        all.extend_from_slice(&chunk[..count]);
+        if all.len() > 18 + 200 && count < chunk.len() {
+            break;
+        }
+    }
+    all
+}
+
+/// One who hears, and does nothing.
+#[derive(Default)]
+struct Hears {
+    whole: usize,
+}
+
+impl Receiver for Hears {
+    fn is_wanted(&self) -> bool {
+        true
+    }
+    fn settings(&mut self, bundle: Bundle) {
+        bundle.load().unwrap();
+    }
+    fn issuer(&mut self, _: &str, _: &str, _: Timestamp) {}
+    fn revoked(&mut self, _: Revoked) {}
+    fn keys(&mut self, _: &[KeyChange]) {}
+    fn whole(&mut self, _: Duration) {
+        self.whole += 1;
+    }
+    fn heard(&mut self) {}
+    fn asks(&mut self) -> Asks {
+        Asks::default()
+    }
+}
+
+/// What one who follows makes of these bytes, which come with a pause after each piece.
+fn made_of(bytes: &[u8], piece: usize, pause: Duration) -> (Lost, usize) {
+    let room = tempfile::tempdir().unwrap();
+    let socket = room.path().join("feed.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            for piece in bytes.chunks(piece) {
+                if stream.write_all(piece).is_err() {
+                    return;
+                }
+                std::thread::sleep(pause);
+            }
+        });
+        let mut hears = Hears::default();
+        let lost = Client::connect(&socket).and_then(|client| client.follow(&mut hears));
+        (lost.unwrap_err(), hears.whole)
+    })
+}
+
+#[test]
+fn a_feed_that_is_broken_in_any_way_is_none() {
+    let teller = Teller::start(OPEN);
+    let good = token(&json!({}));
+    let fed = fed(&teller.socket);
+    becomes("an engine", "", || agents(&fed, &good));
+    let all = recorded(&teller.socket);
+    let (lost, whole) = made_of(&all, all.len(), Duration::ZERO);
+    assert!(matches!(lost, Lost::Gone(_)) && whole == 1, "as it is: {lost} {whole}");
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..300 {
+        let mut broken = all.clone();
+        let at = dice.roll(broken.len());
+        broken[at] ^= 1 << dice.roll(8);
+        let (lost, whole) = made_of(&broken, broken.len(), Duration::ZERO);
+        // What follows all that there is may be the broken one.
+        assert!(whole == 0 || at > broken.len() - 64, "{at} {lost}");
+    }
+    for length in (0..all.len()).step_by(97) {
+        let (lost, whole) = made_of(&all[..length], 4096, Duration::ZERO);
+        assert!(matches!(lost, Lost::Gone(_)) && whole == 0, "{length} {lost}");
+    }
+    let mut long = greeting(VERSION);
+    long.extend((1_u32 << 30).to_be_bytes());
+    long.extend([0; 64]);
+    let (lost, _) = made_of(&long, 4096, Duration::ZERO);
+    assert!(lost.to_string().contains("too long"), "{lost}");
+}
+
+#[test]
+fn a_service_that_says_a_byte_at_a_time_is_lost() {
+    let teller = Teller::start(OPEN);
+    let all = recorded(&teller.socket);
+    let (lost, whole) = made_of(&all, 1, Duration::from_millis(15));
+    assert!(matches!(lost, Lost::Silent) && whole == 0, "{lost} {whole}");
+}
+
+#[test]
+fn another_version_is_refused_with_both_named() {
+    let (lost, _) = made_of(&greeting(VERSION + 6), 18, Duration::ZERO);
+    let expected =
+        format!("it speaks version {} of the feed, and this side version {VERSION}", VERSION + 6);
+    assert_eq!(lost.to_string(), expected);
+    let (lost, _) = made_of(b"HTTP/1.1 400 Bad Request\r\n\r\n", 100, Duration::ZERO);
+    assert_eq!(lost.to_string(), "it is no feed of portcullis");
+    let teller = Teller::start(OPEN);
+    let mut stream = UnixStream::connect(&teller.socket).unwrap();
+    stream.write_all(&greeting(VERSION + 6)).unwrap();
+    teller.replica.says(&expected);
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert_eq!(rest, greeting(VERSION), "nothing but the greeting");
+}
+
+#[test]
+fn no_secret_of_the_service_is_told_but_the_keys_that_tokens_are_verified_by() {
+    let redis = Redis::with_password("a-password-of-redis");
+    let toml = format!(
+        "{OPEN}sso.issuer = \"https://idp.example.com\"\nsso.client_id = \"portcullis\"\n\
+         sso.client_secret = \"a-secret-of-the-provider\"\n{}",
+        redis.toml
+    );
+    let teller = Teller::start(&toml);
+    let all = recorded(&teller.socket);
+    let says = |text: &str| all.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(says(crate::jwt::SECRET) && says("portcullis.toml"));
+    for secret in ["a-password-of-redis", "a-secret-of-the-provider", "argon2id", "users.toml"] {
+        assert!(!says(secret), "{secret}");
+    }
 }

@@ -43,6 +43,7 @@ mod decide_forms;
 mod decide_headers;
 mod docs;
 mod envoy;
+mod envoy_fed;
 mod envoy_module;
 mod envoy_sign_in;
 mod envoy_trailers;

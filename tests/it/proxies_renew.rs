@@ -53,6 +53,8 @@ fn every_gateway_hands_the_renewed_cookie_on_beside_those_of_the_upstream() {
         (Mode::Strict, VERSIONS[0]),
         (Mode::Strict, NEWEST),
         (Mode::LaxRaw, NEWEST),
+        (Mode::Fed, "1.37.0"),
+        (Mode::Fed, NEWEST),
         (Mode::RouteGrpc, NEWEST),
         (Mode::Http, NEWEST),
         (Mode::Nginx, ""),

@@ -43,7 +43,11 @@ pub(crate) enum Mode {
     McpFilter,
     /// The same, which takes members that are there twice, as by default.
     McpFilterLoose,
-    /// By `envoy/module.yaml` as it is: the engine in Envoy itself.
+    /// By `envoy/module.yaml` as it is: the engine in Envoy itself, told by portcullis.
+    Fed,
+    /// The same, with the routes of `envoy/plans.yaml`.
+    FedPlans,
+    /// The same as `Fed`, with a file to decide by.
     Module,
     /// Strict, asking over HTTP.
     Http,
@@ -140,6 +144,8 @@ pub(crate) struct Stack {
     pub(crate) portcullis_port: u16,
     pub(crate) portcullis: Option<Running>,
     pub(crate) gateway: Running,
+    /// Where Envoy tells of itself.
+    pub(crate) admin: u16,
     pub(crate) agents: Running,
     room: tempfile::TempDir,
 }
@@ -248,8 +254,11 @@ pub(crate) fn envoy(mode: Mode) -> String {
     if mode == Mode::Mcp {
         return patient(&read("envoy/mcp.yaml"));
     }
-    if mode == Mode::Module {
+    if matches!(mode, Mode::Module | Mode::Fed) {
         return patient(&read("envoy/module.yaml"));
+    }
+    if mode == Mode::FedPlans {
+        return envoy_module::with_plans(&envoy(Mode::Fed));
     }
     let mut config = read("envoy/envoy.yaml");
     if mode == Mode::Http {
@@ -355,8 +364,27 @@ impl Stack {
         mode: Mode,
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::changed(port, path, version, mode, (environment, environment), &str::to_owned)
+    }
+
+    /// The same, with other variables for an engine in Envoy, and with a change of Envoy's
+    /// configuration.
+    pub(crate) fn changed(
+        port: u16,
+        path: &str,
+        version: &str,
+        mode: Mode,
+        (environment, of_module): (&[(&str, &str)], &[(&str, &str)]),
+        change: &dyn Fn(&str) -> String,
+    ) -> Self {
         let [portcullis_port, agents_port, admin] = [(); 3].map(|()| free_port());
 
+        let room = tempfile::tempdir().unwrap();
+        let feed = format!("unix:{}/feed.sock", room.path().display());
+        let is_fed = matches!(mode, Mode::Fed | Mode::FedPlans);
+        let feed = is_fed.then_some((envoy_module::FEED, feed.as_str()));
+        let environment: Vec<(&str, &str)> = environment.iter().copied().chain(feed).collect();
+        let environment = &environment[..];
         let portcullis = start_portcullis(portcullis_port, environment);
         let of_agents: Vec<(&str, &str)> = environment
             .iter()
@@ -380,17 +408,19 @@ impl Stack {
             (8081, upstream),
             (9901, admin),
         ];
-        let room = tempfile::tempdir().unwrap();
         let mut gateway =
             gateway(version, mode, ports, room.path(), environment.contains(&REPLACES_CREDENTIAL));
-        if mode == Mode::Module {
+        if is_fed || mode == Mode::Module {
             // What portcullis is told, the engine in Envoy is.
-            envoy_module::prepare(&mut gateway, room.path(), RULES, environment);
+            let of_module: Vec<_> = of_module.iter().copied().chain(feed).collect();
+            envoy_module::prepare(&mut gateway, room.path(), RULES, &of_module);
+            let file = room.path().join("envoy.yaml");
+            std::fs::write(&file, change(&std::fs::read_to_string(&file).unwrap())).unwrap();
         }
         let gateway = Running::start(&mut gateway);
         listens(port);
         let portcullis = Some(portcullis);
-        let stack = Self { port, portcullis_port, portcullis, gateway, agents, room };
+        let stack = Self { port, portcullis_port, portcullis, gateway, admin, agents, room };
         if !path.is_empty() {
             eventually(path, || (stack.send("GET", path, &[]).status == 200).then_some(()));
         }
