@@ -11,10 +11,10 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    envoy_module::{FEED, VERSIONS, echo, prepare},
+    envoy_module::{FEED, MODULE_IN, VERSIONS, echo, prepare},
     jwt,
     stack::{Mode, NEWEST, Stack, UPSTREAM, bearer, envoy, envoy_of, replace, token, with_ports},
-    support::{Running, eventually, free_port, listens},
+    support::{Running, eventually, free_port, listens, root},
 };
 
 const FALLBACK: &str = r#""fallback": "ext_authz""#;
@@ -244,4 +244,49 @@ fn without_module_of_routes(listeners: &str) -> String {
         out.push('\n');
     }
     out
+}
+
+/// By a build of the module that panics where a request says so.
+#[test]
+fn a_bug_in_any_hook_denies_that_request_and_ends_nothing() {
+    let faults = root().join("target/faults");
+    assert!(faults.join("libportcullis_envoy.so").exists(), "run tests/run");
+    for version in VERSIONS {
+        let upstream = echo().to_string();
+        let rules = r#"[
+            { name = "mcp", path_prefix = "/mcp", mcp = { tools = ["delete_*"] }, roles = ["ADMIN"] },
+            { name = "open", path_prefix = "/", access = "public" },
+        ]"#
+        .replace('\n', " ");
+        let told = [
+            (UPSTREAM, upstream.as_str()),
+            ("PORTCULLIS__RULES", rules.as_str()),
+            (MODULE_IN, faults.to_str().unwrap()),
+        ];
+        let mut stack = Stack::waiting_at("/open", version, Mode::Module, &told);
+        stack.portcullis = None;
+        let send = |hook: &str, body: bool| {
+            let usual = format!(
+                "{} /mcp HTTP/1.1\r\nhost: a.example.com\r\nx-fault: {hook}\r\nconnection: close\r\n",
+                if body { "POST" } else { "GET" }
+            );
+            let rest = if body {
+                "content-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+            } else {
+                "\r\n"
+            };
+            stack.send_bytes(format!("{usual}{rest}").as_bytes()).status
+        };
+        let open = || stack.send("GET", "/open", &[]).status;
+        assert_eq!(send("request_headers", false), 500, "{version}");
+        assert_eq!(send("request_body", true), 500, "{version}");
+        for hook in ["response_headers", "stream_complete"] {
+            let answer = stack.send("GET", "/open", &[("x-fault", hook)]);
+            assert_eq!(answer.status, 200, "{version} {hook}");
+        }
+        assert_eq!(open(), 200, "{version}");
+        let log = stack.gateway.log();
+        assert!(log.matches("a bug: a panic").count() >= 4, "{version} {log}");
+        assert!(!log.contains("asked for by a test"), "{log}");
+    }
 }

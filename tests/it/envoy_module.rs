@@ -29,6 +29,9 @@ pub(crate) const VERSIONS: [&str; 4] = ["1.37.0", "1.38.3", "1.39.3", "1.40.0"];
 /// Where portcullis feeds an engine.
 pub(crate) const FEED: &str = "PORTCULLIS__FEED__LISTEN";
 
+/// Where another build of the module is.
+pub(crate) const MODULE_IN: &str = "MODULE_IN";
+
 /// What `envoy/module.yaml` says to the module.
 const FED: &str = r#""feed": "/run/portcullis/feed.sock", "fallback": "ext_authz""#;
 
@@ -36,7 +39,8 @@ const FED: &str = r#""feed": "/run/portcullis/feed.sock", "fallback": "ext_authz
 /// where it is told; else it has a file in the room to decide by, and all else is told it
 /// as portcullis is told.
 pub(crate) fn prepare(envoy: &mut Command, room: &Path, rules: &str, told: &[(&str, &str)]) {
-    let built = root().join("target/debug");
+    let built = told.iter().find(|(name, _)| *name == MODULE_IN);
+    let built = built.map_or(root().join("target/debug"), |(_, place)| place.into());
     assert!(built.join("libportcullis_envoy.so").exists(), "no module: run tests/run");
     let config = room.join("envoy.yaml");
     let text = std::fs::read_to_string(&config).unwrap();

@@ -212,8 +212,7 @@ fn keys_of_the_store_are_known_and_the_service_hears_which_were_used() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_an_issuer_are_told_and_one_that_is_missed_is_fetched() {
     let provider = Provider::start();
-    let rule =
-        "[[rules]]\nname = \"agents\"\npath_prefix = \"/api/agents\"\nroles = [\"REGULAR\"]\n";
+    let rule = "[[rules]]\nname = \"agents\"\npath_prefix = \"/api/agents\"\nroles = [\"REGULAR\", \"ADMIN\"]\n";
     let toml = format!("{OPEN}{}{rule}", table("acme", &provider.issuer, "refresh = \"1h\""));
     let teller = Teller::start(&toml);
     let fed = fed(&teller.socket);

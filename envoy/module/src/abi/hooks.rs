@@ -132,8 +132,22 @@ extern "C" fn envoy_dynamic_module_on_http_filter_destroy(call: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(call)));
 }
 
+/// Has tests see what a bug in a hook comes to.
+#[cfg(feature = "faults")]
+#[allow(clippy::panic, reason = "that is what is tested")]
+fn fault(hook: &str, stream: &Stream<'_>) {
+    let mut headers = stream.headers().unwrap_or_default().into_iter();
+    if headers.any(|(name, value)| name == b"x-fault" && value == hook.as_bytes()) {
+        panic!("asked for by a test");
+    }
+}
+
+#[cfg(not(feature = "faults"))]
+fn fault(_: &str, _: &Stream<'_>) {}
+
 /// Runs one hook of a request. A panic that left it would end Envoy: it is a denial.
 fn within(
+    hook: &str,
     handle: Handle,
     call: *mut c_void,
     step: impl FnOnce(&mut Call, &mut Stream<'_>) -> Step,
@@ -141,7 +155,10 @@ fn within(
     let Some(mut stream) = Stream::of(handle) else { return Step::Stop };
     // SAFETY: `…_filter_new` has made it, and Envoy calls the hooks of a request one by one.
     let call = unsafe { &mut *call.cast::<Call>() };
-    let done = catch_unwind(AssertUnwindSafe(|| step(&mut *call, &mut stream)));
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        fault(hook, &stream);
+        step(&mut *call, &mut stream)
+    }));
     let fail = || call.fail(&mut stream);
     done.or_else(|_| catch_unwind(AssertUnwindSafe(fail))).unwrap_or(Step::Stop)
 }
@@ -152,7 +169,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
     call: *mut c_void,
     is_all: bool,
 ) -> u32 {
-    match within(handle, call, |call, stream| call.headers(stream, is_all)) {
+    let step = |call: &mut Call, stream: &mut Stream<'_>| call.headers(stream, is_all);
+    match within("request_headers", handle, call, step) {
         Step::Continue => 0,
         // `StopIteration`: the body may come.
         Step::Stop | Step::Wait => 1,
@@ -165,7 +183,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_body(
     call: *mut c_void,
     is_all: bool,
 ) -> u32 {
-    match within(handle, call, |call, stream| call.body(stream, is_all)) {
+    let step = |call: &mut Call, stream: &mut Stream<'_>| call.body(stream, is_all);
+    match within("request_body", handle, call, step) {
         Step::Continue => 0,
         // `StopIterationAndBuffer`.
         Step::Wait => 1,
@@ -179,19 +198,27 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_trailers(
     handle: Handle,
     call: *mut c_void,
 ) -> u32 {
-    match within(handle, call, Call::trailers) {
+    match within("request_trailers", handle, call, Call::trailers) {
         Step::Continue => 0,
         Step::Stop | Step::Wait => 1,
     }
 }
 
 /// The same for a hook of what comes after the request: what fails there denies nothing.
-fn after(handle: Handle, call: *mut c_void, step: impl FnOnce(&mut Call, &mut Stream<'_>)) {
+fn after(
+    hook: &str,
+    handle: Handle,
+    call: *mut c_void,
+    step: impl FnOnce(&mut Call, &mut Stream<'_>),
+) {
     let Some(mut stream) = Stream::of(handle) else { return };
     // SAFETY: as above.
     let call = unsafe { &mut *call.cast::<Call>() };
     // What it was is in the log.
-    let _ = catch_unwind(AssertUnwindSafe(|| step(call, &mut stream)));
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        fault(hook, &stream);
+        step(call, &mut stream);
+    }));
 }
 
 #[unsafe(no_mangle)]
@@ -200,7 +227,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
     call: *mut c_void,
     _is_all: bool,
 ) -> u32 {
-    after(handle, call, Call::answer);
+    after("response_headers", handle, call, Call::answer);
     0
 }
 
@@ -209,7 +236,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
     handle: Handle,
     call: *mut c_void,
 ) {
-    after(handle, call, Call::end);
+    after("stream_complete", handle, call, Call::end);
 }
 
 macro_rules! idle {
