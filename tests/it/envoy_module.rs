@@ -185,41 +185,143 @@ pub(crate) fn echo() -> u16 {
 }
 
 /// A request that may be anything.
-fn request(dice: &mut Dice, paths: &[String], tokens: &[String]) -> Vec<u8> {
-    let method = dice.of(&["GET", "GET", "GET", "POST", "DELETE", "OPTIONS", "PUT", "get"]);
-    let mut path = paths[dice.roll(paths.len())].clone();
-    if dice.roll(4) == 0 {
-        let token = &tokens[dice.roll(tokens.len())];
-        let more = dice.of(&["", "a=1&", "z&b=%20&", "access-token=x&", "&&", "access%2dtoken=1&"]);
-        path = format!("{path}?{more}access-token={token}&y=2&b=3");
-    }
-    let host = dice.of(&["app.example.com", "app.example.com", "APP.example.com:443", "[::1]"]);
-    let mut out = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n").into_bytes();
-    for _ in 0..[0, 1, 1, 2, 3, 5, 90][dice.roll(7)] {
-        let token = &tokens[dice.roll(tokens.len())];
-        let line = match dice.roll(16) {
-            0..4 => format!("authorization: Bearer {token}"),
-            4 => format!("Authorization: {}", dice.of(&["Basic YTpi", "bearer", "Bearer  x", ""])),
-            5 => format!("cookie: a=b; token={token}"),
-            6 => format!("x-user-role: {}", dice.of(&["ADMIN", "", "KING, ADMIN"])),
-            7 => format!("{}: 1", dice.of(&["x-user-id", "X-User.Name", "x-user-", "x-userid"])),
-            8 => "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13".into(),
-            9 => format!("x-api-key: pc_{}", dice.of(&["0", "abc", "aaaaaaaaaaa_b"])),
-            10 => format!("origin: https://{}", dice.of(&["app.example.com", "evil.example"])),
-            11 => format!("x-http-method-override: {}", dice.of(&["DELETE", "GET"])),
-            12 => format!("sec-fetch-site: {}", dice.of(&["cross-site", "same-origin", "none"])),
-            13 => format!("x-original-url: {}", dice.of(&["/open/x", "/api/agents"])),
-            14 => format!("accept: {}", dice.of(&["text/html", "application/json", "*/*"])),
-            _ => format!("x-other-{}: some value", dice.roll(40)),
-        };
-        out.extend(line.bytes());
-        if dice.roll(25) == 0 {
-            out.extend(*b"\xff\xc3");
+struct Sent {
+    method: &'static str,
+    target: String,
+    host: &'static str,
+    headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Sent {
+    fn any(dice: &mut Dice, paths: &[String], tokens: &[String]) -> Self {
+        let methods = ["GET", "GET", "GET", "POST", "DELETE", "OPTIONS", "PUT", "get", "CONNECT"];
+        let method = dice.of(&methods);
+        let mut target = paths[dice.roll(paths.len())].clone();
+        if dice.roll(4) == 0 {
+            let token = &tokens[dice.roll(tokens.len())];
+            let more =
+                dice.of(&["", "a=1&", "z&b=%20&", "access-token=x&", "&&", "access%2dtoken=1&"]);
+            target = format!("{target}?{more}access-token={token}&y=2&b=3");
         }
-        out.extend(*b"\r\n");
+        if method == "CONNECT" {
+            target = dice.of(&["app.example.com:443", "app.example.com", "[::1]:80"]).to_owned();
+        }
+        let host = dice.of(&["app.example.com", "app.example.com", "APP.example.com:443", "[::1]"]);
+        let mut headers = Vec::new();
+        for _ in 0..[0, 1, 1, 2, 3, 5, 90][dice.roll(7)] {
+            let token = &tokens[dice.roll(tokens.len())];
+            let (name, value) = match dice.roll(16) {
+                0..4 => ("authorization".into(), format!("Bearer {token}")),
+                4 => {
+                    let other = dice.of(&["Basic YTpi", "bearer", "Bearer  x", ""]);
+                    ("Authorization".into(), other.to_owned())
+                }
+                5 => ("cookie".into(), format!("a=b; token={token}")),
+                6 => ("x-user-role".into(), dice.of(&["ADMIN", "", "KING, ADMIN"]).to_owned()),
+                7 => {
+                    let name = dice.of(&["x-user-id", "X-User.Name", "x-user-", "x-userid"]);
+                    (name.to_owned(), "1".to_owned())
+                }
+                8 => {
+                    headers.push(("connection".to_owned(), b"upgrade".to_vec()));
+                    headers.push(("upgrade".to_owned(), b"websocket".to_vec()));
+                    ("sec-websocket-version".into(), "13".into())
+                }
+                9 => {
+                    ("x-api-key".into(), format!("pc_{}", dice.of(&["0", "abc", "aaaaaaaaaaa_b"])))
+                }
+                10 => {
+                    let origin = dice.of(&["app.example.com", "evil.example"]);
+                    ("origin".into(), format!("https://{origin}"))
+                }
+                11 => ("x-http-method-override".into(), dice.of(&["DELETE", "GET"]).to_owned()),
+                12 => {
+                    let site = dice.of(&["cross-site", "same-origin", "none"]);
+                    ("sec-fetch-site".into(), site.to_owned())
+                }
+                13 => ("x-original-url".into(), dice.of(&["/open/x", "/api/agents"]).to_owned()),
+                14 => {
+                    let kind = dice.of(&["text/html", "application/json", "*/*"]);
+                    ("accept".into(), kind.to_owned())
+                }
+                _ => (format!("x-other-{}", dice.roll(40)), "some value".to_owned()),
+            };
+            let mut value = value.into_bytes();
+            if dice.roll(25) == 0 {
+                value.extend(*b"\xff\xc3");
+            }
+            headers.push((name, value));
+        }
+        Self { method, target, host, headers }
     }
-    out.extend(*b"connection: close\r\n\r\n");
-    out
+
+    /// As HTTP/1.1 writes it.
+    fn bytes(&self) -> Vec<u8> {
+        let Self { method, target, host, headers } = self;
+        let mut out = format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\n").into_bytes();
+        for (name, value) in headers {
+            out.extend(format!("{name}: ").bytes().chain(value.iter().copied()));
+            out.extend(*b"\r\n");
+        }
+        out.extend(*b"connection: close\r\n\r\n");
+        out
+    }
+
+    /// As it is over HTTP/2; none where a client cannot say it there.
+    fn request(&self) -> Option<http::Request<()>> {
+        let is_connect = self.method == "CONNECT";
+        let uri = if is_connect {
+            self.target.clone()
+        } else {
+            format!("http://{}{}", self.host, self.target)
+        };
+        let mut request = http::Request::builder().method(self.method).uri(uri);
+        let of_http1 = ["connection", "upgrade"];
+        for (name, value) in
+            self.headers.iter().filter(|(name, _)| !of_http1.contains(&name.as_str()))
+        {
+            request = request.header(name, http::HeaderValue::from_bytes(value).ok()?);
+        }
+        request.body(()).ok().filter(|request| request.uri().authority().is_some())
+    }
+}
+
+/// A connection that speaks HTTP/2.
+struct Http2 {
+    runtime: tokio::runtime::Runtime,
+    sender: h2::client::SendRequest<bytes::Bytes>,
+}
+
+impl Http2 {
+    fn to(port: u16) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let sender = runtime.block_on(async {
+            let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            sender
+        });
+        Self { runtime, sender }
+    }
+
+    /// The answer; none where the stream was reset.
+    fn send(&mut self, request: http::Request<()>) -> Option<Answer> {
+        let sender = self.sender.clone();
+        self.runtime.block_on(async {
+            let mut sender = sender.ready().await.ok()?;
+            let (answer, _) = sender.send_request(request, true).ok()?;
+            let (head, mut body) = answer.await.ok()?.into_parts();
+            let mut text = Vec::new();
+            while let Some(chunk) = body.data().await {
+                text.extend_from_slice(&chunk.ok()?);
+            }
+            let headers = head.headers.iter();
+            let lines = headers
+                .map(|(name, value)| format!("\r\n{name}: {}", value.to_str().unwrap_or_default()));
+            let head = format!("HTTP/2 {}{}", head.status.as_u16(), lines.collect::<String>());
+            Some(Answer::parse(&head, &String::from_utf8_lossy(&text)))
+        })
+    }
 }
 
 /// What of an answer has to be the same.
@@ -240,6 +342,15 @@ fn logged(stack: &Stack) -> Vec<[Value; 6]> {
     lines.map(|line| keys.map(|key| line[key].clone())).collect()
 }
 
+/// With a route for CONNECT: where there is none, `ext_authz` asks nobody, and Envoy
+/// answers 404; the engine answers all the same.
+fn with_tunnels(config: &str) -> String {
+    let first = "                        - match: { prefix: \"/\" }\n";
+    let tunnel = "                        - match: { connect_matcher: {} }\n                          \
+        route: { cluster: agents, upgrade_configs: [{ upgrade_type: CONNECT, connect_config: {} }] }\n";
+    replace(config, first, &format!("{tunnel}{first}"))
+}
+
 /// Asks both so many things of any kind.
 fn both_answer_alike(version: &str, count: usize) {
     let tokens: Vec<String> = [
@@ -257,18 +368,36 @@ fn both_answer_alike(version: &str, count: usize) {
     }
     let upstream = echo().to_string();
     let told_both = [(UPSTREAM, upstream.as_str())];
-    let mut module = Stack::waiting_at("/open/x", version, Mode::Module, &told_both);
+    let both = |mode: Mode| {
+        let told = (&told_both[..], &told_both[..]);
+        Stack::changed(free_port(), "/open/x", version, mode, told, &with_tunnels)
+    };
+    let mut module = both(Mode::Module);
     module.portcullis = None;
-    let grpc = Stack::waiting_at("/open/x", version, Mode::Strict, &told_both);
+    let grpc = both(Mode::Strict);
     let mut dice = Dice(0x2545_f491_4f6c_dd1d);
-    let mut statuses = BTreeSet::new();
-    for _ in 0..count {
-        let request = request(&mut dice, &paths, &tokens);
-        let (one, other) = (module.send_bytes(&request), grpc.send_bytes(&request));
+    let mut over_http2 = [&module, &grpc].map(|stack| Http2::to(stack.port));
+    let (mut statuses, mut of_http2, mut sent) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for at in 0..count {
+        let any = Sent::any(&mut dice, &paths, &tokens);
+        let shown = any.bytes().escape_ascii().to_string();
+        // One in four over HTTP/2, on one connection.
+        if let Some(request) = any.request().filter(|_| at % 4 == 0) {
+            let [one, other] = over_http2.each_mut().map(|both| both.send(request.clone()));
+            of_http2.extend(one.iter().map(|answer| answer.status));
+            sent += usize::from(one.is_some());
+            let [one, other] = [&one, &other].map(|answer| answer.as_ref().map(told));
+            assert_eq!(one, other, "{version} over HTTP/2: {shown}");
+            continue;
+        }
+        let (one, other) = (module.send_bytes(&any.bytes()), grpc.send_bytes(&any.bytes()));
         statuses.insert(one.status);
-        assert_eq!(told(&one), told(&other), "{version} {}", request.escape_ascii());
+        sent += 1;
+        assert_eq!(told(&one), told(&other), "{version} {shown}");
     }
     assert!(statuses.is_superset(&[200, 400, 401, 403].into()), "{statuses:?}");
+    assert!(of_http2.is_superset(&[200, 401, 403].into()), "{of_http2:?}");
+    let count = sent;
     // And the access log, which is written from the metadata.
     let [one, other] = [&module, &grpc].map(|stack| {
         eventually("all lines of the access log", || {

@@ -414,7 +414,9 @@ impl Stack {
             // What portcullis is told, the engine in Envoy is.
             let of_module: Vec<_> = of_module.iter().copied().chain(feed).collect();
             envoy_module::prepare(&mut gateway, room.path(), RULES, &of_module);
-            let file = room.path().join("envoy.yaml");
+        }
+        let file = room.path().join("envoy.yaml");
+        if mode.is_envoy() {
             std::fs::write(&file, change(&std::fs::read_to_string(&file).unwrap())).unwrap();
         }
         let gateway = Running::start(&mut gateway);
