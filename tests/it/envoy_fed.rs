@@ -2,17 +2,20 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write as _,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
+use portcullis::clock::{Clock as _, SystemClock};
 use serde_json::json;
 
 use crate::{
     envoy_module::{FEED, MODULE_IN, VERSIONS, echo, prepare},
     jwt,
+    redis::Redis,
     stack::{Mode, NEWEST, Stack, UPSTREAM, bearer, envoy, envoy_of, replace, token, with_ports},
     support::{Running, eventually, free_port, listens, root},
 };
@@ -244,6 +247,97 @@ fn without_module_of_routes(listeners: &str) -> String {
         out.push('\n');
     }
     out
+}
+
+/// How long requests take, sorted: a thousand a second for as long as it is wanted.
+fn latencies(stack: &Stack, bearer: &str, until: impl Fn(usize) -> bool) -> Vec<Duration> {
+    let started = Instant::now();
+    let mut took = Vec::new();
+    while until(took.len()) {
+        let due = started + Duration::from_millis(took.len() as u64);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let asked = Instant::now();
+        assert_eq!(status(stack, bearer), 200);
+        took.push(asked.elapsed());
+    }
+    took.sort();
+    took
+}
+
+/// A million in the store, by its own client.
+fn revoke_a_million(redis: &Redis) {
+    let mut client = Command::new("redis-cli")
+        .args(["-p", &redis.port.to_string(), "--pipe"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut pipe = std::io::BufWriter::new(client.stdin.take().unwrap());
+    let end = (SystemClock.now().as_secs() + 3600).to_string();
+    let stream = "portcullis:{revocations}:stream";
+    for id in 0..1_000_000_u64 {
+        let token = format!("{:016x}{}", id.wrapping_mul(0x9e37_79b9_7f4a_7c15), "0".repeat(48));
+        let words = ["XADD", stream, "*", "t", &token, "u", &end];
+        write!(pipe, "*{}\r\n", words.len()).unwrap();
+        for word in words {
+            write!(pipe, "${}\r\n{word}\r\n", word.len()).unwrap();
+        }
+    }
+    drop(pipe);
+    assert!(client.wait().unwrap().success());
+}
+
+#[test]
+#[ignore = "a million revocations take a while: tests/run --soak"]
+fn a_million_revocations_are_told_and_requests_wait_for_none() {
+    let redis = Redis::single();
+    let store = format!("{{ kind = \"redis\", url = \"redis://127.0.0.1:{}\" }}", redis.port);
+    let told = [("PORTCULLIS__STORE", store.as_str())];
+    let stack = Stack::with(NEWEST, Mode::Fed, &told);
+    let good = bearer("REGULAR");
+    eventually("the module's own answers", || {
+        assert!(matches!(status(&stack, &good), 200 | 503));
+        stats(&stack, "checks_total").keys().any(|of| of.contains("allow")).then_some(())
+    });
+    let before = latencies(&stack, &good, |count| count < 5000);
+    let last =
+        format!("{:016x}{}", 999_999_u64.wrapping_mul(0x9e37_79b9_7f4a_7c15), "0".repeat(48));
+    let is_done = AtomicBool::new(false);
+    let (during, loaded) = std::thread::scope(|scope| {
+        let loading = scope.spawn(|| {
+            let started = Instant::now();
+            revoke_a_million(&redis);
+            let written = started.elapsed();
+            // When the engine has them all, its memory has grown by them, and stands.
+            let memory = || stack.gateway.memory("VmRSS");
+            let mut seen = memory();
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+                let now = memory();
+                if now.abs_diff(seen) < 256 && now > 40_000 {
+                    break;
+                }
+                seen = now;
+            }
+            is_done.store(true, Ordering::Relaxed);
+            (written, started.elapsed(), seen)
+        });
+        let during = latencies(&stack, &good, |_| !is_done.load(Ordering::Relaxed));
+        (during, loading.join().unwrap())
+    });
+    let of = |all: &[Duration], part: usize| all[all.len() * part / 100];
+    println!(
+        "before p50 {:?} p99 {:?}; during ({} requests) p50 {:?} p99 {:?}; written in {:?}, told in {:?}, {} KiB; {last}",
+        of(&before, 50),
+        of(&before, 99),
+        during.len(),
+        of(&during, 50),
+        of(&during, 99),
+        loaded.0,
+        loaded.1,
+        loaded.2
+    );
+    assert!(of(&during, 99) <= of(&before, 99) * 2, "p99 stays within twice as long");
 }
 
 /// By a build of the module that panics where a request says so.

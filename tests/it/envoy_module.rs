@@ -203,9 +203,8 @@ impl Sent {
                 dice.of(&["", "a=1&", "z&b=%20&", "access-token=x&", "&&", "access%2dtoken=1&"]);
             target = format!("{target}?{more}access-token={token}&y=2&b=3");
         }
-        if method == "CONNECT" {
-            target = dice.of(&["app.example.com:443", "app.example.com", "[::1]:80"]).to_owned();
-        }
+        let places = ["app.example.com:443", "app.example.com", "[::1]:80"];
+        let target = if method == "CONNECT" { dice.of(&places).to_owned() } else { target };
         let host = dice.of(&["app.example.com", "app.example.com", "APP.example.com:443", "[::1]"]);
         let mut headers = Vec::new();
         for _ in 0..[0, 1, 1, 2, 3, 5, 90][dice.roll(7)] {

@@ -214,15 +214,15 @@ async fn days(mode: Mode) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_sign_in_lasts_through_envoy() {
-    days(Mode::Strict).await;
+    Box::pin(days(Mode::Strict)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_sign_in_lasts_through_nginx() {
-    days(Mode::Nginx).await;
+    Box::pin(days(Mode::Nginx)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_sign_in_lasts_through_caddy() {
-    days(Mode::Caddy).await;
+    Box::pin(days(Mode::Caddy)).await;
 }

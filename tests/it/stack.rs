@@ -81,6 +81,9 @@ impl Mode {
     }
 }
 
+/// Variables of a program's environment.
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
 /// A variable that names the port of whoever stands in for the internal
 /// listener.
 pub(crate) const STANDS_IN: &str = "STANDS_IN";
@@ -374,7 +377,7 @@ impl Stack {
         path: &str,
         version: &str,
         mode: Mode,
-        (environment, of_module): (&[(&str, &str)], &[(&str, &str)]),
+        (environment, of_module): (Variables<'_>, Variables<'_>),
         change: &dyn Fn(&str) -> String,
     ) -> Self {
         let [portcullis_port, agents_port, admin] = [(); 3].map(|()| free_port());

@@ -62,7 +62,7 @@ proptest! {
     fn a_bit_that_flips_is_seen(at in any::<prop::sample::Index>(), bit in 0..8) {
         let mut bytes = bytes_of(&some());
         let at = at.index(bytes.len());
-        bytes[at] ^= 1 << bit;
+        bytes[at] ^= 1_u8 << bit;
         let mut frames = Frames::up_to(MAX_TOLD);
         frames.push(&bytes);
         let mut read = Vec::new();
