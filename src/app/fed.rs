@@ -198,7 +198,7 @@ impl Receiver for Following {
         self.fed.strong_count() > 0
     }
 
-    fn settings(&mut self, bundle: Bundle) {
+    fn settings(&mut self, bundle: &[u8]) {
         self.is_whole = false;
         let Some(fed) = self.fed.upgrade() else { return };
         self.next = match prepare(&fed, bundle) {
@@ -280,7 +280,8 @@ impl Receiver for Following {
 }
 
 /// Makes what a configuration describes.
-fn prepare(fed: &Fed, bundle: Bundle) -> Result<Next, String> {
+fn prepare(fed: &Fed, bundle: &[u8]) -> Result<Next, String> {
+    let bundle = Bundle::decode(bundle)?;
     let mut config = bundle.load().map_err(|problems| problems.to_string())?;
     if config.check.mcp_source == McpSource::Envoy {
         return Err(

@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     clock::Clock,
-    config::{Config, SeenFile},
+    config::{Config, FeedConfig, SeenFile},
     feed::{self, FeedServer, Hub},
     grpc::{Limits as GrpcLimits, Listener, Server},
     issuers::KeyWatch,
@@ -106,11 +106,12 @@ impl App {
         let internal = bind("internal", "internal.listen", fixed.internal, &house).await?;
 
         let feed = match &fixed.feed {
-            Some(config) => Some(feed::bind(config).await.map_err(|cause| AppError::Bind {
-                key: "feed.listen",
-                address: format!("unix:{}", config.listen.display()),
-                cause,
-            })?),
+            Some(FeedConfig { listen, uids }) => {
+                let bound = feed::bind(listen, uids.clone()).await;
+                let address = || format!("unix:{}", listen.display());
+                let key = "feed.listen";
+                Some(bound.map_err(|cause| AppError::Bind { key, address: address(), cause })?)
+            }
             None => None,
         };
 

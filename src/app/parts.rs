@@ -367,7 +367,7 @@ impl InForce {
 
     fn tell(&self, bundle: Option<Bundle>, cut_offs_count_for: Duration) {
         if let Some(hub) = &self.lasting.hub {
-            hub.put(bundle, cut_offs_count_for);
+            hub.put(bundle.map(|bundle| bundle.encode()), cut_offs_count_for);
         }
     }
 

@@ -64,6 +64,21 @@ impl Bundle {
         Ok(Some(Self { files, environment, contents }))
     }
 
+    /// The bundle as bytes; empty where it cannot be written, which is read by nobody.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        rmp_serde::to_vec_named(self).unwrap_or_default()
+    }
+
+    /// A bundle of these bytes.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, where they are none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        rmp_serde::from_slice(bytes).map_err(|error| format!("it cannot be read: {error}"))
+    }
+
     /// The configuration, as far as an engine is made of it.
     ///
     /// # Errors

@@ -12,13 +12,14 @@ use thiserror::Error;
 
 use super::{
     PATIENCE,
-    frame::{FrameError, Frames, FromEngine, FromService, MAX_ASKED, MAX_TOLD, Tokens, encode},
+    frame::{
+        FrameError, Frames, FromEngine, FromService, MAX_ASKED, MAX_TOLD, Raw, Tokens, encode,
+    },
     greeting::{self, Stranger},
 };
 use crate::{
     api_key::{KeyChange, KeyId},
     clock::Timestamp,
-    config::Bundle,
     token::{RenewedSession, Revoked},
 };
 
@@ -75,8 +76,9 @@ pub struct Asks {
 pub trait Receiver {
     /// Whether it is still of use to anybody.
     fn is_wanted(&self) -> bool;
-    /// A configuration, which is in force when all that follows is whole.
-    fn settings(&mut self, bundle: Bundle);
+    /// What the service is configured by, as it was handed to the [`Hub`](super::Hub): in
+    /// force when all that follows is whole.
+    fn settings(&mut self, bundle: &[u8]);
     /// What an issuer has said then.
     fn issuer(&mut self, name: &str, text: &str, heard: Timestamp);
     /// Somebody is shut out.
@@ -175,7 +177,7 @@ impl Client {
 fn take(receiver: &mut impl Receiver, told: FromService) {
     let at = Timestamp::from_millis;
     match told {
-        FromService::Settings(bundle) => receiver.settings(*bundle),
+        FromService::Settings(Raw(bundle)) => receiver.settings(&bundle),
         FromService::IssuerKeys { name, text, heard } => receiver.issuer(&name, &text, at(heard)),
         FromService::Tokens(Tokens(tokens)) => {
             for (token, end) in tokens {

@@ -10,7 +10,7 @@ use serde::{
 use thiserror::Error;
 
 use super::record::KeyRecord;
-use crate::{clock::Timestamp, config::Bundle, token::TokenRef};
+use crate::{clock::Timestamp, token::TokenRef};
 
 /// The longest text of the service, in bytes: a file of keys may be 256 MiB.
 pub(super) const MAX_TOLD: usize = 384 << 20;
@@ -25,7 +25,7 @@ const HEAD: usize = 8;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromService {
     /// The configuration, which is in force when all that follows is whole.
-    Settings(Box<Bundle>),
+    Settings(Raw),
     /// The keys that an issuer was heard to publish.
     IssuerKeys { name: String, text: String, heard: i64 },
     /// Tokens that are revoked, each with its end.
@@ -51,6 +51,41 @@ pub(super) enum FromEngine {
     Uses(Vec<(u64, i64)>),
     /// Whose sessions were renewed, which, and when.
     Seen(Vec<(String, String, i64)>),
+}
+
+/// Bytes that whoever has asked for them can read. They may hold keys, and are not shown.
+pub(super) struct Raw(pub(super) Vec<u8>);
+
+impl fmt::Debug for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Raw({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Raw {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(RawOf)
+    }
+}
+
+struct RawOf;
+
+impl de::Visitor<'_> for RawOf {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Raw, E> {
+        Ok(Raw(bytes.to_vec()))
+    }
 }
 
 /// Revoked tokens, forty bytes each.

@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 
-use super::frame::{FromEngine, FromService, MAX_TOLD, Tokens, encode};
+use super::frame::{FromEngine, FromService, MAX_TOLD, Raw, Tokens, encode};
 use crate::{
     api_key::{KeyChange, KeyId, KeyList},
     clock::Timestamp,
-    config::Bundle,
     issuers::{KeyWatch, Said},
     token::{RenewedSession, RevocationList, Revoked},
 };
@@ -67,9 +66,9 @@ impl Hub {
         Arc::new(Self { revoked, keys, issuers, settings, news, seen })
     }
 
-    /// Another configuration is in force.
-    pub fn put(&self, bundle: Option<Bundle>, cut_offs_kept: std::time::Duration) {
-        let settings = bundle.map(|bundle| FromService::Settings(Box::new(bundle)));
+    /// Another configuration is in force: what there is of it to tell.
+    pub fn put(&self, bundle: Option<Vec<u8>>, cut_offs_kept: std::time::Duration) {
+        let settings = bundle.map(|bundle| FromService::Settings(Raw(bundle)));
         let frame = settings.as_ref().and_then(|settings| encode(settings, MAX_TOLD));
         if settings.is_some() && frame.is_none() {
             let mend = "make the files that it names smaller";

@@ -26,7 +26,6 @@ use super::{
     peer,
 };
 use crate::{
-    config::FeedConfig,
     issuers::Said,
     socket::{self, SocketFile},
 };
@@ -52,17 +51,17 @@ pub struct FeedServer {
     uids: Vec<u32>,
 }
 
-/// Binds it. Its file is for its owner, or for all where other users may ask, who are
-/// asked who they are all the same.
+/// Binds it, for the user of this process and these. Its file is for its owner, or for
+/// all where others may ask, who are asked who they are all the same.
 ///
 /// # Errors
 ///
 /// Those of the operating system.
-pub async fn bind(config: &FeedConfig) -> io::Result<FeedServer> {
-    let (listener, file) = socket::bind(&config.listen).await?;
-    let mode = if config.uids.is_empty() { 0o600 } else { 0o666 };
+pub async fn bind(path: &Path, uids: Vec<u32>) -> io::Result<FeedServer> {
+    let (listener, file) = socket::bind(path).await?;
+    let mode = if uids.is_empty() { 0o600 } else { 0o666 };
     std::fs::set_permissions(file.path(), Permissions::from_mode(mode))?;
-    Ok(FeedServer { listener, file, uids: config.uids.clone() })
+    Ok(FeedServer { listener, file, uids })
 }
 
 impl FeedServer {

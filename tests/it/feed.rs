@@ -299,8 +299,8 @@ impl Receiver for Hears {
     fn is_wanted(&self) -> bool {
         true
     }
-    fn settings(&mut self, bundle: Bundle) {
-        bundle.load().unwrap();
+    fn settings(&mut self, bundle: &[u8]) {
+        Bundle::decode(bundle).unwrap().load().unwrap();
     }
     fn issuer(&mut self, _: &str, _: &str, _: Timestamp) {}
     fn revoked(&mut self, _: Revoked) {}
