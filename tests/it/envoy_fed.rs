@@ -47,38 +47,44 @@ fn status(stack: &Stack, bearer: &str) -> u16 {
 
 #[test]
 fn what_it_was_told_it_enforces_while_that_is_not_too_old_and_then_says_nothing() {
-    for version in VERSIONS {
-        let more = replace(FALLBACK, "authz\"", "authz\", \"max_stale\": \"4s\"");
-        let change = |config: &str| replace(config, FALLBACK, &more);
-        let stack = Stack::changed(free_port(), "", version, Mode::Fed, (&[], &[]), &change);
-        let (good, bad) = (bearer("REGULAR"), "Bearer junk".to_owned());
-        // Before it is told, ext_authz is asked.
-        eventually("a decision of the module", || {
-            let is_in = matches!(status(&stack, &good), 200 | 503);
-            assert!(is_in, "{version}");
-            stats(&stack, "checks_total").keys().any(|of| of.contains("allow")).then_some(())
-        });
-        let gone = token(&json!({ "jti": version }));
-        let gone = format!("Bearer {gone}");
-        assert_eq!(status(&stack, &gone), 200, "{version}");
-        // Without an answer of the service: the engine alone decides.
-        let portcullis = stack.portcullis.as_ref().unwrap();
-        portcullis.freeze();
-        let frozen = Instant::now();
-        assert_eq!([status(&stack, &good), status(&stack, &bad)], [200, 401], "{version}");
-        if frozen.elapsed() < Duration::from_secs(2) {
-            assert!(stats(&stack, "feed_age_seconds").values().all(|age| *age < 4), "{version}");
+    std::thread::scope(|scope| {
+        for version in VERSIONS {
+            scope.spawn(move || enforces_what_it_was_told(version));
         }
-        eventually("silence", || (status(&stack, &good) == 503).then_some(()));
-        assert!(frozen.elapsed() > Duration::from_secs(2), "{version}");
-        let left = stats(&stack, "checks_total");
-        assert!(left.keys().any(|of| of.contains("left") && of.contains("not_ready")), "{left:?}");
-        portcullis.signal("CONT");
-        eventually("a decision again", || (status(&stack, &good) == 200).then_some(()));
-        let log = stack.gateway.log();
-        for shown in [&log, &admin(&stack, "/config_dump"), &admin(&stack, "/stats")] {
-            assert!(!shown.contains(jwt::SECRET) && !shown.is_empty(), "{version}");
-        }
+    });
+}
+
+fn enforces_what_it_was_told(version: &str) {
+    let more = replace(FALLBACK, "authz\"", "authz\", \"max_stale\": \"4s\"");
+    let change = |config: &str| replace(config, FALLBACK, &more);
+    let stack = Stack::changed(free_port(), "", version, Mode::Fed, (&[], &[]), &change);
+    let (good, bad) = (bearer("REGULAR"), "Bearer junk".to_owned());
+    // Before it is told, ext_authz is asked.
+    eventually("a decision of the module", || {
+        let is_in = matches!(status(&stack, &good), 200 | 503);
+        assert!(is_in, "{version}");
+        stats(&stack, "checks_total").keys().any(|of| of.contains("allow")).then_some(())
+    });
+    let gone = token(&json!({ "jti": version }));
+    let gone = format!("Bearer {gone}");
+    assert_eq!(status(&stack, &gone), 200, "{version}");
+    // Without an answer of the service: the engine alone decides.
+    let portcullis = stack.portcullis.as_ref().unwrap();
+    portcullis.freeze();
+    let frozen = Instant::now();
+    assert_eq!([status(&stack, &good), status(&stack, &bad)], [200, 401], "{version}");
+    if frozen.elapsed() < Duration::from_secs(2) {
+        assert!(stats(&stack, "feed_age_seconds").values().all(|age| *age < 4), "{version}");
+    }
+    eventually("silence", || (status(&stack, &good) == 503).then_some(()));
+    assert!(frozen.elapsed() > Duration::from_secs(2), "{version}");
+    let left = stats(&stack, "checks_total");
+    assert!(left.keys().any(|of| of.contains("left") && of.contains("not_ready")), "{left:?}");
+    portcullis.signal("CONT");
+    eventually("a decision again", || (status(&stack, &good) == 200).then_some(()));
+    let log = stack.gateway.log();
+    for shown in [&log, &admin(&stack, "/config_dump"), &admin(&stack, "/stats")] {
+        assert!(!shown.contains(jwt::SECRET) && !shown.is_empty(), "{version}");
     }
 }
 
