@@ -14,6 +14,7 @@ mod issuers;
 mod keys;
 mod layers;
 mod login;
+mod module;
 mod problem;
 mod reader;
 mod rules;
@@ -40,6 +41,7 @@ pub use self::{
     issuers::{IssuerConfig, KeysFrom},
     layers::Sources,
     login::LoginConfig,
+    module::InModule,
     problem::Problem,
     seen::SeenFile,
     service::{LifecycleConfig, LogFormat, TelemetryConfig},

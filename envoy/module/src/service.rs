@@ -13,9 +13,8 @@ use portcullis::{
     authz::Engine,
     checker::Checker,
     clock::SystemClock,
-    config::{Config, KeysFrom, SeenFile, Sources},
+    config::{Config, InModule, SeenFile, Sources},
     decision_log::DecisionLog,
-    operation::McpSource,
     token::RevocationList,
 };
 use serde::Deserialize;
@@ -90,23 +89,8 @@ impl Read {
     fn of(file: &Path) -> Result<Self, String> {
         let sources = Sources::of_process(vec![file.to_owned()]);
         let config = Config::load(&sources).map_err(|problems| problems.to_string())?;
-        if config.store.target.is_some() {
-            return Err("store: a module without a sidecar has none, so that nobody could be \
-                        shut out; take store.kind = \"memory\", or ask over gRPC"
-                .to_owned());
-        }
-        if config.check.mcp_source == McpSource::Envoy {
-            return Err("mcp.source: the module reads no metadata of other filters; take \
-                        \"body\", for which it needs no with_request_body"
-                .to_owned());
-        }
-        for issuer in &config.issuers {
-            if matches!(issuer.keys, KeysFrom::Network(_)) {
-                return Err(format!(
-                    "issuers: a module fetches no keys; give {:?} a jwks_file",
-                    issuer.settings.name
-                ));
-            }
+        if let Some(problem) = InModule::of(&config).refused().next() {
+            return Err(problem.to_string());
         }
         for warning in &config.warnings {
             tracing::warn!(key = warning.key, mend = warning.mend, "{}", warning.cause);

@@ -1,0 +1,116 @@
+//! What of a configuration the engine in Envoy itself can hold, and what is left to
+//! the service beside it.
+
+use super::{Config, KeysFrom, Problem};
+use crate::operation::McpSource;
+
+/// What becomes of a configuration in Envoy.
+#[derive(Clone, Debug, Default)]
+pub struct InModule {
+    /// What it cannot hold, whoever stands beside it.
+    pub never: Vec<Problem>,
+    /// What it cannot hold alone: a service beside it does that, and tells it.
+    pub alone: Vec<Problem>,
+    /// What holds there otherwise than over gRPC.
+    pub otherwise: Vec<Problem>,
+    /// What the service beside it does by itself.
+    pub beside: Vec<Problem>,
+}
+
+impl InModule {
+    /// Looks at all of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let mut found = Self::default();
+        found.look_at_what_decides(config);
+        found.look_at_the_service(config);
+        found
+    }
+
+    /// What a module that is alone cannot hold.
+    pub fn refused(&self) -> impl Iterator<Item = &Problem> {
+        self.never.iter().chain(&self.alone)
+    }
+
+    fn look_at_what_decides(&mut self, config: &Config) {
+        if config.store.target.is_some() {
+            self.alone.push(problem(
+                "store",
+                "a module without a sidecar has none, so that nobody could be shut out",
+                "take store.kind = \"memory\", or ask over gRPC",
+            ));
+            self.beside.push(problem(
+                "store",
+                "the list of the revoked, and the keys of `portcullis key`",
+                "keep the service running beside Envoy",
+            ));
+        }
+        if config.check.mcp_source == McpSource::Envoy {
+            self.never.push(problem(
+                "mcp.source",
+                "the module reads no metadata of other filters",
+                "take \"body\", for which it needs no with_request_body",
+            ));
+        }
+        for issuer in &config.issuers {
+            if matches!(issuer.keys, KeysFrom::Network(_)) {
+                let name = &issuer.settings.name;
+                self.alone.push(problem(
+                    "issuers",
+                    "a module fetches no keys",
+                    format!("give {name:?} a jwks_file"),
+                ));
+                self.beside.push(problem(
+                    "issuers",
+                    format!("the keys of {name:?}, fetched before they are needed"),
+                    "keep the service running beside Envoy",
+                ));
+            }
+        }
+        if !config.check.context.is_empty() {
+            self.otherwise.push(problem(
+                "check.context",
+                "the module reads no context_extensions of a route: conditions find these \
+                 defaults alone",
+                "write a rule for the paths of such a route, or ask over gRPC there",
+            ));
+        }
+        if config.shadow.is_some() {
+            self.otherwise.push(problem(
+                "shadow",
+                "the module compares with no other configuration",
+                "try it by `portcullis replay`, or ask over gRPC meanwhile",
+            ));
+        }
+    }
+
+    fn look_at_the_service(&mut self, config: &Config) {
+        let signs_in = config.login.users_file.is_some() || config.sso.is_some();
+        if signs_in {
+            let key = if config.sso.is_some() { "sso" } else { "login" };
+            self.beside.push(problem(
+                key,
+                "signing in, the sessions and their pages",
+                "route /sso, /session, /v2/login, /v3/login and /ui to the service",
+            ));
+        }
+        if signs_in && config.sessions.renew {
+            self.beside.push(problem(
+                "sessions.renew",
+                "renewing sessions: the module does not know which have ended",
+                "let pages call POST /session/renew, or ask over gRPC",
+            ));
+        }
+        if !config.workers.is_empty() {
+            self.beside.push(problem(
+                "workers",
+                "the list of the workers",
+                "route /.well-known/portcullis to the service",
+            ));
+        }
+    }
+}
+
+fn problem(key: &str, cause: impl Into<String>, mend: impl Into<String>) -> Problem {
+    Problem { key: key.to_owned(), source: None, cause: cause.into(), mend: mend.into() }
+}
