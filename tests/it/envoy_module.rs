@@ -124,7 +124,7 @@ fn a_changed_file_is_taken_over_and_a_bad_one_is_not() {
 }
 
 /// An upstream that answers with the head that has come.
-fn echo() -> u16 {
+pub(crate) fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

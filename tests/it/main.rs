@@ -28,6 +28,7 @@ mod backchannel;
 mod browser;
 mod cases;
 mod cgi;
+mod check_envoy;
 mod cli;
 mod conditions;
 mod conditions_tried;

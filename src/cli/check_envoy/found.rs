@@ -73,14 +73,11 @@ impl<'t> Found<'t> {
                 self.listener_of(node);
             }
             "RoutesConfigDump" => {
-                for kind in ["static_route_configs", "dynamic_route_configs"] {
-                    let all = node.list(kind);
-                    self.routes.extend(all.iter().filter_map(|one| one.get("route_config")));
-                }
+                // Those that are not dynamic stand in their listeners.
+                let all = node.list("dynamic_route_configs");
+                self.routes.extend(all.iter().filter_map(|one| one.get("route_config")));
             }
-            "StaticRouteConfig" | "DynamicRouteConfig" => {
-                self.routes.extend(node.get("route_config"));
-            }
+            "DynamicRouteConfig" => self.routes.extend(node.get("route_config")),
             "ClustersConfigDump" => {
                 for kind in
                     ["static_clusters", "dynamic_active_clusters", "dynamic_warming_clusters"]

@@ -1,5 +1,7 @@
 //! A connection manager: what it makes of a request before any filter sees it.
 
+use std::collections::BTreeSet;
+
 use super::{report::Report, routes::Routes, tree::Node};
 
 /// Whether headers with an underscore come in.
@@ -31,26 +33,39 @@ pub(super) fn look(manager: &Node<'_>, routes: &Routes<'_>, report: &mut Report)
              it",
         );
     }
+    let ends = ends_streams(manager);
     for upgrade in manager.list("upgrade_configs") {
-        let kind = upgrade.text("upgrade_type").unwrap_or_default();
-        if upgrade.get("enabled").is_some() && !upgrade.may_be_on("enabled") {
-            continue;
-        }
-        if !kind.eq_ignore_ascii_case("websocket") {
-            report.warn(
-                &upgrade,
-                format!("in a tunnel of {kind} there may be requests that nobody is asked about"),
-                "leave it out; a WebSocket is all that portcullis lets through",
-            );
-        } else if !ends_streams(manager) && !routes.are_timed() {
-            report.warn(
-                &upgrade,
-                "a WebSocket is asked about when it opens and not again, and may live for ever",
-                "write common_http_protocol_options: { max_stream_duration: 3600s }",
-            );
+        look_at_upgrade(&upgrade, ends || routes.are_timed(), report);
+    }
+    // A tool may write the same on every route: one is enough to find the rest by.
+    let mut told = BTreeSet::new();
+    for (upgrade, is_timed) in routes.upgrades() {
+        let ends = ends || *is_timed;
+        if told.insert((upgrade.text("upgrade_type").unwrap_or_default(), ends)) {
+            look_at_upgrade(upgrade, ends, report);
         }
     }
     look_at_traces(manager, report);
+}
+
+fn look_at_upgrade(upgrade: &Node<'_>, ends: bool, report: &mut Report) {
+    let kind = upgrade.text("upgrade_type").unwrap_or_default();
+    if upgrade.get("enabled").is_some() && !upgrade.may_be_on("enabled") {
+        return;
+    }
+    if !kind.eq_ignore_ascii_case("websocket") {
+        report.warn(
+            upgrade,
+            format!("in a tunnel of {kind} there may be requests that nobody is asked about"),
+            "leave it out; a WebSocket is all that portcullis lets through",
+        );
+    } else if !ends {
+        report.warn(
+            upgrade,
+            "a WebSocket is asked about when it opens and not again, and may live for ever",
+            "write common_http_protocol_options: { max_stream_duration: 3600s }",
+        );
+    }
 }
 
 fn ends_streams(manager: &Node<'_>) -> bool {

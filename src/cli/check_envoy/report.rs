@@ -1,6 +1,6 @@
 //! What was found, in the order of its places.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use portcullis::config::Problem;
 use serde_json::{Value, json};
@@ -36,6 +36,8 @@ struct Finding {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     findings: Vec<Finding>,
+    /// The places and causes of all: two listeners may have the same routes.
+    told: HashSet<(String, String)>,
     listener: Option<String>,
 }
 
@@ -72,10 +74,7 @@ impl Report {
     }
 
     fn add(&mut self, severity: Severity, at: &Node<'_>, cause: String, mend: String) {
-        // Two listeners may have the same routes.
-        let is_there =
-            |known: &Finding| known.problem.key == at.at() && known.problem.cause == cause;
-        if self.findings.iter().any(is_there) {
+        if !self.told.insert((at.at().to_owned(), cause.clone())) {
             return;
         }
         let source = self.listener.as_ref().map(|name| format!("listener {name:?}"));

@@ -45,6 +45,8 @@ pub(super) struct Routes<'t> {
     /// What a route adds or says of a filter, each under its filter's name.
     said: Vec<(&'t str, Node<'t>)>,
     added: Vec<Node<'t>>,
+    /// Upgrades that a route lets through by itself, and whether it ends their streams.
+    upgrades: Vec<(Node<'t>, bool)>,
 }
 
 impl<'t> Routes<'t> {
@@ -60,10 +62,17 @@ impl<'t> Routes<'t> {
             tables.extend(named);
         }
         if let Some(scoped) = manager.get("scoped_routes") {
-            if found.routes.is_empty() {
+            let list =
+                scoped.way(&["scoped_route_configurations_list", "scoped_route_configurations"]);
+            let scopes = list.map(|list| list.items()).unwrap_or_default();
+            let here: Vec<_> =
+                scopes.iter().filter_map(|scope| scope.get("route_configuration")).collect();
+            let are_all_here = !scopes.is_empty() && here.len() == scopes.len();
+            if !are_all_here && found.routes.is_empty() {
                 routes.unseen.push(scoped);
             }
-            tables.extend(found.routes.iter().cloned());
+            // Which of them are its own, the scopes say, which come from elsewhere, too.
+            tables.extend(here.into_iter().chain(found.routes.iter().cloned()));
         }
         for table in tables {
             routes.table(&table, chain);
@@ -112,6 +121,9 @@ impl<'t> Routes<'t> {
             let limit = action.get("max_stream_duration");
             limit.is_some_and(|limit| limit.lasts("max_stream_duration"))
         });
+        let upgrades = action.as_ref().map(|action| action.list("upgrade_configs"));
+        let upgrades = upgrades.unwrap_or_default().into_iter();
+        self.upgrades.extend(upgrades.map(|upgrade| (upgrade, is_timed)));
         let mut levels = above.to_vec();
         levels.push(route);
         if parts.is_empty() {
@@ -145,6 +157,11 @@ impl<'t> Routes<'t> {
             cluster.is_none_or(upstreams::speaks_http2)
         };
         !self.unseen.is_empty() || self.places.iter().any(speaks)
+    }
+
+    /// Upgrades that routes let through, each with whether its streams are ended.
+    pub(super) fn upgrades(&self) -> &[(Node<'t>, bool)] {
+        &self.upgrades
     }
 
     /// Whether each says how long a stream may live.
