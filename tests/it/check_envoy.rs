@@ -233,6 +233,16 @@ fn of_filters() -> Vec<Case> {
     let speaks = format!(
         "typed_extension_protocol_options: {{ envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {{ \"@type\": {speaks}, explicit_http_config: {{ http2_protocol_options: {{}} }} }} }}"
     );
+    // As above, for what has been decided.
+    let typed = filter(mutation, sets).replace('\n', " ");
+    let (_, typed) = typed.split_once("typed_config: ").unwrap();
+    let codec = "{ name: c, typed_config: { \"@type\": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec } }";
+    let filters = format!("http_filters: [{{ name: m, typed_config: {typed} }}, {codec}]");
+    let upstream =
+        with(&config, "http.router.v3.Router\n", &line(22, &format!("upstream_{filters}")));
+    let of_cluster =
+        speaks.replace("explicit_http_config", &format!("{filters}, explicit_http_config"));
+    let of_cluster = with(&config, "    - name: agents\n", &line(6, &of_cluster));
     let trailers = without(&config, "envoy.filters.http.header_mutation");
     let discovered = replace(
         &config[..],
@@ -266,6 +276,8 @@ fn of_filters() -> Vec<Case> {
         ),
         case("error", "X-User-Role is set by jwt_authn", ".header_name", last(jwt_authn, &claim)),
         case("error", "X_User_Role is set after", ".key", last(mutation, sets)),
+        case("error", "X_User_Role is set after", ".key", upstream),
+        case("error", "X_User_Role is set after", ".key", of_cluster),
         Case {
             is_taken: false,
             ..case(
@@ -401,6 +413,12 @@ fn of_listeners() -> Vec<Case> {
             ),
         ),
         case("warning", "spans tell the query", ".tracing", tracing("")),
+        case(
+            "error",
+            "is a credential",
+            "custom_tags[0].value",
+            tracing("max_path_tag_length: 0, custom_tags: [{ tag: a, value: '%REQ(COOKIE)%' }]"),
+        ),
         case(
             "error",
             "spans tell a credential",

@@ -171,6 +171,13 @@ impl<'t> Chain<'t> {
         asking.any(|filter| !filter.is_off)
     }
 
+    /// The filters that the routers have for requests to upstreams.
+    pub(super) fn upstream_filters(&self) -> Vec<Node<'t>> {
+        let routers = self.filters.iter().filter(|filter| filter.kind == Kind::Router);
+        let bodies = routers.filter_map(|router| router.body.as_ref());
+        bodies.flat_map(|body| body.list("upstream_http_filters")).collect()
+    }
+
     /// What the routers log of requests to upstreams.
     pub(super) fn upstream_logs(&self) -> Vec<Node<'t>> {
         let routers = self.filters.iter().filter(|filter| filter.kind == Kind::Router);
@@ -186,6 +193,7 @@ impl<'t> Chain<'t> {
         self.look_before(report);
         self.look_at_order(report);
         self.look_behind(report);
+        look_upstream(&self.upstream_filters(), report);
         let drops = || self.filters.iter().filter(|filter| !filter.is_off).any(drops_trailers);
         if around.trailers_go_on && !drops() {
             report.warn(
@@ -341,6 +349,17 @@ fn look_at_claims(body: &Node<'_>, is_behind: bool, report: &mut Report) {
                 },
                 "leave it out: portcullis verifies the token, and sets x-user headers",
             );
+        }
+    }
+}
+
+/// Filters for requests to upstreams, which have been decided.
+pub(super) fn look_upstream(filters: &[Node<'_>], report: &mut Report) {
+    for filter in filters {
+        if let Some(typed) = filter.typed("typed_config")
+            && in_short(typed.name) == "header_mutation"
+        {
+            look_at_mutations(&typed.body, report);
         }
     }
 }

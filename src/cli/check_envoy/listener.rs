@@ -1,7 +1,7 @@
 //! Listeners, and the connection managers in them.
 
 use super::{
-    chain::{Chain, Surroundings},
+    chain::{Chain, Surroundings, look_upstream},
     found::Found,
     logs, manager,
     report::Report,
@@ -29,6 +29,13 @@ pub(super) fn look(found: &Found<'_>, open: &[String], report: &mut Report) {
         look_at_listener(listener, found, open, report);
     }
     report.look_at(None);
+    for cluster in &found.clusters {
+        let options = cluster.get("typed_extension_protocol_options");
+        let options = options.map(|options| options.entries()).unwrap_or_default();
+        for (_, options) in options {
+            look_upstream(&options.list("http_filters"), report);
+        }
+    }
 }
 
 /// Envoy's own interface: it prints the configuration, and changes the runtime.

@@ -90,7 +90,7 @@ fn look_at_text(body: &Node<'_>, report: &mut Report) {
 }
 
 /// Every operator in a format.
-fn look_at_operators(body: &Node<'_>, report: &mut Report) {
+pub(super) fn look_at_operators(body: &Node<'_>, report: &mut Report) {
     for (at, text) in body.texts() {
         for operator in operators(text) {
             match operator.tells() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{report::Report, routes::Routes, tree::Node};
+use super::{logs, names, report::Report, routes::Routes, tree::Node};
 
 /// Whether headers with an underscore come in.
 pub(super) fn underscores_come(manager: &Node<'_>) -> bool {
@@ -108,9 +108,10 @@ fn look_at_traces(manager: &Node<'_>, report: &mut Report) {
         );
     }
     for tag in tags {
-        let Some(name) = tag.way(&["request_header", "name"]) else { continue };
-        if name.as_text().is_some_and(super::names::is_credential) {
+        let name = tag.way(&["request_header", "name"]);
+        if name.and_then(|name| name.as_text()).is_some_and(names::is_credential) {
             report.error(&tag, "spans tell a credential", "take the tag out");
         }
+        logs::look_at_operators(&tag, report);
     }
 }

@@ -43,7 +43,9 @@ Examples:
 The file is YAML or JSON: Envoy's own configuration, what /config_dump prints, a
 listener, or a list of resources as xDS has them. What it names and does not have
 (routes of an RDS, filters of an ECDS) is told: ask /config_dump of a running Envoy
-for all. Identity headers are taken to begin with x-user-.
+for all. Identity headers are taken to begin with x-user-, and any ext_authz to ask
+portcullis. A route for its own paths alone (/sso, /session, /ui and the like) may go
+without a question to a cluster that no other route guards.
 
 An error is a way past, or a credential that is told; a warning may not be meant. The
 exit code is 0, 1 when there is an error, and 2 when the file could not be read.")]
