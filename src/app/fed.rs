@@ -17,11 +17,10 @@ use crate::{
     authz::Engine,
     checker::Checker,
     clock::{Clock, Timestamp},
-    config::{Bundle, Config},
+    config::{Bundle, Config, InModule},
     decision_log::DecisionLog,
     feed::{Asks, Client, Lost, Receiver},
     issuers::KeySource,
-    operation::McpSource,
     token::{IssuerKeys, KeySet, Revoked},
 };
 
@@ -283,10 +282,8 @@ impl Receiver for Following {
 fn prepare(fed: &Fed, bundle: &[u8]) -> Result<Next, String> {
     let bundle = Bundle::decode(bundle)?;
     let mut config = bundle.load().map_err(|problems| problems.to_string())?;
-    if config.check.mcp_source == McpSource::Envoy {
-        return Err(
-            "mcp.source: the module reads no metadata of other filters; take \"body\"".to_owned()
-        );
+    if let Some(problem) = InModule::of(&config).never.first() {
+        return Err(problem.to_string());
     }
     let log = DecisionLog::new(config.telemetry.allowed_decisions);
     let has_keys = config.api_keys.is_some();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use portcullis::{
-    config::{Config, KeysFrom},
+    config::{Config, InModule, KeysFrom},
     sso::BackchannelLogout,
     token::KeySet,
 };
@@ -19,7 +19,8 @@ use super::{ConfigArgs, NO, YES, keys, print, shared};
 #[command(after_help = "\
 Examples:
   portcullis check-config --config portcullis.toml
-  portcullis check-config --config portcullis.toml --online")]
+  portcullis check-config --config portcullis.toml --online
+  portcullis check-config --config portcullis.toml --envoy-module")]
 pub(super) struct CheckConfig {
     #[command(flatten)]
     config: ConfigArgs,
@@ -27,6 +28,10 @@ pub(super) struct CheckConfig {
     /// single sign-on whether it signs people out here
     #[arg(long)]
     online: bool,
+    /// Says what the engine in Envoy itself cannot hold without this service beside
+    /// it, what it does otherwise, and what the service does then
+    #[arg(long)]
+    envoy_module: bool,
 }
 
 impl CheckConfig {
@@ -35,12 +40,29 @@ impl CheckConfig {
         for warning in &config.warnings {
             let _ = writeln!(io::stderr(), "warning: {warning}");
         }
-        if self.online && (!list_keys(&config) | !tell_of_sso(&config)) {
+        let fits = !self.envoy_module || tell_of_module(&config);
+        if !fits | (self.online && (!list_keys(&config) | !tell_of_sso(&config))) {
             return Ok(ExitCode::from(NO));
         }
         print("ok");
         Ok(ExitCode::from(YES))
     }
+}
+
+/// Says what becomes of it in Envoy, and whether all of it can be held there.
+fn tell_of_module(config: &Config) -> bool {
+    let module = InModule::of(config);
+    // Where the service feeds it, it holds what it could not alone.
+    let is_fed = config.feed.is_some();
+    let refused = module.refused().filter(|problem| !is_fed || module.never.contains(problem));
+    let refused: Vec<_> = refused.collect();
+    for problem in &refused {
+        let _ = writeln!(io::stderr(), "error: {problem}");
+    }
+    for problem in &module.beside {
+        print(format_args!("left to the service: {problem}"));
+    }
+    refused.is_empty()
 }
 
 /// Lists the keys of each issuer, and says whether all could be had.

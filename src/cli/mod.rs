@@ -2,6 +2,7 @@
 
 mod advice;
 mod check_config;
+mod check_envoy;
 mod explain;
 mod hash_password;
 mod healthcheck;
@@ -45,6 +46,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     CheckConfig(check_config::CheckConfig),
+    CheckEnvoy(check_envoy::CheckEnvoy),
     Explain(explain::Explain),
     Test(test::Test),
     Replay(replay::Replay),
@@ -90,6 +92,7 @@ pub(crate) fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::CheckConfig(check) => check.run(),
+        Command::CheckEnvoy(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Test(test) => test.run(),
         Command::Replay(replay) => replay.run(),

@@ -17,6 +17,7 @@ mod issuers;
 mod keys;
 mod layers;
 mod login;
+mod module;
 mod problem;
 mod reader;
 mod rules;
@@ -45,6 +46,7 @@ pub use self::{
     issuers::{IssuerConfig, KeysFrom},
     layers::Sources,
     login::LoginConfig,
+    module::InModule,
     problem::Problem,
     seen::SeenFile,
     service::{LifecycleConfig, LogFormat, TelemetryConfig},

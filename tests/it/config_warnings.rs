@@ -17,11 +17,18 @@ fn rule(name: &str, path: &str, access: &str) -> String {
 
 /// What `check-config` says to a file, and its exit code.
 fn check_config(toml: &str) -> (Option<i32>, String) {
+    check(toml, &[])
+}
+
+fn check(toml: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let room = tempfile::tempdir().unwrap();
     let file = room.path().join("portcullis.toml");
     std::fs::write(&file, toml).unwrap();
     let mut command = portcullis();
-    let done = output(command.args(["check-config", "--config", file.to_str().unwrap()]), "");
+    let done = output(
+        command.args(["check-config", "--config", file.to_str().unwrap()]).args(arguments),
+        "",
+    );
     (done.status.code(), String::from_utf8([done.stderr, done.stdout].concat()).unwrap())
 }
 
@@ -101,6 +108,40 @@ fn what_envoys_own_filter_lets_through_is_warned_of() {
     for source in ["body", "headers"] {
         let found = warnings(&format!("[mcp]\nsource = \"{source}\"\n{rule}"));
         assert!(found.is_empty(), "{found:?}");
+    }
+}
+
+#[test]
+fn what_the_engine_in_envoy_cannot_hold_alone_is_told_with_what_the_service_does() {
+    let of = |toml: &str| check(toml, &["--envoy-module"]);
+    assert_eq!(of(""), (Some(0), "ok\n".to_owned()));
+    // It is asked for, or not told.
+    let redis = "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:1\"\n";
+    assert_eq!(check_config(redis), (Some(0), "ok\n".to_owned()));
+    let issuer =
+        "[[issuers]]\nname = \"acme\"\nissuer = \"https://idp.example.com\"\naudience = [\"a\"]\n";
+    for (toml, refused, beside) in [
+        (redis, "error: store: ", Some("left to the service: store: the list of the revoked")),
+        ("mcp.source = \"envoy\"\n", "error: mcp.source: ", None),
+        (issuer, "error: issuers: ", Some("left to the service: issuers: the keys of \"acme\"")),
+    ] {
+        let (code, said) = of(toml);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(refused) && said.contains("\n  mend: "), "{said}");
+        assert!(!said.contains("ok\n"), "{said}");
+        assert!(beside.is_none_or(|part| said.contains(part)), "{said}");
+    }
+    // Where it is fed, it holds them, but for what it never can.
+    let fed = "feed.listen = \"unix:/run/portcullis/feed.sock\"\n";
+    for (toml, code) in [(redis, Some(0)), (issuer, Some(0)), ("mcp.source = \"envoy\"\n", Some(1))]
+    {
+        assert_eq!(of(&format!("{fed}{toml}")).0, code, "{toml}");
+    }
+    let sso = "[sso]\nissuer = \"https://idp.example.com\"\nclient_id = \"a\"\n";
+    let (code, said) = of(&format!("http.public_url = \"https://a.example.com\"\n{sso}"));
+    assert_eq!(code, Some(0), "{said}");
+    for part in ["left to the service: sso: ", "ok\n"] {
+        assert!(said.contains(part), "{said}");
     }
 }
 

@@ -112,7 +112,7 @@ fn what_is_no_configuration_is_refused_with_its_mend() {
     for (config, expected) in [
         ("not = a toml", "line 1"),
         ("mcp.source = \"envoy\"\n", "take \"body\""),
-        ("[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:1\"\n", "take store.kind"),
+        ("[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:1\"\n", "set feed.listen"),
         (
             "[[issuers]]\nname = \"acme\"\nissuer = \"https://idp.example.com\"\naudience = [\"a\"]\n",
             "give \"acme\" a jwks_file",

@@ -13,9 +13,8 @@ use portcullis::{
     authz::Engine,
     checker::Checker,
     clock::SystemClock,
-    config::{Config, KeysFrom, SeenFile, Sources},
+    config::{Config, InModule, SeenFile, Sources},
     decision_log::DecisionLog,
-    operation::McpSource,
     token::RevocationList,
 };
 /// How often the files are looked at.
@@ -41,7 +40,8 @@ impl Files {
     /// What is wrong with it, and how to mend it.
     pub(crate) fn watched(file: &Path) -> Result<Arc<Self>, String> {
         let read = Read::of(file)?;
-        let checker = Checker::new(read.engine, Arc::new(SystemClock), read.log);
+        let checker = Checker::new(read.engine, Arc::new(SystemClock), read.log)
+            .shadowed(read.shadow.as_ref());
         let files = Arc::new(Self { file: file.to_owned(), checker });
         let weak = Arc::downgrade(&files);
         let watch = move || watch(&weak, read.files);
@@ -54,6 +54,8 @@ impl Files {
 /// What a file of a configuration comes to.
 struct Read {
     engine: Arc<Engine>,
+    /// What would be in its place.
+    shadow: Option<Arc<Engine>>,
     log: DecisionLog,
     files: Vec<SeenFile>,
 }
@@ -61,24 +63,9 @@ struct Read {
 impl Read {
     fn of(file: &Path) -> Result<Self, String> {
         let sources = Sources::of_process(vec![file.to_owned()]);
-        let config = Config::load(&sources).map_err(|problems| problems.to_string())?;
-        if config.store.target.is_some() {
-            return Err("store: a module without a sidecar has none, so that nobody could be \
-                        shut out; take store.kind = \"memory\", or ask over gRPC"
-                .to_owned());
-        }
-        if config.check.mcp_source == McpSource::Envoy {
-            return Err("mcp.source: the module reads no metadata of other filters; take \
-                        \"body\", for which it needs no with_request_body"
-                .to_owned());
-        }
-        for issuer in &config.issuers {
-            if matches!(issuer.keys, KeysFrom::Network(_)) {
-                return Err(format!(
-                    "issuers: a module fetches no keys; give {:?} a jwks_file",
-                    issuer.settings.name
-                ));
-            }
+        let mut config = Config::load(&sources).map_err(|problems| problems.to_string())?;
+        if let Some(problem) = InModule::of(&config).refused().next() {
+            return Err(problem.to_string());
         }
         for warning in &config.warnings {
             tracing::warn!(key = warning.key, mend = warning.mend, "{}", warning.cause);
@@ -86,9 +73,11 @@ impl Read {
         let files = config.files.clone();
         let log = DecisionLog::new(config.telemetry.allowed_decisions);
         let lists = Lists::from(Arc::new(RevocationList::empty()));
+        let shadow = config.shadow.take();
+        let shadow = shadow.map(|config| Arc::new(app::engine(*config, lists.clone())));
         // It renews no session, since it does not know which have ended.
-        let engine = app::engine(config, lists);
-        Ok(Self { engine: Arc::new(engine), log, files })
+        let engine = Arc::new(app::engine(config, lists));
+        Ok(Self { engine, shadow, log, files })
     }
 }
 
@@ -118,7 +107,7 @@ fn watch(of: &Weak<Files>, mut files: Vec<SeenFile>) {
             Ok(next) => {
                 files = next.files;
                 good.clone_from(&files);
-                of.checker.replace(next.engine, None, next.log);
+                of.checker.replace(next.engine, next.shadow, next.log);
                 tracing::info!("the configuration was reloaded");
             }
             Err(cause) => tracing::error!(
