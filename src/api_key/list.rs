@@ -196,9 +196,10 @@ impl KeyList {
     pub fn all(&self) -> impl Iterator<Item = Vec<KeyChange>> {
         let lists = self.read();
         let ids: Vec<KeyId> = lists.table.ids().collect();
-        let apart = lists.revoked.iter().filter(|id| !lists.table.contains(**id));
         // When that was, nobody asks of a key that is not here.
-        let revoked = apart.map(|id| KeyChange::Revoked(*id, Timestamp::from_secs(0)));
+        let never = Timestamp::from_secs(0);
+        let end = |id: KeyId| lists.table.get(id).and_then(|key| key.expires).unwrap_or(never);
+        let revoked = lists.revoked.iter().map(|id| KeyChange::Revoked(*id, end(*id)));
         let cut_offs = lists
             .cut_offs
             .iter()
@@ -232,6 +233,15 @@ impl KeyList {
     pub fn count(&self, now: Timestamp) {
         let counts = self.read().table.counts(now);
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// Drops keys that are none of these; what was revoked stays so. Whoever applies
+    /// changes does so.
+    pub fn keep(&self, known: &HashSet<KeyId>) {
+        let next = self.read().table.only(known);
+        if let Some(next) = next {
+            self.lists.write().unwrap_or_else(PoisonError::into_inner).table = next;
+        }
     }
 
     /// Drops what ended long ago. Whoever applies changes does so, as no change may

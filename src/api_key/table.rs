@@ -5,7 +5,10 @@
 //! lies elsewhere from then on; what it leaves behind is dropped when the table
 //! is made anew.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use hashbrown::HashTable;
 use ipnet::IpNet;
@@ -243,20 +246,31 @@ impl KeyTable {
         if forgotten <= FEW + self.len() / 4 {
             return None;
         }
+        Some(self.with(|head| !is_over(head.end, now)))
+    }
+
+    /// The table with these keys alone, where it has others.
+    pub(super) fn only(&self, known: &HashSet<KeyId>) -> Option<Self> {
+        let is_other = |id: KeyId| !known.contains(&id);
+        self.ids().any(is_other).then(|| self.with(|head| known.contains(&head.id)))
+    }
+
+    /// The table with those that stay.
+    fn with(&self, stays: impl Fn(&Head) -> bool) -> Self {
         let mut next = Self {
             profiles: self.profiles.clone(),
             by_profile: self.by_profile.clone(),
             ..Self::default()
         };
         for place in &self.index {
-            let head = self.head(*place).filter(|head| !is_over(head.end, now));
+            let head = self.head(*place).filter(&stays);
             let Some(head) = head else { continue };
             let record = record_at(&self.chunks, *place);
             if let Some(record) = record.and_then(|rest| rest.get(..head.bytes())) {
                 next.append(head.id, record);
             }
         }
-        Some(next)
+        next
     }
 
     fn append(&mut self, id: KeyId, record: &[u8]) {

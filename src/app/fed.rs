@@ -1,6 +1,7 @@
 //! An engine that is told by a service in another process what it decides by.
 
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -13,7 +14,7 @@ use std::{
 
 use super::{Lists, engine_with};
 use crate::{
-    api_key::KeyChange,
+    api_key::{KeyChange, KeyId},
     authz::Engine,
     checker::Checker,
     clock::{Clock, Timestamp},
@@ -35,6 +36,8 @@ const HAND_ON: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Fed {
     socket: PathBuf,
+    /// Whose the service may be, beside this process' user and root.
+    uid: Option<u32>,
     clock: Arc<dyn Clock>,
     lists: Lists,
     checker: OnceLock<Checker>,
@@ -55,14 +58,20 @@ struct FedIssuer {
 }
 
 impl Fed {
-    /// Follows the service behind this socket, for as long as the value lives.
+    /// Follows the service behind this socket, for as long as the value lives. It has to be
+    /// of this process' user, of root, or of the one that is named.
     ///
     /// # Errors
     ///
     /// When no thread can be started.
-    pub fn follow(socket: PathBuf, clock: Arc<dyn Clock>) -> std::io::Result<Arc<Self>> {
+    pub fn follow(
+        socket: PathBuf,
+        uid: Option<u32>,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Arc<Self>> {
         let fed = Arc::new(Self {
             socket,
+            uid,
             clock,
             lists: Lists::default(),
             checker: OnceLock::new(),
@@ -80,6 +89,12 @@ impl Fed {
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Whose it may be, beside the usual ones.
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        self.uid
     }
 
     /// What decides; none before it is known who is shut out, where what is known is
@@ -132,7 +147,10 @@ struct Next {
 struct Following {
     fed: Weak<Fed>,
     socket: PathBuf,
+    uid: Option<u32>,
     next: Option<Next>,
+    /// The keys for machines that were told since the configuration was.
+    told: HashSet<KeyId>,
     /// Whether all that there is has been told by whom it listens to now.
     is_whole: bool,
     swept: Instant,
@@ -143,11 +161,13 @@ struct Following {
 impl Following {
     fn new(fed: &Arc<Fed>) -> Self {
         let (swept, handed_on) = (Instant::now(), Instant::now());
-        let (fed, socket) = (Arc::downgrade(fed), fed.socket.clone());
+        let (fed, socket, uid) = (Arc::downgrade(fed), fed.socket.clone(), fed.uid);
         Self {
             fed,
             socket,
+            uid,
             next: None,
+            told: HashSet::new(),
             is_whole: false,
             swept,
             handed_on,
@@ -161,7 +181,7 @@ impl Following {
             let socket = self.socket.clone();
             // A bug in taking something over must not end the watch.
             let lost = catch_unwind(AssertUnwindSafe(|| {
-                let client = Client::connect(&socket)?;
+                let client = Client::connect(&socket, self.uid)?;
                 if std::mem::take(&mut is_told) {
                     tracing::info!(socket = %socket.display(), "the service is there again");
                 }
@@ -199,6 +219,7 @@ impl Receiver for Following {
 
     fn settings(&mut self, bundle: &[u8]) {
         self.is_whole = false;
+        self.told.clear();
         let Some(fed) = self.fed.upgrade() else { return };
         self.next = match prepare(&fed, bundle) {
             Ok(next) => Some(next),
@@ -213,12 +234,16 @@ impl Receiver for Following {
         };
     }
 
-    fn issuer(&mut self, name: &str, text: &str, heard: Timestamp) {
+    fn issuer(&mut self, place: [u8; 32], text: &str, heard: Timestamp) {
         let Some(fed) = self.fed.upgrade() else { return };
-        for issuer in fed.issuers().iter().filter(|issuer| issuer.source.name == name) {
-            match KeySet::read(text.as_bytes(), &issuer.source.algorithms) {
-                Ok((set, _)) => issuer.keys.put(set, heard, issuer.source.stale_for),
-                Err(error) => tracing::error!(issuer = name, %error, "its keys cannot be read"),
+        for FedIssuer { source, keys, .. } in
+            fed.issuers().iter().filter(|issuer| issuer.source.place() == place)
+        {
+            match KeySet::read(text.as_bytes(), &source.algorithms) {
+                Ok((set, _)) => keys.put(set, heard, source.stale_for),
+                Err(error) => {
+                    tracing::error!(issuer = source.name, %error, "its keys cannot be read");
+                }
             }
         }
     }
@@ -230,16 +255,28 @@ impl Receiver for Following {
     }
 
     fn keys(&mut self, changes: &[KeyChange]) {
+        if !self.is_whole {
+            let ids = changes.iter().filter_map(|change| match change {
+                KeyChange::Key(key) => Some(key.id),
+                _ => None,
+            });
+            self.told.extend(ids);
+        }
         if let Some(fed) = self.fed.upgrade() {
             fed.lists.keys.apply(changes, |_, _, _| {});
         }
     }
 
-    fn whole(&mut self, cut_offs_kept: Duration) {
+    fn whole(&mut self, cut_offs_kept: Duration, has_keys: bool) {
+        let told = std::mem::take(&mut self.told);
         let (Some(fed), Some(next)) = (self.fed.upgrade(), self.next.take()) else { return };
         self.cut_offs_kept = cut_offs_kept;
         fed.lists.keys.want(next.has_keys);
-        fed.lists.keys.set_loaded();
+        if has_keys {
+            // A key that the store has no more is none; who is shut out stays so.
+            fed.lists.keys.keep(&told);
+            fed.lists.keys.set_loaded();
+        }
         fed.lists.revoked.set_loaded();
         let Next { engine, shadow, log, .. } = next;
         fed.issuers().retain(|issuer| Arc::strong_count(&issuer.keys) > 1);
@@ -266,7 +303,7 @@ impl Receiver for Following {
         let Some(fed) = self.fed.upgrade() else { return Asks::default() };
         let issuers = fed.issuers();
         let missed = issuers.iter().filter(|one| one.is_missed.swap(false, Ordering::Relaxed));
-        let missed = missed.map(|issuer| issuer.source.name.clone()).collect();
+        let missed = missed.map(|issuer| issuer.source.place()).collect();
         drop(issuers);
         if self.handed_on.elapsed() < HAND_ON {
             return Asks { missed, ..Asks::default() };
@@ -276,11 +313,21 @@ impl Receiver for Following {
         let seen = fed.checker.get().map(renewed).unwrap_or_default();
         Asks { missed, uses: fed.lists.keys.uses.take(), seen }
     }
+
+    fn unasked(&mut self, asks: Asks) {
+        if let Some(fed) = self.fed.upgrade() {
+            fed.lists.keys.uses.put_back(asks.uses);
+        }
+    }
 }
 
 /// Makes what a configuration describes.
 fn prepare(fed: &Fed, bundle: &[u8]) -> Result<Next, String> {
     let bundle = Bundle::decode(bundle)?;
+    if bundle.is_of_other_build() {
+        let mend = "take the module of the service's version";
+        tracing::warn!(mend, "the service is of another build: it may decide otherwise");
+    }
     let mut config = bundle.load().map_err(|problems| problems.to_string())?;
     if let Some(problem) = InModule::of(&config).never.first() {
         return Err(problem.to_string());

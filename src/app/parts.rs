@@ -219,7 +219,8 @@ pub(super) struct Generation {
     cut_offs_count_for: Duration,
     check_tls: Option<Tls>,
     http_tls: Option<Tls>,
-    bundle: Option<Bundle>,
+    /// As it is told to engines elsewhere.
+    bundle: Option<Vec<u8>>,
 }
 
 impl Generation {
@@ -268,7 +269,8 @@ impl Generation {
         let (peers, lifecycle) = (config.internal.peers.clone(), config.lifecycle);
         let proxies = config.http.trusted_proxies.clone();
         let (check_tls, http_tls) = (config.check.tls.clone(), config.http.tls.clone());
-        let (shadow, bundle) = (config.shadow.take(), config.bundle.take());
+        let shadow = config.shadow.take();
+        let bundle = config.bundle.take().as_ref().map(Bundle::encode);
         let renews = config.sessions.renew;
         let (mut engine, followed) = engine_watched(config, lists.clone(), &lasting.watch);
         engine.sessions.renews = renews;
@@ -365,9 +367,9 @@ impl InForce {
         self.tell(next.bundle, next.cut_offs_count_for);
     }
 
-    fn tell(&self, bundle: Option<Bundle>, cut_offs_count_for: Duration) {
+    fn tell(&self, bundle: Option<Vec<u8>>, cut_offs_count_for: Duration) {
         if let Some(hub) = &self.lasting.hub {
-            hub.put(bundle.map(|bundle| bundle.encode()), cut_offs_count_for);
+            hub.put(bundle, cut_offs_count_for);
         }
     }
 

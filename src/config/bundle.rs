@@ -34,8 +34,12 @@ const OF_OTHERS: [(&str, &str); 8] = [
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Bundle {
     files: Vec<PathBuf>,
-    environment: Vec<(String, String)>,
+    /// What variables say.
+    variables: Vec<(String, Dict)>,
+    secret: Option<String>,
     contents: Contents,
+    /// Of what build whoever has read it is.
+    build: String,
 }
 
 impl fmt::Debug for Bundle {
@@ -55,13 +59,14 @@ impl Bundle {
             return Ok(None);
         }
         let contents = Arc::<Mutex<Contents>>::default();
-        let (files, environment) = (sources.files().to_vec(), sources.environment_of_engine());
-        let variables = environment.iter().map(|(name, value)| (name.into(), value.into()));
+        let (files, variables) = (sources.files().to_vec(), sources.told_to_engine());
+        let secret = sources.secret().and_then(|secret| secret.into_string().ok());
         let disk = Disk::Noted(Arc::clone(&contents));
-        Config::load(&Sources::for_engine(files.clone(), variables.collect(), disk))?;
+        let (files_of, told) = (files.clone(), variables.clone());
+        Config::load(&Sources::for_engine(files_of, secret.clone(), told, disk))?;
         let contents =
             std::mem::take(&mut *contents.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(Some(Self { files, environment, contents }))
+        Ok(Some(Self { files, variables, secret, contents, build: build() }))
     }
 
     /// The bundle as bytes; empty where it cannot be written, which is read by nobody.
@@ -85,11 +90,29 @@ impl Bundle {
     ///
     /// All [`Problems`] at once.
     pub fn load(self) -> Result<Config, Problems> {
-        let Self { files, environment, contents } = self;
-        let variables = environment.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let Self { files, variables, secret, contents, .. } = self;
         let disk = Disk::Given(Arc::new(contents));
-        Config::load(&Sources::for_engine(files, variables.collect(), disk))
+        Config::load(&Sources::for_engine(files, secret, variables, disk))
     }
+
+    /// Whether whoever has read it is of another build than this: with other defaults, or
+    /// another reading, perhaps.
+    #[must_use]
+    pub fn is_of_other_build(&self) -> bool {
+        self.build != build()
+    }
+}
+
+/// This build: its version, and a checksum of its defaults.
+fn build() -> String {
+    let defaults = crc32fast::hash(super::layers::DEFAULTS.as_bytes());
+    format!("{} {defaults:08x}", env!("CARGO_PKG_VERSION"))
+}
+
+/// A table without what is of no use for an engine.
+pub(super) fn kept_engine(mut dict: Dict) -> Dict {
+    keep_engine(&mut dict);
+    dict
 }
 
 /// Takes off what is of no use for an engine.

@@ -22,6 +22,8 @@ use crate::secret;
 
 /// The name of the layer that is always there.
 pub(super) const DEFAULT: &str = "default";
+/// What it says.
+pub(super) const DEFAULTS: &str = include_str!("default.toml");
 /// What configuration is read from the environment: `PORTCULLIS__A__B`.
 const PREFIX: &str = "PORTCULLIS__";
 /// The configuration file that is read when none is named.
@@ -48,6 +50,8 @@ pub struct Sources {
     environment: Vec<(OsString, OsString)>,
     reading: Reading,
     disk: Disk,
+    /// What variables of another process say.
+    told: Vec<(String, Dict)>,
 }
 
 /// Without the environment, which holds secrets.
@@ -92,31 +96,26 @@ impl Sources {
     /// What only an engine is made of, from this disk.
     pub(super) fn for_engine(
         files: Vec<PathBuf>,
-        environment: Vec<(OsString, OsString)>,
+        secret: Option<String>,
+        told: Vec<(String, Dict)>,
         disk: Disk,
     ) -> Self {
-        Self { files, environment, reading: Reading::Engine, disk }
+        let secret = secret.map(|secret| (SECRET_VARIABLE.into(), secret.into()));
+        let environment = secret.into_iter().collect();
+        Self { files, environment, reading: Reading::Engine, disk, told }
     }
 
     pub(super) fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// The variables that say something of an engine, of those that can be read.
-    pub(super) fn environment_of_engine(&self) -> Vec<(String, String)> {
-        let texts = self.environment.iter().filter_map(|(name, value)| {
-            Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()))
+    /// What variables say of an engine, of those that can be read.
+    pub(super) fn told_to_engine(&self) -> Vec<(String, Dict)> {
+        let said = self.environment.iter().filter_map(|(name, value)| {
+            let (name, dict) = said_by(name.to_str()?, value.to_str()?)?;
+            Some((name, bundle::kept_engine(dict)))
         });
-        let says = |name: &str| match name.strip_prefix(PREFIX) {
-            Some(path) => {
-                let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
-                let mut dict = nested(&path, Value::from(""));
-                bundle::keep_engine(&mut dict);
-                dict.values().any(|value| value.as_dict().is_none_or(|table| !table.is_empty()))
-            }
-            None => name == SECRET_VARIABLE,
-        };
-        texts.filter(|(name, _)| says(name)).collect()
+        said.filter(|(_, dict)| !dict.is_empty()).collect()
     }
 
     pub(super) fn disk(&self) -> Disk {
@@ -168,7 +167,7 @@ impl Sources {
     /// All layers, merged; what could not be read is a problem.
     pub(super) fn merge(&self) -> (Figment, Vec<Problem>) {
         let mut problems = Vec::new();
-        let defaults = parse(include_str!("default.toml")).unwrap_or_default();
+        let defaults = parse(DEFAULTS).unwrap_or_default();
         let mut figment =
             Figment::from(Layer { metadata: Metadata::named(DEFAULT), dict: defaults });
         for file in &self.files {
@@ -184,12 +183,11 @@ impl Sources {
             let Some(path) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
                 continue;
             };
-            let name = format!("environment variable {PREFIX}{path}");
-            let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+            let name = shown(path);
+            let path: Vec<String> = keys(path).collect();
             match value.to_str() {
                 Some(value) if path.iter().all(|key| !key.is_empty()) => {
-                    let dict = nested(&path, from_variable(value));
-                    figment = figment.merge(Layer { metadata: Metadata::named(name), dict });
+                    figment = figment.merge(variable(name, nested(&path, from_variable(value))));
                 }
                 Some(_) => problems.push(Problem {
                     key: String::new(),
@@ -204,6 +202,9 @@ impl Sources {
                     mend: "set it to UTF-8 text".into(),
                 }),
             }
+        }
+        for (name, dict) in &self.told {
+            figment = figment.merge(variable(name.clone(), dict.clone()));
         }
         (figment, problems)
     }
@@ -237,6 +238,26 @@ impl Sources {
         }
         Ok(dict)
     }
+}
+
+/// A variable as it is told of, by its name behind the prefix.
+fn shown(name: &str) -> String {
+    format!("environment variable {PREFIX}{name}")
+}
+
+fn keys(name: &str) -> impl Iterator<Item = String> {
+    name.split("__").map(str::to_ascii_lowercase)
+}
+
+/// What a variable says, where it says something of a configuration.
+fn said_by(name: &str, value: &str) -> Option<(String, Dict)> {
+    let name = name.strip_prefix(PREFIX)?;
+    let path: Vec<String> = keys(name).collect();
+    Some((shown(name), nested(&path, from_variable(value))))
+}
+
+fn variable(name: String, dict: Dict) -> Layer {
+    Layer { metadata: Metadata::named(name), dict }
 }
 
 /// One source of values, told apart by its metadata.

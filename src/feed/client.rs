@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{net::sockopt::socket_peercred, process::geteuid};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -64,8 +65,8 @@ impl From<FrameError> for Lost {
 /// What is to be asked of the service.
 #[derive(Debug, Default)]
 pub struct Asks {
-    /// The issuers of which a key is not known.
-    pub missed: Vec<String>,
+    /// Where the keys of issuers are of which one is not known.
+    pub missed: Vec<[u8; 32]>,
     /// The keys for machines that were used, each with the day.
     pub uses: Vec<(KeyId, i64)>,
     /// The sessions that were renewed.
@@ -79,18 +80,21 @@ pub trait Receiver {
     /// What the service is configured by, as it was handed to the [`Hub`](super::Hub): in
     /// force when all that follows is whole.
     fn settings(&mut self, bundle: &[u8]);
-    /// What an issuer has said then.
-    fn issuer(&mut self, name: &str, text: &str, heard: Timestamp);
+    /// What an issuer has said then, whose keys are there.
+    fn issuer(&mut self, place: [u8; 32], text: &str, heard: Timestamp);
     /// Somebody is shut out.
     fn revoked(&mut self, revoked: Revoked);
     /// Keys for machines have changed.
     fn keys(&mut self, changes: &[KeyChange]);
-    /// All that there is has been told; for so long cut-offs count.
-    fn whole(&mut self, cut_offs_kept: Duration);
+    /// All that there is has been told, keys for machines where they are known; for so
+    /// long cut-offs count.
+    fn whole(&mut self, cut_offs_kept: Duration, has_keys: bool);
     /// Something was told, whatever it was.
     fn heard(&mut self);
     /// What is to be asked.
     fn asks(&mut self) -> Asks;
+    /// What could not be asked, perhaps not all of it.
+    fn unasked(&mut self, asks: Asks);
 }
 
 /// A connection to a service.
@@ -101,13 +105,22 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, and greets.
+    /// Connects to a service of this process' user, of root, or of this one, and greets.
     ///
     /// # Errors
     ///
     /// [`Lost`].
-    pub fn connect(socket: &Path) -> Result<Self, Lost> {
+    pub fn connect(socket: &Path, uid: Option<u32>) -> Result<Self, Lost> {
         let stream = UnixStream::connect(socket)?;
+        let owner = socket_peercred(&stream).map_err(io::Error::from)?.uid;
+        // Whoever tells what to decide by lets in whom they like.
+        if !(owner == geteuid() || owner.is_root() || Some(owner.as_raw()) == uid) {
+            return Err(Lost::Stranger(format!(
+                "it belongs to the user {}: name that one as \"uid\" in filter_config, if it is \
+                 portcullis'",
+                owner.as_raw()
+            )));
+        }
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(WRITE))?;
         let mut client = Self { stream, frames: Frames::up_to(MAX_TOLD) };
@@ -145,15 +158,19 @@ impl Client {
             if heard.elapsed() > PATIENCE {
                 return Err(Lost::Silent);
             }
-            self.ask(receiver.asks())?;
+            let asks = receiver.asks();
+            if let Err(lost) = self.ask(&asks) {
+                receiver.unasked(asks);
+                return Err(lost);
+            }
         }
         Ok(())
     }
 
-    fn ask(&mut self, asks: Asks) -> Result<(), Lost> {
+    fn ask(&mut self, asks: &Asks) -> Result<(), Lost> {
         let Asks { missed, uses, seen } = asks;
-        for issuer in missed {
-            self.say(&FromEngine::Missed(issuer))?;
+        for place in missed {
+            self.say(&FromEngine::Missed(*place))?;
         }
         for uses in uses.chunks(PAGE) {
             let uses = uses.iter().map(|(id, day)| (id.bits(), *day)).collect();
@@ -178,7 +195,7 @@ fn take(receiver: &mut impl Receiver, told: FromService) {
     let at = Timestamp::from_millis;
     match told {
         FromService::Settings(Raw(bundle)) => receiver.settings(&bundle),
-        FromService::IssuerKeys { name, text, heard } => receiver.issuer(&name, &text, at(heard)),
+        FromService::IssuerKeys { place, text, heard } => receiver.issuer(place, &text, at(heard)),
         FromService::Tokens(Tokens(tokens)) => {
             for (token, end) in tokens {
                 receiver.revoked(Revoked::Token(token, end));
@@ -194,8 +211,8 @@ fn take(receiver: &mut impl Receiver, told: FromService) {
             let changes: Vec<KeyChange> = records.into_iter().map(Into::into).collect();
             receiver.keys(&changes);
         }
-        FromService::Whole { cut_offs_kept } => {
-            receiver.whole(Duration::from_secs(cut_offs_kept));
+        FromService::Whole { cut_offs_kept, has_keys } => {
+            receiver.whole(Duration::from_secs(cut_offs_kept), has_keys);
         }
         FromService::Beat => {}
     }

@@ -26,8 +26,8 @@ const HEAD: usize = 8;
 pub(super) enum FromService {
     /// The configuration, which is in force when all that follows is whole.
     Settings(Raw),
-    /// The keys that an issuer was heard to publish.
-    IssuerKeys { name: String, text: String, heard: i64 },
+    /// The keys that an issuer was heard to publish there.
+    IssuerKeys { place: [u8; 32], text: String, heard: i64 },
     /// Tokens that are revoked, each with its end.
     Tokens(Tokens),
     /// Users, and up to which time all is void that they were issued.
@@ -36,8 +36,9 @@ pub(super) enum FromService {
     Everybody(i64),
     /// Keys for machines, as they are now.
     Keys(Vec<KeyRecord>),
-    /// All that there is has been told. For so many seconds cut-offs count.
-    Whole { cut_offs_kept: u64 },
+    /// All that there is has been told, but for keys for machines that are not known yet.
+    /// For so many seconds cut-offs count.
+    Whole { cut_offs_kept: u64, has_keys: bool },
     /// Nothing has changed.
     Beat,
 }
@@ -45,8 +46,8 @@ pub(super) enum FromService {
 /// What an engine asks of the service.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromEngine {
-    /// A token named a key that this issuer was not heard to publish.
-    Missed(String),
+    /// A token named a key that was not heard to be published there.
+    Missed([u8; 32]),
     /// On which days keys for machines were used.
     Uses(Vec<(u64, i64)>),
     /// Whose sessions were renewed, which, and when.

@@ -91,7 +91,12 @@ impl Hub {
 
     /// Whether it is known who is shut out.
     pub(super) fn is_whole(&self) -> bool {
-        self.revoked.is_loaded() && (!self.keys.is_wanted() || self.keys.is_loaded())
+        self.revoked.is_loaded()
+    }
+
+    /// Whether keys for machines are known, where they are taken.
+    pub(super) fn has_keys(&self) -> bool {
+        !self.keys.is_wanted() || self.keys.is_loaded()
     }
 
     /// All who are shut out, and all keys, in pieces.

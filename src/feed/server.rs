@@ -33,8 +33,9 @@ use crate::{
 /// So many follow at a time: one for each Envoy beside the service, and those that take
 /// the place of others.
 const MOST: usize = 16;
-/// How long one may take to take what it is told.
-const WRITE: Duration = Duration::from_secs(10);
+/// How long one may take to take what it is told: a long configuration is made an engine
+/// of before more is read.
+const WRITE: Duration = Duration::from_secs(60);
 /// How often it is looked whether it is known by now who is shut out.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long to wait when no connection could be accepted.
@@ -158,7 +159,7 @@ async fn listen(mut from: OwnedReadHalf, hub: Arc<Hub>) -> io::Error {
 /// Tells one all that there is, and what changes.
 async fn tell(to: OwnedWriteHalf, hub: &Hub) -> io::Result<()> {
     let (mut news, mut settings) = hub.follow();
-    let mut voice = Voice { to, said: Vec::new(), beat: interval(BEAT) };
+    let mut voice = Voice { to, said: Vec::new(), has_keys: false, beat: interval(BEAT) };
     voice.beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     voice.everything(hub, &mut settings).await?;
     loop {
@@ -183,6 +184,10 @@ async fn tell(to: OwnedWriteHalf, hub: &Hub) -> io::Result<()> {
                 Err(RecvError::Closed) => return Err(io::ErrorKind::BrokenPipe.into()),
             },
             _ = voice.beat.tick() => {
+                // Keys that were not known then are by now.
+                if !voice.has_keys && hub.has_keys() {
+                    voice.everything(hub, &mut settings).await?;
+                }
                 voice.issuers(hub).await?;
                 voice.say(&FromService::Beat).await?;
             }
@@ -195,6 +200,8 @@ struct Voice {
     to: OwnedWriteHalf,
     /// What issuers have said, as far as it was told.
     said: Vec<Said>,
+    /// Whether keys for machines were known when all was told.
+    has_keys: bool,
     beat: Interval,
 }
 
@@ -217,19 +224,21 @@ impl Voice {
                 _ = self.beat.tick() => self.say(&FromService::Beat).await?,
             }
         }
+        let has_keys = hub.has_keys();
         for frame in hub.all() {
             self.say(&frame).await?;
         }
-        self.say(&FromService::Whole { cut_offs_kept }).await
+        self.has_keys = has_keys;
+        self.say(&FromService::Whole { cut_offs_kept, has_keys }).await
     }
 
     /// What issuers have said since they were asked last.
     async fn issuers(&mut self, hub: &Hub) -> io::Result<()> {
         let before = std::mem::replace(&mut self.said, hub.issuers());
         let new = self.said.iter().filter(|one| !before.contains(one)).cloned();
-        for Said { name, text, heard } in new.collect::<Vec<_>>() {
+        for Said { place, text, heard } in new.collect::<Vec<_>>() {
             let heard = heard.as_millis();
-            self.say(&FromService::IssuerKeys { name, text, heard }).await?;
+            self.say(&FromService::IssuerKeys { place, text, heard }).await?;
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ pub use self::{
     follower::{Fetched, fetch_once},
     watch::{Followed, KeyWatch, Said},
 };
+use aws_lc_rs::digest::{Context, SHA256};
+
 use crate::token::Algorithm;
 
 /// Where the keys of an issuer come from.
@@ -53,6 +55,24 @@ pub struct KeySource {
 }
 
 impl KeySource {
+    /// What names the place of its keys, and the way to it: of two configurations one may
+    /// have another place under one name.
+    #[must_use]
+    pub fn place(&self) -> [u8; 32] {
+        let mut digest = Context::new(&SHA256);
+        let uri = self.jwks_uri.as_ref().map_or("", Url::as_str);
+        let authorities = self.authorities.as_deref();
+        let parts = [self.issuer.as_bytes(), uri.as_bytes(), authorities.unwrap_or_default()];
+        for part in parts {
+            digest.update(&part.len().to_be_bytes());
+            digest.update(part);
+        }
+        digest.update(&[u8::from(self.insecure_http), u8::from(authorities.is_some())]);
+        let mut place = [0; 32];
+        place.copy_from_slice(digest.finish().as_ref());
+        place
+    }
+
     /// Whether the keys of the other are these: from one place, on a way that is
     /// trusted alike.
     fn is_same_place(&self, other: &Self) -> bool {

@@ -86,8 +86,8 @@ impl Followed {
 /// What an issuer has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    /// The name of the issuer in the configuration.
-    pub name: String,
+    /// The place of its keys ([`KeySource::place`]).
+    pub place: [u8; 32],
     /// Its set of keys, as it was sent.
     pub text: String,
     /// When it was heard last.
@@ -152,16 +152,15 @@ impl KeyWatch {
         let said = wanted.iter().filter_map(|followed| {
             let heard = followed.keys.heard()?;
             let text = followed.text.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            Some(Said { name: followed.source.name.clone(), text, heard })
+            Some(Said { place: followed.source.place(), text, heard })
         });
         said.collect()
     }
 
-    /// A token named a key that the issuer of this name has not published, as far as is
-    /// known.
-    pub fn miss(&self, name: &str) {
+    /// A token named a key that is not known of the issuer whose keys are there.
+    pub fn miss(&self, place: &[u8; 32]) {
         let wanted = self.wanted.load();
-        if let Some(followed) = wanted.iter().find(|followed| followed.source.name == name) {
+        for followed in wanted.iter().filter(|followed| followed.source.place() == *place) {
             followed.missed.notify_one();
         }
     }

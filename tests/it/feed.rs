@@ -70,7 +70,7 @@ fn told_at(socket: &Path, toml: &str) -> Replica {
 }
 
 pub(crate) fn fed(socket: &Path) -> Arc<Fed> {
-    Fed::follow(socket.to_owned(), Arc::new(SystemClock)).unwrap()
+    Fed::follow(socket.to_owned(), None, Arc::new(SystemClock)).unwrap()
 }
 
 /// Why the engine refuses these; empty when it does not, none when it knows nothing.
@@ -302,16 +302,17 @@ impl Receiver for Hears {
     fn settings(&mut self, bundle: &[u8]) {
         Bundle::decode(bundle).unwrap().load().unwrap();
     }
-    fn issuer(&mut self, _: &str, _: &str, _: Timestamp) {}
+    fn issuer(&mut self, _: [u8; 32], _: &str, _: Timestamp) {}
     fn revoked(&mut self, _: Revoked) {}
     fn keys(&mut self, _: &[KeyChange]) {}
-    fn whole(&mut self, _: Duration) {
+    fn whole(&mut self, _: Duration, _: bool) {
         self.whole += 1;
     }
     fn heard(&mut self) {}
     fn asks(&mut self) -> Asks {
         Asks::default()
     }
+    fn unasked(&mut self, _: Asks) {}
 }
 
 /// What one who follows makes of these bytes, which come with a pause after each piece.
@@ -322,6 +323,8 @@ fn made_of(bytes: &[u8], piece: usize, pause: Duration) -> (Lost, usize) {
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            // What is left unread would take with it what was written.
+            stream.read_exact(&mut [0; 18]).unwrap();
             for piece in bytes.chunks(piece) {
                 if stream.write_all(piece).is_err() {
                     return;
@@ -330,7 +333,7 @@ fn made_of(bytes: &[u8], piece: usize, pause: Duration) -> (Lost, usize) {
             }
         });
         let mut hears = Hears::default();
-        let lost = Client::connect(&socket).and_then(|client| client.follow(&mut hears));
+        let lost = Client::connect(&socket, None).and_then(|client| client.follow(&mut hears));
         (lost.unwrap_err(), hears.whole)
     })
 }

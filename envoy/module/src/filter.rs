@@ -246,15 +246,14 @@ impl Call {
             checker.check(question, context, answer)
         };
         self.count(stream, outcome.decision, outcome.reason);
+        // Nothing is touched here once Envoy has been told to answer.
+        self.phase = Phase::Answered;
         match outcome.carry_out(stream) {
             Done::GoesOn(answer) => {
                 self.phase = Phase::Allowed(answer);
                 Step::Continue
             }
-            Done::Answered => {
-                self.phase = Phase::Answered;
-                Step::Stop
-            }
+            Done::Answered => Step::Stop,
             Done::Failed => self.fail(stream),
         }
     }
@@ -270,9 +269,9 @@ fn needs_body(stream: &Stream<'_>, checker: &Checker, filter: &Filter) -> bool {
     }
     let knows_address = filter.settings.use_remote_address;
     let Some(request) = Request::read(stream, knows_address) else { return false };
-    let mut input = request.input(Body::Cut);
+    let input = request.input(Body::Cut);
     if input.method == "CONNECT" || input.headers.contains("upgrade") {
-        input.body = Body::Absent;
+        return false;
     }
     let decision = engine.decide(&input, checker.now());
     let reason = decision.reason();

@@ -41,9 +41,10 @@ impl Service {
                 let make = || Files::watched(file);
                 shared(&mut known.files, |files| files.file() == *file, make).map(Self::Files)
             }
-            Source::Feed(socket) => {
-                let make = || follow(socket);
-                shared(&mut known.fed, |fed| fed.socket() == *socket, make).map(Self::Fed)
+            Source::Feed(socket, uid) => {
+                let make = || follow(socket, *uid);
+                let is_it = |fed: &Fed| fed.socket() == *socket && fed.uid() == *uid;
+                shared(&mut known.fed, is_it, make).map(Self::Fed)
             }
         }
     }
@@ -65,8 +66,8 @@ impl Service {
     }
 }
 
-fn follow(socket: &Path) -> Result<Arc<Fed>, String> {
-    Fed::follow(socket.to_owned(), Arc::new(SystemClock))
+fn follow(socket: &Path, uid: Option<u32>) -> Result<Arc<Fed>, String> {
+    Fed::follow(socket.to_owned(), uid, Arc::new(SystemClock))
         .map_err(|error| format!("no thread could be started: {error}"))
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct Settings {
     config: Option<PathBuf>,
     /// The socket of the service that tells what to decide by.
     feed: Option<PathBuf>,
+    /// Whose the service is, where it is another user's than Envoy, and not root's.
+    uid: Option<u32>,
     /// Whom to leave a request to that cannot be decided here.
     #[serde(default)]
     pub(crate) fallback: Fallback,
@@ -54,7 +56,7 @@ pub(crate) enum Source {
     /// In files.
     Files(PathBuf),
     /// By a service.
-    Feed(PathBuf),
+    Feed(PathBuf, Option<u32>),
 }
 
 impl Settings {
@@ -72,7 +74,7 @@ impl Settings {
         })?;
         let source = match (&settings.config, &settings.feed) {
             (Some(file), None) => Source::Files(file.clone()),
-            (None, Some(socket)) => Source::Feed(socket.clone()),
+            (None, Some(socket)) => Source::Feed(socket.clone(), settings.uid),
             _ => return Err("filter_config: write either \"feed\" or \"config\"".to_owned()),
         };
         Ok((settings, source))

@@ -15,8 +15,8 @@ fn some() -> Vec<FromService> {
     vec![
         FromService::Tokens(Tokens((0..200).map(token).collect())),
         FromService::Users(vec![("7".to_owned(), 1_000)]),
-        FromService::IssuerKeys { name: "a".to_owned(), text: "{}".to_owned(), heard: -1 },
-        FromService::Whole { cut_offs_kept: u64::MAX },
+        FromService::IssuerKeys { place: [7; 32], text: "{}".to_owned(), heard: -1 },
+        FromService::Whole { cut_offs_kept: u64::MAX, has_keys: true },
         FromService::Beat,
     ]
 }

@@ -61,7 +61,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
     let made = catch_unwind(AssertUnwindSafe(|| {
         let (settings, source) = Settings::of(config)?;
         let service = Service::of(&source)?;
-        let is_fed = matches!(source, Source::Feed(_));
+        let is_fed = matches!(source, Source::Feed(..));
         let compares = settings.mode == Mode::Shadow;
         let told = ["result", "ext_authz", "module"];
         let filter = Filter {
