@@ -452,6 +452,15 @@ fn a_rule_for_a_tool_is_held_by_the_body_that_envoy_keeps() {
         }
         assert_eq!(status(&json!([call("search", 0)])), 400, "{version}");
         assert_eq!(status(&call("search", 70_000)), 413, "{version}");
+        // What follows an upgrade has no end, and is not waited for.
+        let upgrade = [
+            ("authorization", regular.as_str()),
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        assert_eq!(stack.send("POST", "/mcp", &upgrade).status, 400, "{version}");
         // A rule that needs no body takes one of any length.
         let long = stack.send_json("POST", "/open/x", &regular, &call("search", 300_000));
         assert_eq!(long.status, 200, "{version}");

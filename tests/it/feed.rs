@@ -27,8 +27,9 @@ use crate::{
     oidc::Provider,
     redis::Redis,
     replica::{OPEN, Replica},
+    rogue::Rogue,
     stack::token,
-    support::{eventually, output, portcullis},
+    support::{Running, eventually, output, portcullis},
 };
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -225,6 +226,95 @@ async fn keys_of_an_issuer_are_told_and_one_that_is_missed_is_fetched() {
     assert_eq!(agents(&fed, &first), Some(""));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_of_an_issuer_of_the_shadow_are_not_those_of_its_namesake() {
+    let (own, other) = (Rogue::start().await, Rogue::start().await);
+    let rule = "[[rules]]\nname = \"agents\"\npath_prefix = \"/api/agents\"\nroles = [\"REGULAR\", \"ADMIN\"]\n";
+    let elsewhere = format!("jwks_uri = \"{}/jwks\"", other.issuer);
+    let files = tempfile::tempdir().unwrap();
+    let next = files.path().join("next.toml");
+    std::fs::write(&next, format!("{}{rule}", table("acme", &own.issuer, &elsewhere))).unwrap();
+    let shadow = format!("shadow.file = {:?}\n", next.to_str().unwrap());
+    let toml = format!("{OPEN}{shadow}{}{rule}", table("acme", &own.issuer, ""));
+    let teller = Teller::start(&toml);
+    let fed = fed(&teller.socket);
+    let good = crate::issuer::token(&own, 0);
+    becomes("the keys of the issuer", "", || agents(&fed, &good));
+    eventually("the keys of the shadow", || (other.asked("/jwks") > 0).then_some(()));
+    let now = portcullis::clock::Clock::now(&SystemClock).as_secs();
+    let forged = other.signed(
+        0,
+        &json!({ "iss": own.issuer, "aud": AUDIENCE, "sub": "ann", "preferred_username": "ann",
+            "email": "ann@example.com", "realm_access": { "roles": ["staff"] },
+            "iat": now, "exp": now + 600 }),
+    );
+    // Until whatever is told has been: a beat is a second.
+    let told = Instant::now();
+    while told.elapsed() < Duration::from_secs(3) {
+        assert_eq!(agents(&fed, &forged), Some("bad_signature"));
+        assert_eq!(agents(&fed, &good), Some(""));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn a_key_that_the_store_has_no_more_is_none() {
+    let redis = Redis::single();
+    let taken = |prefix: &str| {
+        let store = redis.toml.replace("[store]", &format!("[store]\nprefix = {prefix:?}"));
+        format!("{OPEN}[api_keys]\n\n{store}")
+    };
+    let teller = Teller::start(&taken("one:"));
+    let fed = fed(&teller.socket);
+    let mut command = portcullis();
+    command.args(["key", "new", "--user-id", "7", "--name", "ann", "--role", "REGULAR"]);
+    command.args(["--config", teller.replica.config_file.to_str().unwrap()]);
+    let key = String::from_utf8(output(&mut command, "").stdout).unwrap().trim().to_owned();
+    let ask = || reason(&fed, "/api/agents", "x-api-key", &key);
+    becomes("a key", "", ask);
+    let Teller { replica, socket, room } = teller;
+    drop(replica);
+    // Another store, which never had it.
+    let next = told_at(&socket, &taken("two:"));
+    becomes("no such key", "unknown_key_id", ask);
+    drop((next, room));
+}
+
+/// Somebody else's socket in the place of the service's.
+const AS_SERVICE: &str = "
+import os, socket, sys
+os.chmod(os.path.dirname(sys.argv[1]), 0o777)
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o666)
+s.listen()
+print('ready', flush=True)
+s.settimeout(20)
+for _ in range(2):
+    peer = s.accept()[0]
+    if peer.recv(18):
+        peer.sendall(b'no feed of anybody')
+";
+
+#[test]
+fn a_service_of_somebody_else_is_none() {
+    use std::os::unix::fs::MetadataExt as _;
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        // Without the right to become another user, nobody else can listen.
+        return;
+    }
+    let room = tempfile::tempdir().unwrap();
+    let socket = room.path().join("feed.sock");
+    let mut command = Command::new("python3");
+    let other = Running::start(command.args(["-u", "-c", AS_SERVICE]).arg(&socket));
+    other.line("ready");
+    let lost = Client::connect(&socket, None).unwrap_err().to_string();
+    assert!(lost.contains("it belongs to the user 65534: name that one as \"uid\""), "{lost}");
+    let named = Client::connect(&socket, Some(65534)).unwrap_err().to_string();
+    assert_eq!(named, "it is no feed of portcullis");
+}
+
 /// Runs some Python, perhaps as another user.
 fn python(text: &str, socket: &Path) -> String {
     let mut command = Command::new("python3");
@@ -282,9 +372,6 @@ fn recorded(socket: &Path) -> Vec<u8> {
     let (mut all, mut chunk) = (Vec::new(), [0; 4096]);
     while let Ok(count @ 1..) = stream.read(&mut chunk) {
         all.extend_from_slice(&chunk[..count]);
-        if all.len() > 18 + 200 && count < chunk.len() {
-            break;
-        }
     }
     all
 }
@@ -395,16 +482,23 @@ fn another_version_is_refused_with_both_named() {
 #[test]
 fn no_secret_of_the_service_is_told_but_the_keys_that_tokens_are_verified_by() {
     let redis = Redis::with_password("a-password-of-redis");
-    let toml = format!(
-        "{OPEN}sso.issuer = \"https://idp.example.com\"\nsso.client_id = \"portcullis\"\n\
-         sso.client_secret = \"a-secret-of-the-provider\"\n{}",
-        redis.toml
-    );
-    let teller = Teller::start(&toml);
-    let all = recorded(&teller.socket);
-    let says = |text: &str| all.windows(text.len()).any(|part| part == text.as_bytes());
-    assert!(says(crate::jwt::SECRET) && says("portcullis.toml"));
-    for secret in ["a-password-of-redis", "a-secret-of-the-provider", "argon2id", "users.toml"] {
-        assert!(!says(secret), "{secret}");
+    let sso = "issuer = \"https://idp.example.com\", client_id = \"portcullis\", \
+               client_secret = \"a-secret-of-the-provider\"";
+    let of_file = format!("sso = {{ {sso} }}\n");
+    for (toml, variable) in [(of_file, None), (String::new(), Some(format!("{{ {sso} }}")))] {
+        let room = tempfile::tempdir().unwrap();
+        let socket = room.path().join("feed.sock");
+        let mut command = portcullis();
+        command.envs(variable.iter().map(|value| ("PORTCULLIS__SSO", value)));
+        let text = configuration(&socket, &format!("{OPEN}{toml}{}", redis.toml));
+        let _replica = Replica::of(command, &text);
+        let all = eventually("a feed", || socket.exists().then(|| recorded(&socket)));
+        let says = |text: &str| all.windows(text.len()).any(|part| part == text.as_bytes());
+        assert!(says(crate::jwt::SECRET) && says("portcullis.toml"));
+        assert!(says("https://idp.example.com"));
+        for secret in ["a-password-of-redis", "a-secret-of-the-provider", "argon2id", "users.toml"]
+        {
+            assert!(!says(secret), "{secret}");
+        }
     }
 }
