@@ -84,6 +84,17 @@ pub mod transport;
 pub mod web;
 pub mod workers;
 
+/// What the fuzz targets call, for replaying their corpus.
+#[cfg(test)]
+#[path = "../fuzz/src/lib.rs"]
+#[allow(
+    unreachable_pub,
+    reason = "the same files are a library of their own, beside the fuzz targets"
+)]
+mod fuzz;
+#[cfg(test)]
+extern crate self as portcullis;
+
 /// The Rust of the README compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
