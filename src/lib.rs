@@ -89,7 +89,9 @@ pub mod workers;
 #[path = "../fuzz/src/lib.rs"]
 #[allow(
     unreachable_pub,
-    reason = "the same files are a library of their own, beside the fuzz targets"
+    clippy::string_slice,
+    clippy::format_push_string,
+    reason = "a library of its own beside the fuzz targets, and a test that may fail loudly"
 )]
 mod fuzz;
 #[cfg(test)]

@@ -165,7 +165,7 @@ pub fn operation(data: &[u8]) {
         } else {
             assert!(kind.starts_with("multipart/form-data"));
             let all = only_header(&headers, "content-type").unwrap_or_default();
-            let at = all.to_lowercase().find("boundary=").expect("no boundary") + 9;
+            let at = all.to_ascii_lowercase().find("boundary=").expect("no boundary") + 9;
             let boundary = all[at..].trim().trim_matches('"');
             assert_eq!(lenient(body, boundary, "model"), [ask.model.as_bytes()]);
             let stream = lenient(body, boundary, "stream");

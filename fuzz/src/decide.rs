@@ -132,13 +132,13 @@ fn asked(request: &Request<()>) -> Option<CheckInput<'_>> {
         CheckInput { headers: Headers::new(map.collect(), Vec::new()), ..Default::default() };
     let told: Vec<&str> = own.iter().map(|name| one(name)).collect::<Option<_>>()?;
     match told[..] {
-        [method, path, host] => Some(CheckInput { method, path, host, ..base }),
+        [method, path, host] => Some(CheckInput { method, host, path, ..base }),
         [method, url] => {
             let (scheme, rest) = url.split_once("://")?;
             let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (host, path) = rest.split_at(at);
             let is_web = scheme == "http" || scheme == "https";
-            is_web.then_some(CheckInput { method, path, host, scheme, ..base })
+            is_web.then_some(CheckInput { method, scheme, host, path, ..base })
         }
         _ => {
             let target = request.uri().path_and_query()?.as_str();

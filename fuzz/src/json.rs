@@ -64,8 +64,7 @@ impl Json {
 
     /// Whether a number is too large for a double, at any level.
     pub(crate) fn overflows(&self) -> bool {
-        let is_too_large =
-            |number: &str| number.parse::<f64>().is_ok_and(|number| number.is_infinite());
+        let is_too_large = |number: &str| number.parse::<f64>().is_ok_and(f64::is_infinite);
         matches!(self, Self::Number(number) if is_too_large(number))
             || self.children().iter().any(|it| it.overflows())
     }

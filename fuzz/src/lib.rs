@@ -23,8 +23,11 @@ pub use text::{cookies, forwarded_for, host, path, return_to};
 pub use tokens::{api_key, claims, discovery, id_token, jwks, token};
 pub use wire::wire;
 
+/// What libFuzzer calls.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 19] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("api_key", api_key),
     ("body", body),
     ("claims", claims),

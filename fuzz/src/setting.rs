@@ -47,7 +47,7 @@ pub(crate) fn engine(toml: &str) -> Engine {
     app::engine(config, Arc::new(RevocationList::empty()))
 }
 
-/// A key of EdDSA.
+/// A key of `EdDSA`.
 pub(crate) static ED25519: LazyLock<Ed25519KeyPair> =
     LazyLock::new(|| Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a seed"));
 
@@ -72,7 +72,7 @@ pub(crate) fn sign(header: &[u8], payload: &[u8]) -> String {
     format!("{input}.{}", b64(hmac::sign(&key, input.as_bytes())))
 }
 
-/// The same, signed with the issuer's key by EdDSA.
+/// The same, signed with the issuer's key by `EdDSA`.
 pub(crate) fn sign_eddsa(header: &[u8], payload: &[u8]) -> String {
     let input = format!("{}.{}", b64(header), b64(payload));
     format!("{input}.{}", b64(ED25519.sign(input.as_bytes())))

@@ -31,8 +31,8 @@ fn revocations(answer: &[u8]) {
     let entries = entries(&answer);
     let Ok(read) = store::fuzzing::revocations(answer) else { return };
     let entries = entries.expect("it is no page to a plain reader");
-    let expected: Vec<Revocation> = entries.iter().filter_map(|it| expected(it)).collect();
-    assert_eq!(read, expected);
+    let all: Vec<Revocation> = entries.iter().filter_map(expected).collect();
+    assert_eq!(read, all);
 }
 
 type Fields = Vec<(String, String)>;

@@ -122,8 +122,7 @@ pub fn token(data: &[u8]) {
     let kid = header.get("kid").map(|kid| kid.text().expect("a kid that is no text"));
     assert!(is_own || kid.is_none_or(|kid| kid == "1"));
     let id = match payload.get(if is_own { "userId" } else { "sub" }) {
-        Some(Json::Text(id)) => id.clone(),
-        Some(Json::Number(id)) => id.clone(),
+        Some(Json::Text(id) | Json::Number(id)) => id.clone(),
         _ => panic!("it says not who that is"),
     };
     if is_own {
@@ -150,26 +149,22 @@ pub fn claims(data: &[u8]) {
     let token = format!("e30.{}.", b64(data));
     let own = peek(&token).map(|(_, payload)| payload);
     let (plain, theirs) = (Json::read(data), serde_json::from_slice::<Value>(data));
-    match own {
-        Ok(own) => {
-            let plain = plain.expect("it is no JSON to a plain reader");
-            assert!(!plain.repeats(), "a member is there twice");
-            assert!(plain.is(&own), "{own} is {plain:?} to a plain reader");
-            assert_eq!(theirs.ok(), Some(own));
-            // An object within 32 levels.
-            assert!(plain.depth() <= 33 && plain.members().len() <= 256);
-        }
-        Err(_) => {
-            let is_good = plain.as_ref().is_some_and(|it| {
-                matches!(it, Json::Object(_))
-                    && !it.repeats()
-                    && !it.overflows()
-                    && it.depth() <= 32
-                    && it.members().len() <= 256
-            });
-            assert!(!is_good || theirs.is_err(), "good JSON is refused: {plain:?}");
-        }
-    }
+    let Ok(own) = own else {
+        let is_good = plain.as_ref().is_some_and(|it| {
+            matches!(it, Json::Object(_))
+                && !it.repeats()
+                && !it.overflows()
+                && it.depth() <= 32
+                && it.members().len() <= 256
+        });
+        assert!(!is_good || theirs.is_err(), "good JSON is refused: {plain:?}");
+        return;
+    };
+    let plain = plain.expect("it is no JSON to a plain reader");
+    assert!(!plain.repeats(), "a member is there twice");
+    assert!(plain.is(&own), "{own} is {plain:?} to a plain reader");
+    assert_eq!(theirs.ok(), Some(own));
+    assert!(plain.depth() <= 33 && plain.members().len() <= 256);
 }
 
 static KEYS: LazyLock<KeySet> =

@@ -33,12 +33,21 @@ pub fn wire(data: &[u8]) {
     assert!(read.is_none() || read == left, "{read:?} {left:?}");
 }
 
+/// All of it, but in an order: that of a map is another one each time.
 fn shown(input: &CheckInput<'_>) -> String {
-    let mut headers: Vec<_> = input.headers.iter().map(|it| (it.name, it.value)).collect();
-    headers.sort_unstable();
+    let CheckInput { method, scheme, host, path, headers, body, mcp_told, protocol, .. } = input;
+    let CheckInput { id, source_address, source_principal, destination_principal, .. } = input;
+    let [map, list] = headers.forms().map(|all| {
+        let mut all: Vec<_> = all.iter().map(|it| (it.name, it.value)).collect();
+        all.sort_unstable();
+        all
+    });
     let mut context = input.context.clone();
     context.sort_unstable();
-    format!("{input:?} {headers:?} {context:?} {:?} {:?}", input.mcp_told, input.path)
+    let texts = [method, scheme, host, path, protocol, id, source_address, source_principal];
+    format!(
+        "{texts:?} {destination_principal:?} {map:?} {list:?} {body:?} {mcp_told:?} {context:?}"
+    )
 }
 
 /// Whether the input is what the message says.

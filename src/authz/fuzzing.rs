@@ -1,14 +1,14 @@
 //! What the fuzz targets need of this room.
 
-use super::cookie;
+use super::{Reason, cookie};
 
 /// The value of the cookie of this name; an error where it could be read in two ways.
 ///
 /// # Errors
 ///
-/// That it could.
-pub fn cookie<'a>(lines: &[&'a [u8]], name: &str) -> Result<Option<&'a [u8]>, ()> {
-    cookie::find(lines, name).map_err(|_| ())
+/// [`Reason::AmbiguousCredential`].
+pub fn cookie<'a>(lines: &[&'a [u8]], name: &str) -> Result<Option<&'a [u8]>, Reason> {
+    cookie::find(lines, name).map_err(|_| Reason::AmbiguousCredential)
 }
 
 /// The lines without the cookie of this name; none where it is not among them.
