@@ -264,7 +264,9 @@ fn names(head: &str) -> Vec<String> {
             if !matches!(key.trim(), "name" | "name*") {
                 continue;
             }
-            let text = text.rsplit("''").next().unwrap_or(text).trim().trim_matches('"').trim();
+            // A charset and a language stand before it, in the extended form.
+            let text = if key.trim() == "name*" { text.rsplit('\'').next() } else { Some(text) };
+            let text = text.unwrap_or_default().trim().trim_matches('"').trim();
             let plain = percent_decoded(text).replace('\\', "");
             let base = plain.split(['[', '.']).next().unwrap_or_default();
             all.push(folded(base));

@@ -66,7 +66,8 @@ fn entries(answer: &Value) -> Option<Vec<Fields>> {
             return list.iter().map(pair).collect();
         }
         let texts: Vec<String> = list.iter().map(text).collect::<Option<_>>()?;
-        Some(texts.chunks(2).map(|two| (two[0].clone(), two[1].clone())).collect())
+        let pair = |two: &[String]| Some((two[0].clone(), two.get(1)?.clone()));
+        texts.chunks(2).map(pair).collect()
     };
     let all = list(answer)?;
     let entry = |it: &Value| match it {

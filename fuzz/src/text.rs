@@ -33,7 +33,7 @@ pub fn path(data: &[u8]) {
     assert!(text.len() <= MAX_PATH_BYTES);
     let own: BTreeSet<Vec<Vec<u8>>> =
         normal.readings().map(|it| it.iter().map(|it| it.as_bytes().to_vec()).collect()).collect();
-    assert!(own.len() < 32, "the work is bounded");
+    assert!(own.len() <= 40, "the work is bounded");
     for reading in &own {
         for (at, segment) in reading.iter().enumerate() {
             assert!(at + 1 == reading.len() || !segment.is_empty(), "an empty segment");
@@ -83,17 +83,22 @@ fn decoded(path: &[u8]) -> Vec<u8> {
     out
 }
 
+fn before(path: &[u8], end: u8) -> Vec<u8> {
+    path.split(|byte| *byte == end).next().unwrap_or_default().to_vec()
+}
+
 type Step = fn(&[u8]) -> Vec<u8>;
 
 /// What a server does with a path, one step of it.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 7] = [
     decoded,
     // Parameters end with their segment.
     |path| {
-        let until = |it: &[u8]| it.split(|byte| *byte == b';').next().unwrap_or_default().to_vec();
-        path.split(|byte| *byte == b'/').map(until).collect::<Vec<_>>().join(&b'/')
+        path.split(|byte| *byte == b'/').map(|it| before(it, b';')).collect::<Vec<_>>().join(&b'/')
     },
-    |path| path.split(|byte| b"?#\0".contains(byte)).next().unwrap_or_default().to_vec(),
+    |path| before(path, b'?'),
+    |path| before(path, b'#'),
+    |path| before(path, 0),
     |path| path.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect(),
     // Without empty and dot segments, as file systems read it.
     |path| {

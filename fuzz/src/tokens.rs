@@ -235,23 +235,24 @@ pub fn discovery(data: &[u8]) {
     let Some((&choice, document)) = data.split_first() else { return };
     let issuer = if choice & 1 == 0 { ISSUER } else { "http://localhost:8080/realms/a" };
     let insecure = choice & 2 != 0;
-    // Members that nobody asks for may be anything that is JSON.
-    let named = |name: &str| {
-        let read: Value = serde_json::from_slice(document).ok()?;
-        read.get(name)?.as_str().map(str::to_owned)
-    };
+    // A member that nobody asks for is not looked at: one of half a surrogate pair, or of
+    // a number that is too large, makes the whole none to other readers.
+    let whole: Option<Value> = serde_json::from_slice(document).ok();
+    let named = |name: &str| whole.as_ref()?.get(name)?.as_str().map(str::to_owned);
     let is_private = |url: &Url| {
         url.scheme() == "https"
             || (url.scheme() == "http" && (insecure || issuers::is_loopback(url)))
     };
     if let Ok(url) = issuers::fuzzing::jwks_uri(document, issuer, insecure) {
-        assert_eq!(named("issuer").as_deref(), Some(issuer));
         assert!(is_private(&url), "{url} is asked for keys");
-        let written = named("jwks_uri").and_then(|text| Url::parse(&text).ok());
-        assert_eq!(written, Some(url));
+        if whole.is_some() {
+            assert_eq!(named("issuer").as_deref(), Some(issuer));
+            let written = named("jwks_uri").and_then(|text| Url::parse(&text).ok());
+            assert_eq!(written, Some(url));
+        }
     }
     if let Ok(urls) = sso::fuzzing::endpoints(document, issuer) {
-        assert_eq!(named("issuer").as_deref(), Some(issuer));
+        assert!(whole.is_none() || named("issuer").as_deref() == Some(issuer));
         assert!(urls.len() >= 3);
         for url in urls {
             let fits = url.scheme() == "https" || (choice & 1 == 1 && url.scheme() == "http");
@@ -329,7 +330,7 @@ pub fn api_key(data: &[u8]) {
     // A file is read entry by entry; whoever reads it at once finds the same keys.
     let is_role = |role: &str| ["REGULAR", "ADMIN"].contains(&role);
     let Ok(table) = keys_of_file(text, is_role) else { return };
-    let whole: toml::Table = toml::from_str(text).expect("it is no TOML as a whole");
+    let whole: toml::Table = toml::from_str(text.trim_start()).expect("it is no TOML as a whole");
     let keys = whole.get("keys").and_then(toml::Value::as_array).cloned().unwrap_or_default();
     let of = |key: &toml::Value, name: &str| key.get(name)?.as_str().map(str::to_owned);
     let mut listed: Vec<Option<String>> = keys.iter().map(|key| of(key, "id")).collect();
