@@ -87,6 +87,19 @@ pub mod transport;
 pub mod web;
 pub mod workers;
 
+/// What the fuzz targets call, for replaying their corpus.
+#[cfg(test)]
+#[path = "../fuzz/src/lib.rs"]
+#[allow(
+    unreachable_pub,
+    clippy::string_slice,
+    clippy::format_push_string,
+    reason = "a library of its own beside the fuzz targets, and a test that may fail loudly"
+)]
+mod fuzz;
+#[cfg(test)]
+extern crate self as portcullis;
+
 /// The Rust of the README compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

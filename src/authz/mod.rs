@@ -15,6 +15,8 @@ mod decision;
 mod engine;
 mod facts;
 mod foreseen;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod host;
 mod identify;
 mod identity;

@@ -17,6 +17,8 @@ mod cost;
 mod domain;
 mod facts;
 mod function;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod kind;
 mod native;
 mod pattern;

@@ -16,6 +16,8 @@ mod check;
 mod connection;
 mod convert;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guarded;
 mod incoming;
 mod metadata;

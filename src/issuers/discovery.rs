@@ -38,9 +38,19 @@ pub(crate) async fn discover<T: DeserializeOwned>(
     named: impl Fn(&T) -> &str,
     key: &str,
 ) -> Result<T, FetchError> {
-    let garbled = |cause: String| Err(FetchError::Garbled(cause));
     let (document, _) = fetch.document(&metadata_url(issuer)?, None).await?;
-    let metadata: T = match serde_json::from_slice(&document.unwrap_or_default()) {
+    understood(&document.unwrap_or_default(), issuer, named, key)
+}
+
+/// The same of its answer.
+pub(crate) fn understood<T: DeserializeOwned>(
+    document: &[u8],
+    issuer: &str,
+    named: impl Fn(&T) -> &str,
+    key: &str,
+) -> Result<T, FetchError> {
+    let garbled = |cause: String| Err(FetchError::Garbled(cause));
+    let metadata: T = match serde_json::from_slice(document) {
         Ok(metadata) => metadata,
         Err(error) if error.is_data() => return garbled(brief(&error)),
         Err(_) => return garbled("the answer is no JSON".to_owned()),
@@ -58,12 +68,18 @@ impl Metadata {
         issuer: &str,
         insecure_http: bool,
     ) -> Result<Self, FetchError> {
-        let metadata: Self =
-            discover(fetch, issuer, |metadata: &Self| &*metadata.issuer, "issuer").await?;
-        if !may_be_asked(&metadata.jwks_uri, insecure_http) {
+        discover(fetch, issuer, Self::issuer, "issuer").await?.checked(insecure_http)
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    pub(super) fn checked(self, insecure_http: bool) -> Result<Self, FetchError> {
+        if !may_be_asked(&self.jwks_uri, insecure_http) {
             return Err(FetchError::Garbled("its jwks_uri is not https".to_owned()));
         }
-        Ok(metadata)
+        Ok(self)
     }
 }
 

@@ -14,6 +14,8 @@
 mod discovery;
 mod fetch;
 mod follower;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod pace;
 mod watch;
 
@@ -22,6 +24,8 @@ use std::time::Duration;
 use url::Url;
 
 pub(crate) use self::discovery::discover;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::discovery::understood;
 pub use self::{
     discovery::{is_loopback, may_be_asked},
     fetch::{Fetch, FetchError},

@@ -12,6 +12,8 @@
 //! the callback need not be the one that began.
 
 mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod id_token;
 mod logout_token;
 mod metadata;

@@ -4,6 +4,8 @@
 //! tests. Whatever must happen once happens in one command or script of the
 //! store; an error is an error, and never an empty answer.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod kept;
 mod keys;
 mod link;

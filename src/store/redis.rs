@@ -270,7 +270,7 @@ pub(super) fn secs_up(span: Duration) -> u64 {
 }
 
 /// An entry of the stream; `None` for one that a later version has written.
-fn revocation(fields: &[(String, String)]) -> Option<Revocation> {
+pub(super) fn revocation(fields: &[(String, String)]) -> Option<Revocation> {
     let field = |name| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value);
     let secs = |name| field(name)?.parse().ok().map(Timestamp::from_secs);
     match fields.first()?.0.as_str() {

@@ -113,7 +113,7 @@ fn said(key: &ApiKey) -> Result<String, StoreError> {
 
 /// Changes as they were read, so that reading on need not wait for what they say.
 #[derive(Debug, Default)]
-pub struct KeyPage(Vec<u8>);
+pub struct KeyPage(pub(super) Vec<u8>);
 
 /// The id of an entry of the stream, and its fields.
 type Entry<'p> = (IgnoredAny, Vec<&'p [u8]>);

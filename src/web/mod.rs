@@ -9,6 +9,8 @@ mod body;
 mod decide;
 mod discovery;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gate;
 mod hints;
 mod internal;

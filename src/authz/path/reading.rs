@@ -5,12 +5,14 @@
 //! are made, none may hold an empty or a dot segment, and the engine asks
 //! that the same rule decides each of them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use super::{BadPath, PathAllow, check_segments, decode_segment, is_treacherous};
 
 /// How often an encoding may be encoded again.
 const MAX_DEPTH: usize = 4;
+/// As many paths may be made of one.
+const MAX_PATHS: usize = 32;
 
 /// The readings of `raw` (a path without its first slash) that differ from
 /// `literal`, in which each segment was decoded once.
@@ -19,23 +21,18 @@ pub(super) fn others<'a>(
     literal: &[Cow<'a, str>],
     allow: PathAllow,
 ) -> Result<Vec<Vec<Cow<'a, str>>>, BadPath> {
-    let no_parameters = |segment: &str| before(segment, &[';']).to_owned();
     // Each segment is cut at its parameters before it is decoded, or after.
     let cut_before = raw
         .split('/')
-        .map(|segment| decode_segment(before(segment, &[';']), allow))
+        .map(|segment| decode_segment(before(segment, ';'), allow))
         .collect::<Result<Vec<_>, _>>()?;
-    let cut_after = literal.iter().map(|segment| Cow::Owned(no_parameters(segment))).collect();
-    let mut readings = vec![cut_before, cut_after];
+    let cut_after =
+        literal.iter().map(|segment| Cow::Owned(before(segment, ';').to_owned())).collect();
 
-    // The path is decoded, once or to the end, and only then cut into its
-    // segments; as a whole, or up to where a query or a fragment begins.
-    let decoded = literal.join("/");
-    let bare = fully_decoded(decoded.clone())?;
-    for path in [&decoded, before(&decoded, &['?', '#']), &bare, before(&bare, &['?', '#'])] {
-        readings.push(split(path, str::to_owned));
-        readings.push(split(path, no_parameters));
-    }
+    // Or the path is decoded, and only then cut into its segments.
+    let paths = made_of([literal.join("/"), cut_before.join("/")])?;
+    let mut readings = vec![cut_before, cut_after];
+    readings.extend(paths.iter().map(|path| split(path)));
 
     readings.sort();
     readings.dedup();
@@ -46,30 +43,55 @@ pub(super) fn others<'a>(
     Ok(readings)
 }
 
-fn split<'a>(path: &str, keep: impl Fn(&str) -> String) -> Vec<Cow<'a, str>> {
-    path.split('/').map(|segment| Cow::Owned(keep(segment))).collect()
-}
-
-fn before<'a>(text: &'a str, ends: &[char]) -> &'a str {
-    text.split(ends).next().unwrap_or_default()
-}
-
-/// Decodes until nothing is left to decode.
-fn fully_decoded(mut path: String) -> Result<String, BadPath> {
-    for _ in 0..MAX_DEPTH {
-        let next = percent_encoding::percent_decode_str(&path)
-            .decode_utf8()
-            .map_err(|_| BadPath::Utf8)?
-            .into_owned();
-        if next.contains('\\') || next.chars().any(is_hidden_structure) {
-            return Err(BadPath::Encoded);
+/// All that servers make of these paths, each of which was decoded once: one after the
+/// other they decode it again, cut off its parameters, and what looks like a query or a
+/// fragment, in whatever order.
+fn made_of(paths: [String; 2]) -> Result<BTreeSet<String>, BadPath> {
+    let mut made = BTreeSet::new();
+    let mut new: Vec<(String, usize)> = paths.map(|path| (path, 1)).into();
+    while let Some((path, depth)) = new.pop() {
+        if made.contains(&path) {
+            continue;
         }
-        if next == path {
-            return Ok(path);
+        let decoded = decoded(&path)?;
+        if decoded != path {
+            if depth == MAX_DEPTH {
+                return Err(BadPath::TwoReadings);
+            }
+            new.push((decoded, depth + 1));
         }
-        path = next;
+        let bare: Vec<&str> = path.split('/').map(|segment| before(segment, ';')).collect();
+        for cut in [&bare.join("/"), before(&path, '?'), before(&path, '#')] {
+            if cut != path {
+                new.push((cut.to_owned(), depth));
+            }
+        }
+        made.insert(path);
+        if made.len() > MAX_PATHS {
+            return Err(BadPath::TwoReadings);
+        }
     }
-    Err(BadPath::TwoReadings)
+    Ok(made)
+}
+
+fn split<'a>(path: &str) -> Vec<Cow<'a, str>> {
+    path.split('/').map(|segment| Cow::Owned(segment.to_owned())).collect()
+}
+
+fn before(text: &str, end: char) -> &str {
+    text.split(end).next().unwrap_or_default()
+}
+
+/// Decodes once more, if there is something to decode.
+fn decoded(path: &str) -> Result<String, BadPath> {
+    let decoded = percent_encoding::percent_decode_str(path)
+        .decode_utf8()
+        .map_err(|_| BadPath::Utf8)?
+        .into_owned();
+    if decoded.contains('\\') || decoded.chars().any(is_hidden_structure) {
+        return Err(BadPath::Encoded);
+    }
+    Ok(decoded)
 }
 
 fn is_hidden_structure(c: char) -> bool {

@@ -161,6 +161,31 @@ fn an_allowed_form_is_given_in_every_reading() {
     assert_eq!(plain.readings().count(), 1);
 }
 
+/// Servers in a row: one cuts off what another one behind it does not, and that one
+/// decodes what is left once more.
+#[test]
+fn a_form_is_given_in_every_reading_of_servers_in_a_row() {
+    let has = |path: &str, expected: &str| {
+        let path = NormalPath::parse(path, LAX).unwrap();
+        path.readings().any(|reading| reading.join("|") == expected)
+    };
+    // Parameters before the slash in them is decoded, then the rest a second time.
+    assert!(has("/a;b%2Fc/%2561dmin", "a|admin"));
+    assert!(has("/a%3Bb%252Fc/%2561dmin", "a|admin"));
+    // A fragment, and later no query.
+    assert!(has("/a%23b%253Fc", "a") && has("/a%253Fb%23c", "a?b"));
+    assert!(has("/a%3Fb%23c", "a?b") && has("/a%23b%3Fc", "a#b"));
+}
+
+#[test]
+fn what_has_more_readings_than_anybody_needs_is_refused() {
+    let many = "/a%3Bb/a%253B%25253F/a%25253Fb%2523b/a%23/a%3B%253F/a%253F%25253Bb/a%3F\
+                /a%252523b%252523/a%2523";
+    assert_eq!(joined(many, LAX), Err(BadPath::TwoReadings));
+    let some = NormalPath::parse("/a%3Bb/a%253B%2525/a%3Fb/a%23", LAX).unwrap();
+    assert!((5..=34).contains(&some.readings().count()));
+}
+
 proptest! {
     /// Whatever is let through has one reading without structure in a segment.
     #[test]
