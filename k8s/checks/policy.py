@@ -4,7 +4,7 @@ and that nothing runs with more than it needs."""
 
 import re
 
-from objects import Faults, matches, name, pod_of, rendered
+from objects import Faults, containers_of, matches, name, pod_of, proxies, rendered
 
 # What looks like a secret where none may be: a password in an address, a private
 # key, a password's hash, a token.
@@ -39,36 +39,43 @@ def container_faults(pod):
     for key in ("hostNetwork", "hostPID", "hostIPC"):
         if spec.get(key):
             yield f"{key} is set"
-    for container in spec.get("initContainers", []) + spec["containers"]:
-        own = {**spec.get("securityContext", {}), **container.get("securityContext", {})}
-        asked = {
-            "runAsNonRoot": own.get("runAsNonRoot") is True,
-            "runAsUser above 0": own.get("runAsUser", 0) > 0,
-            "readOnlyRootFilesystem": own.get("readOnlyRootFilesystem") is True,
-            "allowPrivilegeEscalation: false": own.get("allowPrivilegeEscalation") is False,
-            "capabilities.drop: [ALL]": own.get("capabilities", {}) == {"drop": ["ALL"]},
-            "seccompProfile RuntimeDefault": own.get("seccompProfile", {}).get("type") == "RuntimeDefault",
-            "no privileged": not own.get("privileged"),
-            "an image with a tag": ":" in container["image"] and not container["image"].endswith(":latest"),
-        }
-        for kind in ("requests", "limits"):
-            for what in ("cpu", "memory"):
-                asked[f"resources.{kind}.{what}"] = what in container.get("resources", {}).get(kind, {})
-        for mount in container.get("volumeMounts", []):
-            asked[f"no subPath at {mount['mountPath']}"] = not mount.get("subPath")
-            claimed = {claim["metadata"]["name"] for claim in pod.get("claims", [])}
-            volumes = {volume["name"] for volume in spec.get("volumes", [])} | claimed
-            asked[f"a volume {mount['name']}"] = mount["name"] in volumes
-        ports = {port["name"] for port in container.get("ports", [])}
-        numbers = {port["containerPort"] for port in container.get("ports", [])}
-        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-            for way in ("httpGet", "tcpSocket", "grpc"):
-                port = container.get(probe, {}).get(way, {}).get("port")
-                asked[f"a port {port} for the {probe}"] = port is None or port in ports | numbers
-        asked["a readinessProbe"] = "readinessProbe" in container
-        for what, fine in asked.items():
-            if not fine:
-                yield f"container {container['name']}: it has to have {what}"
+    for container in containers_of(spec):
+        for what in lacking(container, pod):
+            yield f"container {container['name']}: it has to have {what}"
+
+
+def lacking(container, pod):
+    """What a container of this pod has to have and has not."""
+    spec = pod["spec"]
+    begins_first = container in spec.get("initContainers", [])
+    own = {**spec.get("securityContext", {}), **container.get("securityContext", {})}
+    asked = {
+        "runAsNonRoot": own.get("runAsNonRoot") is True,
+        "runAsUser above 0": own.get("runAsUser", 0) > 0,
+        "readOnlyRootFilesystem": own.get("readOnlyRootFilesystem") is True,
+        "allowPrivilegeEscalation: false": own.get("allowPrivilegeEscalation") is False,
+        "capabilities.drop: [ALL]": own.get("capabilities", {}) == {"drop": ["ALL"]},
+        "seccompProfile RuntimeDefault": own.get("seccompProfile", {}).get("type") == "RuntimeDefault",
+        "no privileged": not own.get("privileged"),
+        "an image with a tag": ":" in container["image"] and not container["image"].endswith(":latest"),
+    }
+    for kind in ("requests", "limits"):
+        for what in ("cpu", "memory"):
+            asked[f"resources.{kind}.{what}"] = what in container.get("resources", {}).get(kind, {})
+    for mount in container.get("volumeMounts", []):
+        asked[f"no subPath at {mount['mountPath']}"] = not mount.get("subPath")
+        claimed = {claim["metadata"]["name"] for claim in pod.get("claims", [])}
+        volumes = {volume["name"] for volume in spec.get("volumes", [])} | claimed
+        asked[f"a volume {mount['name']}"] = mount["name"] in volumes
+    ports = {port["name"] for port in container.get("ports", [])}
+    numbers = {port["containerPort"] for port in container.get("ports", [])}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        for way in ("httpGet", "tcpSocket", "grpc"):
+            port = container.get(probe, {}).get(way, {}).get("port")
+            asked[f"a port {port} for the {probe}"] = port is None or port in ports | numbers
+    # What runs beside a container may fail without it.
+    asked["no readinessProbe" if begins_first else "a readinessProbe"] = begins_first != ("readinessProbe" in container)
+    return [what for what, fine in asked.items() if not fine]
 
 
 def secret_faults(each):
@@ -81,7 +88,7 @@ def secret_faults(each):
         if each["kind"] == "ConfigMap" and path.endswith(".toml") and SECRET_KEY.search(text):
             yield f"{path}: a secret's value; name its file (secret_file)"
     pod = pod_of(each)
-    for container in pod["spec"]["containers"] if pod else []:
+    for container in containers_of(pod["spec"]) if pod else []:
         for variable in container.get("env", []):
             if SECRET_VARIABLE.search(variable["name"]) and "secretKeyRef" not in variable.get("valueFrom", {}):
                 yield f"{variable['name']}: takes its value from no Secret (valueFrom.secretKeyRef)"
@@ -107,7 +114,7 @@ class World:
         self.by_key = {(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]): o for o in objects}
         self.pods = [
             (o["metadata"].get("namespace"), {**pod_of(o), "claims": o["spec"].get("volumeClaimTemplates", [])})
-            for o in objects
+            for o in [*objects, *proxies(objects)]
             if pod_of(o)
         ]
 
@@ -158,8 +165,14 @@ class World:
 
 def ports_of(pods):
     """Of all containers: numbers and names."""
-    ports = [port for pod in pods for each in pod["spec"]["containers"] for port in each.get("ports", [])]
+    ports = [port for pod in pods for each in containers_of(pod["spec"]) for port in each.get("ports", [])]
     return {port["containerPort"] for port in ports} | {port.get("name") for port in ports}
+
+
+def listener_ports(pods):
+    """Where these pods, if they are the gateway's, listen for clients."""
+    ports = [port for pod in pods for each in containers_of(pod["spec"]) for port in each.get("ports", [])]
+    return {port["containerPort"] for port in ports if port.get("isListener")}
 
 
 def faults_of(each, world):
@@ -173,10 +186,7 @@ def faults_of(each, world):
         account = pod["spec"].get("serviceAccountName")
         if account and ("ServiceAccount", namespace, account) not in world.by_key:
             yield f"there is no ServiceAccount {account}"
-        for volume in pod["spec"].get("volumes", []):
-            config = volume.get("configMap", {}).get("name")
-            if config and ("ConfigMap", namespace, config) not in world.by_key:
-                yield f"there is no ConfigMap {config}"
+        yield from volume_faults(pod, namespace, world)
     elif kind == "ServiceAccount" and each.get("automountServiceAccountToken") is not False:
         yield "automountServiceAccountToken is not false"
     elif kind == "Service":
@@ -205,6 +215,31 @@ def faults_of(each, world):
         yield from gateway_faults(each, world)
 
 
+def volume_faults(pod, namespace, world):
+    for volume in pod["spec"].get("volumes", []):
+        config = volume.get("configMap", {}).get("name")
+        if config and ("ConfigMap", namespace, config) not in world.by_key:
+            yield f"there is no ConfigMap {namespace}/{config}"
+
+
+def proxy_faults(each, world):
+    """What an EnvoyProxy adds to Envoy's pod; the rest is Envoy Gateway's own."""
+    pod, namespace = pod_of(each), each["metadata"]["namespace"]
+    yield from secret_faults(each)
+    yield from volume_faults(pod, namespace, world)
+    for container in pod["spec"]["initContainers"]:
+        for what in lacking(container, pod):
+            yield f"container {container['name']}: it has to have {what}"
+    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
+    for mount in pod["spec"]["containers"][0]["volumeMounts"]:
+        if mount["name"] not in volumes:
+            yield f"container envoy: there is no volume {mount['name']}"
+        elif "secret" in volumes[mount["name"]]:
+            yield f"container envoy: the Secret at {mount['mountPath']} is none of Envoy's business"
+        if mount.get("readOnly") is not True:
+            yield f"container envoy: {mount['mountPath']} is not readOnly"
+
+
 def network_faults(namespace, spec, world):
     pods = world.selected(namespace, spec["podSelector"])
     if not pods:
@@ -214,7 +249,9 @@ def network_faults(namespace, spec, world):
         for port in rule.get("ports", []):
             if port["port"] not in ports_of(pods):
                 yield f"lets in to the port {port['port']}, which no container has"
-        if not rule.get("from"):
+        # The gateway's listeners are for everybody.
+        led_to = {port["port"] for port in rule.get("ports", [{"port": "all"}])}
+        if not rule.get("from") and not led_to <= listener_ports(pods):
             yield "lets everybody in"
         for peer in rule.get("from", []):
             selector = peer.get("podSelector")
@@ -337,6 +374,9 @@ def main():
         world = World(objects + [o for other in beside.get(kustomization, []) for o in everything[other]])
         for each in objects:
             for cause in faults_of(each, world):
+                faults.add(f"{kustomization}: {name(each)}", cause)
+        for each in proxies(objects):
+            for cause in proxy_faults(each, world):
                 faults.add(f"{kustomization}: {name(each)}", cause)
         if kustomization == "overlays-verify-only":
             for cause in verify_only_faults(objects):
