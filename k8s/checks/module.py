@@ -80,7 +80,7 @@ def file_faults(gateway):
         yield f"the EnvoyProxy has no module {gateway.module['name']}"
         return
     if entries[0]["source"].get("type") != "Local":
-        yield "dynamicModules: not Local; one that has not come leaves the listener open"
+        yield "dynamicModules: not Local; until it has come, the listener lets everything past it"
         return
     if entries[0].get("doNotClose") is not True:
         yield "dynamicModules: doNotClose is not true, and its thread may be at work when it is taken away"
