@@ -78,15 +78,23 @@ fn disposition(head: &[u8]) -> Result<(&str, bool), Unclear> {
 fn name_of(value: &str) -> Option<(&str, bool)> {
     let rest = value.strip_prefix("form-data; name=\"")?;
     let (name, rest) = rest.split_once('"')?;
-    let is_plain = |text: &str| !text.contains(['\\', '%']) && !text.chars().any(char::is_control);
-    if !is_plain(name) {
+    let is_plain = |text: &str| !text.chars().any(char::is_control) && !hides_name(text);
+    if name.contains(['\\', '%']) || !is_plain(name) {
         return None;
     }
     if rest.is_empty() {
         return Some((name, false));
     }
     let file = rest.strip_prefix("; filename=\"")?.strip_suffix('"')?;
-    (!file.contains(['"', '\\']) && !file.chars().any(char::is_control)).then_some((name, true))
+    (!file.contains(['"', '\\']) && is_plain(file)).then_some((name, true))
+}
+
+/// Whether a reader that cuts at semicolons, quoted or not, finds another name in this.
+fn hides_name(text: &str) -> bool {
+    text.split(';').skip(1).any(|parameter| {
+        let key = parameter.split('=').next().unwrap_or_default();
+        super::json::is_alike(key.trim().trim_end_matches('*'), "name")
+    })
 }
 
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
@@ -118,6 +126,8 @@ mod tests {
         let other = MODEL.replace("model", "model_kind");
         assert_eq!(model(&form(&[(MODEL, "a"), (&other, "x")])), Ok(Some("a")));
         assert_eq!(model(whole.trim_end()), Ok(Some("whisper-1")));
+        let file = FILE.replace("a.mp3", "a; part 1, or name.mp3");
+        assert_eq!(model(&form(&[(&file, "x"), (MODEL, "a")])), Ok(Some("a")));
     }
 
     #[test]
@@ -130,6 +140,8 @@ mod tests {
             form(&[(MODEL, "a"), (&MODEL.replace("model", "Model"), "b")]),
             form(&[(&MODEL.replace("model", "model "), "b")]),
             form(&[(&format!("{MODEL}; filename=\"x\""), "a")]),
+            form(&[(&FILE.replace("a.mp3", "a; name=model"), "b"), (MODEL, "a")]),
+            form(&[(&MODEL.replace("model", "x; Name*=utf-8''model"), "b"), (MODEL, "a")]),
             form(&[(&format!("{MODEL}\r\nContent-Type: text/plain; charset=utf-16"), "a")]),
             form(&[(MODEL, "a"), (&MODEL.replace("model", "model[]"), "b")]),
             form(&[(MODEL, "a"), (&MODEL.replace("model", "Model.x"), "b")]),
