@@ -107,8 +107,6 @@ const SIGN_INS: [(&str, &str, u16); 9] = [
 /// and tells it. What else the machine does takes its caches away from some.
 async fn takes_the_same(replica: &Replica) -> Duration {
     let mut times = [const { Vec::new() }; SIGN_INS.len()];
-    // A machine that is slower now than it can be is unsteady, too.
-    let nearly = 0.05 * slowness();
     for round in 1.. {
         for ((name, password, expected), times) in SIGN_INS.iter().zip(&mut times) {
             let body = json!({ "username": name, "password": password });
@@ -119,7 +117,7 @@ async fn takes_the_same(replica: &Replica) -> Duration {
         }
         let least = times.each_ref().map(|times| *times.iter().min().unwrap());
         let (quickest, slowest) = (*least.iter().min().unwrap(), *least.iter().max().unwrap());
-        if round >= 7 && slowest.abs_diff(quickest) < quickest.mul_f64(nearly) {
+        if round >= 7 && slowest.abs_diff(quickest) < quickest / 20 {
             println!("{round} rounds, least {least:?}, medians {:?}", times.map(median));
             return quickest;
         }
