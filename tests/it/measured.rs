@@ -121,7 +121,7 @@ async fn takes_the_same(replica: &Replica) -> Duration {
             println!("{round} rounds, least {least:?}, medians {:?}", times.map(median));
             return quickest;
         }
-        assert!(round < 150, "{least:?}");
+        assert!(round < 60, "{least:?}");
     }
     unreachable!()
 }
@@ -195,15 +195,6 @@ async fn two_hundred_sign_ins_at_once_leave_checks_their_time() {
 #[test]
 fn a_flood_of_unknown_kids_has_the_keys_fetched_once_a_minute_and_delays_no_good_token() {
     tokens(&["flood", "3"]);
-}
-
-/// How many times as long this machine takes now as the one that spans of time are bounded
-/// for: there, a whole check takes 1.27 microseconds from bytes to bytes.
-pub(crate) fn slowness() -> f64 {
-    let took: serde_json::Value = serde_json::from_str(&tokens(&["bodies", "50"])).unwrap();
-    let slowness = (took["plain"].as_f64().unwrap() / 1270.0).max(1.0);
-    println!("this machine is {slowness:.2} times as slow");
-    slowness
 }
 
 /// What `examples/tokens` of the release build prints, once it has held.
