@@ -1,5 +1,7 @@
 //! The engine in Envoy itself: the same answers as over gRPC, by every Envoy that takes
 //! modules.
+//!
+//! One room, though a long one: most of it is how a request is made up that is sent to both.
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,8 @@
 //! What a service tells an engine in another process, and what that makes of it: here the
 //! engine is in the process of the tests, and the service is the binary.
+//!
+//! One room, though a long one: every test plays one side of the same socket by the same
+//! few helpers.
 
 use std::{
     io::{Read as _, Write as _},
