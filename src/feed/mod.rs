@@ -5,7 +5,7 @@
 //! service   hub ── server ══ unix socket ══ client ── engine   (in Envoy)
 //! ```
 //!
-//! After a greeting that names the version, each side sends [`frame`]s. The service sends
+//! After a greeting that names the version, each side sends frames. The service sends
 //! all that there is, and says when that is whole; then each change, and a beat every
 //! second, so that the other side knows how old is what it knows. The engine sends what
 //! only the service can do: that a key of an issuer is not known, which keys for machines
