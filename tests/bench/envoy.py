@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import envoy_config as config
+import envoy_memory
 import question
 from processes import BUILT, LOADING, ROOT, Floor, Portcullis, Process, free_port, load, machine, median, mint, report
 
@@ -18,6 +19,10 @@ RATES = [1000, 5000]
 BASE = "floor-tcp"
 # At least so many times the throughput of another.
 BOUNDS = {("unix-few", BASE): 1.25, ("module", "tcp-few"): 2.3, ("module", "jwt"): 1.5}
+# Of the engine's own throughput, when every token is another.
+EVERY_TOKEN_ANOTHER = 0.9
+# Those whose memory is told.
+IN_MEMORY = ["none", "module", "jwt", "tcp-few"]
 
 
 class Variant:
@@ -27,8 +32,15 @@ class Variant:
         self.rate, self.envoy_cpu, self.server_cpu = [], [], []
         self.late = {rate: {"p50": [], "p99": []} for rate in RATES}
 
-    def ask(self, bearer, path="/api/agents/seen", **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+    def status(self, port, bearer):
+        """At a port of its; none when nobody listens."""
+        try:
+            return self.ask(bearer, port=port).status
+        except OSError:
+            return None
+
+    def ask(self, bearer, path="/api/agents/seen", port=None, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=5)
         if bearer:
             headers["authorization"] = f"Bearer {bearer}"
         connection.request("GET", path, headers={**question.BROWSER, "host": question.HOST, **headers})
@@ -66,6 +78,13 @@ class Variant:
         self.envoy_cpu.append((envoy.cpu() - envoy_before) / requests * 1e6)
         self.server_cpu.append(((self.server.cpu() - server_before) if self.server else 0) / requests * 1e6)
 
+    def another(self, seconds, request, key_file):
+        """Throughput with every token another, of that with one, by one generator."""
+        options = {"http1": True, "connections": CONNECTIONS, "streams": 1, "seconds": seconds}
+        said = [load(f"127.0.0.1:{self.port}", request, **options, **more) for more in ({}, {"renew": key_file})]
+        same, other = (each["answers"] / each["seconds"] for each in said)
+        return other / same
+
     def latency(self, seconds, request):
         for rate, times in self.late.items():
             said = load(f"127.0.0.1:{self.port}", request, http1=True, rate=rate, seconds=seconds)
@@ -91,30 +110,24 @@ def variants(room, key):
     ]
 
 
-def start(room, key, clusters, everyone):
+def start(room, key, clusters, listeners, answers, workers=1):
     binary = subprocess.check_output([ROOT / "envoy/install", VERSION], text=True).strip()
     file = room / "envoy.json"
-    listeners = [config.listener(each.port, each.filters) for each in everyone]
     file.write_text(config.json.dumps({"static_resources": {"listeners": listeners, "clusters": clusters}}))
-    options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
-    (room / "module.toml").write_text("telemetry.allowed_decisions = 0.0\n")
+    options = ["--concurrency", str(workers), "--disable-hot-restart", "--log-level", "warning"]
     told = {"AUTH_JWT_SECRET": key, "ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(BUILT)}
     envoy = Process("envoy", [binary, "-c", file, *options], room, **told)
-
-    def listens():
-        try:
-            return everyone[0].ask(None).status
-        except OSError:
-            return None
-
-    envoy.wait(listens)
+    envoy.wait(answers)
     return envoy
 
 
 def run(room, pairs, seconds):
     key = secrets.token_hex(32)
     clusters, everyone = variants(room, key)
-    envoy = start(room, key, clusters, everyone)
+    (room / "module.toml").write_text("telemetry.allowed_decisions = 0.0\n")
+    listeners = [config.listener(each.port, each.filters) for each in everyone]
+    first = everyone[0]
+    envoy = start(room, key, clusters, listeners, lambda: first.status(first.port, None))
     token = mint(key)
     headers = {"Host": question.HOST, **question.BROWSER, "authorization": f"Bearer {token}"}
     request = room / "request"
@@ -133,10 +146,16 @@ def run(room, pairs, seconds):
     for _ in range(pairs):
         for each in everyone:
             each.latency(seconds, request)
-    return show(everyone, pairs, seconds)
+    key_file = room / "key"
+    key_file.write_text(key)
+    module = next(each for each in everyone if each.name == "module")
+    another = [module.another(seconds, request, key_file) for _ in range(pairs)]
+    measured = [each for each in everyone if each.name in IN_MEMORY]
+    memory = envoy_memory.measure(measured, clusters, room, key, token, start)
+    return show(everyone, another, memory, pairs, seconds)
 
 
-def show(everyone, pairs, seconds):
+def show(everyone, another, memory, pairs, seconds):
     by_name = {each.name: each for each in everyone}
     none, base = by_name["none"], by_name[BASE]
     print(f"\n{'':44} {'per s':>6} {'to (a)':>6} │ {'Envoy':>6} {'server':>6} CPU µs", end="")
@@ -163,11 +182,20 @@ def show(everyone, pairs, seconds):
         )
     bounds = []
     print()
-    for (high, low), bound in BOUNDS.items():
-        value = median(x / y for x, y in zip(by_name[high].rate, by_name[low].rate))
+    ratios = [
+        (f"throughput, {high} to {low}", [x / y for x, y in zip(by_name[high].rate, by_name[low].rate)], bound)
+        for (high, low), bound in BOUNDS.items()
+    ]
+    ratios.append(("throughput of module, every token another to one", another, EVERY_TOKEN_ANOTHER))
+    for what, values, bound in ratios:
+        value = median(values)
         holds = round(value, 2) >= bound
-        what = f"throughput, {high} to {low}"
         bounds.append({"what": what, "value": value, "at_least": bound, "holds": holds})
         print(f"{what}: {value:.2f}, at least {bound}: {'holds' if holds else 'DOES NOT HOLD'}")
-    report("envoy", {"machine": machine(), "envoy": VERSION, "pairs": pairs, "seconds": seconds, "variants": table, "bounds": bounds})
+    rows, base = memory
+    envoy_memory.show(rows, base)
+    report("envoy", {
+        "machine": machine(), "envoy": VERSION, "pairs": pairs, "seconds": seconds, "variants": table,
+        "memory": {"none": base, "beside": rows}, "bounds": bounds,
+    })
     return all(bound["holds"] for bound in bounds)

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{
     ask::{NOW, ask, engine},
-    jwt,
-    stack::{Answer, Mode, NEWEST, Stack, start_agents},
+    envoy_module, jwt,
+    stack::{self, Answer, Mode, NEWEST, Stack, start_agents},
     support::free_port,
 };
 
@@ -95,6 +95,15 @@ fn whose_it_is_has_one_answer_whoever_asks() {
     let nginx = Stack::with(NEWEST, Mode::Nginx, &environment);
     let guard = free_port();
     let _agents = start_agents(guard, &environment);
+    let modules = envoy_module::VERSIONS.map(|version| {
+        let told = (&environment[..], &environment[..]);
+        let mut stack = Stack::changed(free_port(), "", version, Mode::Module, told, &stack::lax);
+        // It answers alone.
+        stack.portcullis = None;
+        stack
+    });
+    let mut who = vec![("Envoy", lax.port), ("nginx", nginx.port), ("guard", guard)];
+    who.extend(envoy_module::VERSIONS.into_iter().zip(modules.iter().map(|stack| stack.port)));
     let now = SystemClock.now().as_secs();
     let twice_told =
         [("/api/users/7/agents", None, Err(401)), ("/api/users/8/agents", None, Err(401))];
@@ -108,10 +117,10 @@ fn whose_it_is_has_one_answer_whoever_asks() {
         let status = may.err().unwrap_or(200);
         assert_eq!(out.status, status, "{path} {claims:?}: {out:?}");
         assert_eq!(out.reason == "condition", status == 403, "{path} {claims:?}: {out:?}");
-        for (who, port) in [("Envoy", lax.port), ("nginx", nginx.port), ("guard", guard)] {
-            let answer = send(port, path, &token(now));
+        for (who, port) in &who {
+            let answer = send(*port, path, &token(now));
             // nginx knows 401 and 403 alone.
-            let expected = if who == "nginx" && status == 400 { 403 } else { status };
+            let expected = if *who == "nginx" && status == 400 { 403 } else { status };
             match may {
                 Ok(()) => assert!(answer.reached(), "{who} {path} {claims:?}: {answer:?}"),
                 Err(_) => {

@@ -363,30 +363,36 @@ fn a_bug_in_any_hook_denies_that_request_and_ends_nothing() {
             ("PORTCULLIS__RULES", rules.as_str()),
             (MODULE_IN, faults.to_str().unwrap()),
         ];
-        let mut stack = Stack::waiting_at("/open", version, Mode::Module, &told);
-        stack.portcullis = None;
-        let send = |hook: &str, body: bool| {
-            let usual = format!(
-                "{} /mcp HTTP/1.1\r\nhost: a.example.com\r\nx-fault: {hook}\r\nconnection: close\r\n",
-                if body { "POST" } else { "GET" }
-            );
-            let rest = if body {
-                "content-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
-            } else {
-                "\r\n"
-            };
-            stack.send_bytes(format!("{usual}{rest}").as_bytes()).status
+        let trailers = |config: &str| {
+            let http2 = "                http2_protocol_options:\n";
+            let http1 = "                http_protocol_options: { enable_trailers: true }\n";
+            replace(config, http2, &format!("{http1}{http2}"))
         };
+        let told = (&told[..], &told[..]);
+        let mut stack =
+            Stack::changed(free_port(), "/open", version, Mode::Module, told, &trailers);
+        stack.portcullis = None;
+        let send = |method: &str, hook: &str, rest: &str| {
+            let head =
+                format!("{method} /mcp HTTP/1.1\r\nhost: a.example.com\r\nx-fault: {hook}\r\n");
+            stack.send_bytes(format!("{head}connection: close\r\n{rest}").as_bytes()).status
+        };
+        let json = "content-type: application/json\r\n";
         let open = || stack.send("GET", "/open", &[]).status;
-        assert_eq!(send("request_headers", false), 500, "{version}");
-        assert_eq!(send("request_body", true), 500, "{version}");
+        assert_eq!(send("GET", "request_headers", "\r\n"), 500, "{version}");
+        let whole = format!("{json}content-length: 2\r\n\r\n{{}}");
+        assert_eq!(send("POST", "request_body", &whole), 500, "{version}");
+        // With trailers, no piece of the body is the last.
+        let trailed =
+            format!("{json}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\nx-last: 1\r\n\r\n");
+        assert_eq!(send("POST", "request_trailers", &trailed), 500, "{version}");
         for hook in ["response_headers", "stream_complete"] {
             let answer = stack.send("GET", "/open", &[("x-fault", hook)]);
             assert_eq!(answer.status, 200, "{version} {hook}");
         }
         assert_eq!(open(), 200, "{version}");
         let log = stack.gateway.log();
-        assert!(log.matches("a bug: a panic").count() >= 4, "{version} {log}");
+        assert!(log.matches("a bug: a panic").count() >= 5, "{version} {log}");
         assert!(!log.contains("asked for by a test"), "{log}");
     }
 }

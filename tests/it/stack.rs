@@ -249,6 +249,19 @@ pub(crate) fn patient(config: &str) -> String {
     replace(&config, "max_interval: 0.12s", "max_interval: 10s")
 }
 
+/// Nothing normalised, nothing refused.
+pub(crate) fn lax(config: &str) -> String {
+    [
+        ("normalize_path: true", "normalize_path: false"),
+        ("merge_slashes: true", "merge_slashes: false"),
+        ("UNESCAPE_AND_REDIRECT", "KEEP_UNCHANGED"),
+        ("REJECT_REQUEST", "ALLOW"),
+        ("max_request_headers_kb: 32", "max_request_headers_kb: 96"),
+    ]
+    .iter()
+    .fold(config.to_owned(), |config, (from, to)| replace(&config, from, to))
+}
+
 /// `envoy/envoy.yaml` in this mode.
 pub(crate) fn envoy(mode: Mode) -> String {
     if matches!(mode, Mode::RouteGrpc | Mode::RouteHttp | Mode::Texera) {
@@ -277,15 +290,7 @@ pub(crate) fn envoy(mode: Mode) -> String {
         config = replace(&config, "  clusters:\n", &format!("  clusters:\n{cluster}"));
     }
     if matches!(mode, Mode::Lax | Mode::LaxRaw) {
-        for (from, to) in [
-            ("normalize_path: true", "normalize_path: false"),
-            ("merge_slashes: true", "merge_slashes: false"),
-            ("UNESCAPE_AND_REDIRECT", "KEEP_UNCHANGED"),
-            ("REJECT_REQUEST", "ALLOW"),
-            ("max_request_headers_kb: 32", "max_request_headers_kb: 96"),
-        ] {
-            config = replace(&config, from, to);
-        }
+        config = lax(&config);
     }
     if mode == Mode::Plans {
         let last = "                        - match: { prefix: \"/\" }\n                          \

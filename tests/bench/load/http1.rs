@@ -2,18 +2,18 @@
 
 use std::time::Instant;
 
-use super::{Outcome, connection::Protocol};
+use super::{Outcome, connection::Protocol, questions::Questions};
 
 pub(crate) struct Http1 {
-    question: Vec<u8>,
+    questions: Questions,
     is_asked: bool,
     due: Option<Instant>,
     is_waiting: bool,
 }
 
 impl Http1 {
-    pub(crate) fn new(question: &[u8]) -> Self {
-        Self { question: question.to_vec(), is_asked: false, due: None, is_waiting: false }
+    pub(crate) fn new(questions: Questions) -> Self {
+        Self { questions, is_asked: false, due: None, is_waiting: false }
     }
 }
 
@@ -37,7 +37,7 @@ impl Protocol for Http1 {
             self.is_waiting = false;
         }
         if std::mem::take(&mut self.is_asked) {
-            output.extend_from_slice(&self.question);
+            output.extend_from_slice(self.questions.next());
         }
     }
 }

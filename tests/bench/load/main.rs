@@ -51,7 +51,7 @@ struct Args {
     /// To begin with; over HTTP/1.1 more are opened when all of them wait
     #[arg(long, default_value_t = 4)]
     connections: usize,
-    /// Questions at a time on each connection, when no rate is given
+    /// Questions at a time on each connection, when no rate is given; over HTTP/1.1 one
     #[arg(long, default_value_t = 16)]
     streams: usize,
     #[arg(long, default_value_t = 3.0)]
@@ -114,15 +114,13 @@ struct Load {
 impl Load {
     fn connect(&mut self) {
         let Args { target, renew, expect, .. } = &self.args;
+        let bytes = if self.args.http1 { self.question.clone() } else { framed(&self.question) };
+        // No two connections ask with the same token.
+        let count = u64::try_from(self.connections.len()).unwrap() << 40;
+        let questions = questions::Questions::new(bytes, renew.as_deref(), count);
         let protocol: Box<dyn Protocol> = if self.args.http1 {
-            Box::new(http1::Http1::new(&self.question))
+            Box::new(http1::Http1::new(questions))
         } else {
-            let questions = questions::Questions::new(
-                &self.question,
-                renew.as_deref(),
-                // No two connections ask with the same token.
-                u64::try_from(self.connections.len()).unwrap() << 40,
-            );
             Box::new(http2::Http2::new(questions, *expect))
         };
         self.connections.push(Connection::new(target, protocol));
@@ -184,6 +182,12 @@ impl Load {
         });
         &mut self.connections[at]
     }
+}
+
+/// As gRPC frames it.
+fn framed(question: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(question.len()).expect("a short question");
+    [&[0], &length.to_be_bytes()[..], question].concat()
 }
 
 fn main() {

@@ -6,9 +6,9 @@ use std::{ops::Range, path::Path};
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-/// Makes questions, framed as gRPC frames them.
+/// Makes questions, as they go over the wire.
 pub(crate) struct Questions {
-    framed: Vec<u8>,
+    bytes: Vec<u8>,
     renewal: Option<Renewal>,
 }
 
@@ -16,7 +16,7 @@ pub(crate) struct Questions {
 /// stand before everything in a message.
 struct Renewal {
     key: hmac::Key,
-    /// Where the token is in the framed question.
+    /// Where the token is in the question.
     token: Range<usize>,
     /// `header.` in base64url.
     head: String,
@@ -28,35 +28,33 @@ struct Renewal {
 
 impl Questions {
     /// Renewed tokens are numbered from `count` on.
-    pub(crate) fn new(question: &[u8], key: Option<&Path>, count: u64) -> Self {
-        let length = u32::try_from(question.len()).expect("a short question");
-        let framed = [&[0], &length.to_be_bytes()[..], question].concat();
+    pub(crate) fn new(bytes: Vec<u8>, key: Option<&Path>, count: u64) -> Self {
         let read = |key| std::fs::read(key).expect("the key");
-        let renewal = key.map(|key| Renewal::new(&framed, &read(key), count));
-        Self { framed, renewal }
+        let renewal = key.map(|key| Renewal::new(&bytes, &read(key), count));
+        Self { bytes, renewal }
     }
 
     /// Of each of them, in bytes.
     pub(crate) fn length(&self) -> usize {
-        self.framed.len()
+        self.bytes.len()
     }
 
     pub(crate) fn next(&mut self) -> &[u8] {
         if let Some(renewal) = &mut self.renewal {
             let token = renewal.next();
-            self.framed[renewal.token.clone()].copy_from_slice(token.as_bytes());
+            self.bytes[renewal.token.clone()].copy_from_slice(token.as_bytes());
         }
-        &self.framed
+        &self.bytes
     }
 }
 
 impl Renewal {
-    fn new(framed: &[u8], key: &[u8], count: u64) -> Self {
+    fn new(bytes: &[u8], key: &[u8], count: u64) -> Self {
         let scheme = b"Bearer ";
-        let at = framed.windows(scheme.len()).position(|window| window == scheme);
+        let at = bytes.windows(scheme.len()).position(|window| window == scheme);
         let at = at.expect("a bearer token") + scheme.len();
         let is_of_token = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-        let token: Vec<u8> = framed[at..].iter().take_while(is_of_token).copied().collect();
+        let token: Vec<u8> = bytes[at..].iter().take_while(is_of_token).copied().collect();
         let token = String::from_utf8(token).unwrap();
         let mut parts = token.split('.');
         let head = format!("{}.", parts.next().unwrap());
