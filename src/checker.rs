@@ -17,22 +17,8 @@ use crate::{
     hints::Hints,
     metrics::{Checks, RuleCounters},
     traces::Traces,
-    transport::Transport,
+    transport::Context,
 };
-
-/// What is told of a request, beside the request itself.
-#[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
-    /// The gateway's id of the request.
-    pub request_id: &'a str,
-    /// The client's address as the gateway saw it.
-    pub client: &'a str,
-    /// Who asked, and how.
-    pub transport: Transport,
-    /// The `traceparent` of the question, where it has one beside that of the
-    /// request.
-    pub trace: Option<&'a str>,
-}
 
 /// What one configuration says of checks.
 #[derive(Clone)]

@@ -13,8 +13,8 @@ use crate::{
     api_key::PREFIX,
     authz::{CheckInput, Decision, Reason},
     change::Change,
-    checker::Context,
     operation::McpAsk,
+    transport::Context,
 };
 
 /// The longest host or path that is logged, in bytes.

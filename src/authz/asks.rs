@@ -6,12 +6,11 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use super::{
-    engine::Engine,
     input::{CheckInput, Single},
     reason::Reason,
     rule::{Rule, Wants},
 };
-use crate::operation::{Body, Carried, LlmAsk, McpAsk, Rank, Unclear};
+use crate::operation::{Body, Carried, LlmAsk, McpAsk, McpSource, Rank, Unclear};
 
 /// What was found out of that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +25,9 @@ type Once<T> = OnceLock<Result<Option<T>, Unclear>>;
 
 /// The questions of one request.
 pub(super) struct Asks<'r, 'a> {
-    engine: &'r Engine,
+    /// Where it is told what is asked of an MCP server.
+    mcp_source: McpSource,
+    max_body_bytes: usize,
     input: &'r CheckInput<'a>,
     mcp: Once<McpAsk<'a>>,
     llm: Once<LlmAsk<'a>>,
@@ -34,9 +35,13 @@ pub(super) struct Asks<'r, 'a> {
 }
 
 impl<'r, 'a> Asks<'r, 'a> {
-    pub(super) fn new(engine: &'r Engine, input: &'r CheckInput<'a>) -> Self {
+    pub(super) fn new(
+        mcp_source: McpSource,
+        max_body_bytes: usize,
+        input: &'r CheckInput<'a>,
+    ) -> Self {
         let (mcp, llm, arguments) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { engine, input, mcp, llm, arguments }
+        Self { mcp_source, max_body_bytes, input, mcp, llm, arguments }
     }
 
     fn read<T>(
@@ -56,15 +61,15 @@ impl<'r, 'a> Asks<'r, 'a> {
             query: self.input.path_and_query().1.unwrap_or_default(),
             body: self.input.body,
             told: self.input.mcp_told,
-            max_body_bytes: self.engine.max_body_bytes,
+            max_body_bytes: self.max_body_bytes,
             header: &header,
         })
     }
 
     /// What is asked of an MCP server.
     pub(super) fn mcp(&self) -> Result<Option<&McpAsk<'a>>, Unclear> {
-        let source = self.engine.mcp_source;
-        let ask = self.mcp.get_or_init(|| self.read(|carried| McpAsk::read(source, carried)));
+        let read = |carried: &Carried<'_, 'a>| McpAsk::read(self.mcp_source, carried);
+        let ask = self.mcp.get_or_init(|| self.read(read));
         ask.as_ref().map(Option::as_ref).map_err(|unclear| *unclear)
     }
 

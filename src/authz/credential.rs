@@ -3,6 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
+    carried::{Credential, MAX_CREDENTIAL_BYTES},
     cookie,
     input::{CheckInput, Single},
     key_place::{self, KeyPlaces},
@@ -10,35 +11,6 @@ use super::{
     reason::Reason,
 };
 use crate::token::Refusal;
-
-/// The longest credential, in bytes.
-const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
-
-/// What a credential is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// A token.
-    Token,
-    /// A key for machines.
-    ApiKey,
-}
-
-/// The credential of a request.
-pub(super) enum Credential<'a> {
-    /// A token.
-    Token(Cow<'a, str>),
-    /// A key of this service.
-    Key(Cow<'a, str>),
-    /// A key of somebody else's making.
-    Foreign(Cow<'a, str>),
-}
-
-impl Credential<'_> {
-    fn fits(&self) -> bool {
-        let (Self::Token(text) | Self::Key(text) | Self::Foreign(text)) = self;
-        text.len() <= MAX_CREDENTIAL_BYTES
-    }
-}
 
 /// On which requests the query may carry the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::{
     CheckInput, Engine, IdentitySettings,
     asks::Asks,
     host::NormalHost,
-    identify::Identified,
+    identified::Identified,
     identity::{fold, is_alike, lower},
     input::Header,
     rule::Rule,

@@ -1,82 +1,16 @@
 //! Who a request is from: its credential, and what that says.
 
-use std::{borrow::Cow, fmt, sync::Arc};
-
 use super::{
-    CheckInput, CredentialKind, Forward, Reason, credential::Credential, decision::Denial,
+    CheckInput, Forward, Reason,
+    carried::Credential,
+    decision::Denial,
     engine::Engine,
+    identified::{Identified, Proof},
 };
 use crate::{
     api_key::{GoodKey, KeyHash, KeyId, KeyRefusal, KeyText, Shown},
     clock::Timestamp,
-    token::{Claims, Verified},
 };
-
-/// A good credential: what it says, and itself.
-pub struct Identified<'a> {
-    /// What it says.
-    pub verified: Arc<Verified>,
-    /// What it was.
-    pub proof: Proof<'a>,
-}
-
-/// What somebody has proved themselves by.
-pub enum Proof<'a> {
-    /// A token, for forwarding it.
-    Token(Cow<'a, str>),
-    /// The key of this id.
-    Key(KeyId),
-}
-
-/// Without the token.
-impl fmt::Debug for Proof<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Token(_) => f.write_str("Token"),
-            Self::Key(id) => f.debug_tuple("Key").field(id).finish(),
-        }
-    }
-}
-
-/// Without the token.
-impl fmt::Debug for Identified<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identified").field("claims", self.claims()).finish_non_exhaustive()
-    }
-}
-
-impl Identified<'_> {
-    /// What names the key that it was.
-    #[must_use]
-    pub fn key_id(&self) -> Option<KeyId> {
-        match self.proof {
-            Proof::Key(id) => Some(id),
-            Proof::Token(_) => None,
-        }
-    }
-
-    /// The token that it was.
-    #[must_use]
-    pub fn token(&self) -> Option<&str> {
-        match &self.proof {
-            Proof::Token(token) => Some(token),
-            Proof::Key(_) => None,
-        }
-    }
-
-    pub(super) fn kind(&self) -> CredentialKind {
-        match self.proof {
-            Proof::Token(_) => CredentialKind::Token,
-            Proof::Key(_) => CredentialKind::ApiKey,
-        }
-    }
-
-    /// Its claims.
-    #[must_use]
-    pub fn claims(&self) -> &Arc<Claims> {
-        &self.verified.claims
-    }
-}
 
 impl Engine {
     /// Who a request to this service itself is from, whatever the rules say.

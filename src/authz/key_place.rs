@@ -8,7 +8,7 @@ use base64::{
 };
 
 use super::{
-    credential::Credential,
+    carried::Credential,
     input::{CheckInput, Single},
     reason::Reason,
 };

@@ -9,8 +9,10 @@
 //! removed ([`IdentitySettings`]).
 
 mod asks;
+mod carried;
 mod cookie;
 mod credential;
+mod decide;
 mod decision;
 mod engine;
 mod facts;
@@ -18,6 +20,7 @@ mod foreseen;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod host;
+mod identified;
 mod identify;
 mod identity;
 mod input;
@@ -31,19 +34,21 @@ mod reason;
 mod renewal;
 mod resource;
 mod rule;
+mod sessions;
 mod sign_in;
 mod upgrade;
 
 pub use asks::Asked;
+pub use carried::CredentialKind;
 pub use cookie::CookieForm;
 pub(crate) use cookie::find as find_cookie;
-pub use credential::{CredentialKind, CredentialSettings, Forward, QueryOn};
+pub use credential::{CredentialSettings, Forward, QueryOn};
 pub use decision::{Decision, Denial, Grant, Principal, Verdict};
 pub use engine::Engine;
 pub use facts::{Notes, is_hidden_header};
 pub use foreseen::{Foreseen, Known, Somebody};
 pub use host::NormalHost;
-pub use identify::{Identified, Proof};
+pub use identified::{Identified, Proof};
 pub use identity::{IdentityHeaders, IdentitySettings};
 pub use input::{CheckInput, Header, Headers, Single, is_method};
 pub use key_place::{ForeignPlace, KEY_HEADER, KeyPlaces};
@@ -53,8 +58,8 @@ pub use path::{BadPath, MAX_PATH_BYTES, NormalPath, PathAllow};
 pub use pattern::{HostPattern, PathPattern, PatternError, Segment};
 pub use policy::{Found, Policy, PolicyError};
 pub use reason::Reason;
-pub use renewal::Sessions;
 pub use resource::{Answer, BadResource, Resource};
 pub use rule::{Access, IssuedBy, Needs, Rule, Wants};
+pub use sessions::Sessions;
 pub use sign_in::SignIn;
 pub use upgrade::Upgrades;

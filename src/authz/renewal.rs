@@ -3,24 +3,9 @@
 use secrecy::ExposeSecret as _;
 
 use super::{
-    cookie::CookieForm, credential::Forward, engine::Engine, identify::Identified,
-    input::CheckInput, origin,
+    credential::Forward, engine::Engine, identified::Identified, input::CheckInput, origin,
 };
-use crate::{
-    clock::Timestamp,
-    token::{SessionLimits, Verifier},
-};
-
-/// How long sessions go on, and whether checks renew them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sessions {
-    /// How long.
-    pub limits: SessionLimits,
-    /// Whether a check renews the cookie that it was asked with.
-    pub renews: bool,
-    /// How that is written.
-    pub cookie: CookieForm,
-}
+use crate::{clock::Timestamp, token::Verifier};
 
 impl Engine {
     /// `Set-Cookie` for an allowed request whose token is due; nothing for nearly

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    credential::{CredentialKind, Forward},
+    carried::CredentialKind,
+    credential::Forward,
     pattern::{HostPattern, PathPattern},
     resource::Resource,
 };

@@ -8,12 +8,13 @@ use cel::{
 
 use super::{
     budget::STEPS,
+    expression::{constants, literal_text, work},
     facts::Object,
     function,
     kind::Kind,
     pattern::Pattern,
     program,
-    source::{Source, Trouble, children},
+    source::{Source, Trouble},
 };
 
 /// What a condition of one rule may name.
@@ -60,35 +61,6 @@ pub(super) fn check(source: &Source, scope: &Scope<'_>) -> Result<Kind, Vec<Trou
         checker.troubles.push(Trouble::of_all(cause));
     }
     if checker.troubles.is_empty() { Ok(kind) } else { Err(checker.troubles) }
-}
-
-/// How many steps an expression takes, but for what depends on the request.
-pub(super) fn work(expr: &Expression) -> u64 {
-    let all = |of: &[&Expression]| of.iter().map(|part| work(part)).fold(1, u64::saturating_add);
-    match &expr.expr {
-        Expr::Comprehension(it) => {
-            let once = all(&[&it.loop_cond, &it.loop_step]);
-            let times = constants(&it.iter_range).unwrap_or(1) as u64;
-            all(&[&it.iter_range, &it.accu_init, &it.result])
-                .saturating_add(once.saturating_mul(times))
-        }
-        _ => all(&children(expr)),
-    }
-}
-
-/// How many there are in a list of constants; none for anything else.
-fn constants(expr: &Expression) -> Option<usize> {
-    let Expr::List(list) = &expr.expr else { return None };
-    let is_constant = |item: &Expression| matches!(item.expr, Expr::Literal(_));
-    list.elements.iter().all(is_constant).then_some(list.elements.len())
-}
-
-/// The text of a literal.
-pub(super) fn literal_text(expr: &Expression) -> Option<&str> {
-    match &expr.expr {
-        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
-        _ => None,
-    }
 }
 
 struct Checker<'c> {

@@ -15,6 +15,7 @@ mod check;
 mod compare;
 mod cost;
 mod domain;
+mod expression;
 mod facts;
 mod function;
 #[cfg(any(test, fuzzing))]
@@ -89,9 +90,9 @@ impl Condition {
                 None => How::Interpreted(Box::new(Program::new(expr))),
             },
         });
-        let reads_claims = source::names(&source.expr, Object::Claims.as_str());
+        let reads_claims = expression::names(&source.expr, Object::Claims.as_str());
         let asked = [Object::Mcp, Object::Llm].map(Object::as_str);
-        let reads_bodies = asked.iter().any(|object| source::names(&source.expr, object));
+        let reads_bodies = asked.iter().any(|object| expression::names(&source.expr, object));
         Ok(Self { parts: parts.collect(), reads_claims, reads_bodies })
     }
 

@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use super::{
     budget::Budget,
-    check::literal_text,
     compare::{Constant, Found},
+    expression::literal_text,
     facts::{Fact, Facts, Object, Read},
     problem::Problem,
 };

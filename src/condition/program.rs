@@ -20,12 +20,11 @@ use cel::{
 
 use super::{
     budget::{BUDGET_TYPE, Budget},
-    check::{literal_text, work},
     cost,
+    expression::{children, literal_text, work},
     facts::{Facts, Object},
     pattern::{PATTERN_TYPE, Pattern},
     problem::Problem,
-    source::children,
     value::{self, Fields},
 };
 

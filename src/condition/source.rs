@@ -3,9 +3,11 @@
 use std::{fmt, thread};
 
 use cel::{
-    common::ast::{CallExpr, EntryExpr, Expr, SourceInfo, operators},
+    common::ast::{Expr, SourceInfo, operators},
     parser::{Expression, Parser},
 };
+
+use super::expression::children;
 
 /// The longest condition, in bytes.
 pub(super) const MAX_BYTES: usize = 4 * 1024;
@@ -131,36 +133,6 @@ fn line_of(text: &str, at: usize) -> Option<(String, usize)> {
 /// Whether an expression has no more levels than that.
 fn is_within(expr: &Expression, levels: usize) -> bool {
     levels > 0 && children(expr).into_iter().all(|child| is_within(child, levels - 1))
-}
-
-/// What lies directly within an expression.
-pub(super) fn children(expr: &Expression) -> Vec<&Expression> {
-    match &expr.expr {
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
-        Expr::Select(select) => vec![&select.operand],
-        Expr::List(list) => list.elements.iter().collect(),
-        Expr::Call(CallExpr { target, args, .. }) => {
-            target.iter().map(|target| &**target).chain(args).collect()
-        }
-        Expr::Comprehension(it) => {
-            vec![&it.iter_range, &it.accu_init, &it.loop_cond, &it.loop_step, &it.result]
-        }
-        Expr::Map(map) => map.entries.iter().flat_map(|entry| in_entry(&entry.expr)).collect(),
-        Expr::Struct(of) => of.entries.iter().flat_map(|entry| in_entry(&entry.expr)).collect(),
-    }
-}
-
-fn in_entry(entry: &EntryExpr) -> Vec<&Expression> {
-    match entry {
-        EntryExpr::StructField(field) => vec![&field.value],
-        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
-    }
-}
-
-/// Whether an expression names a variable.
-pub(super) fn names(expr: &Expression, variable: &str) -> bool {
-    matches!(&expr.expr, Expr::Ident(name) if name == variable)
-        || children(expr).into_iter().any(|child| names(child, variable))
 }
 
 /// The parts that all have to be true, each with its text: what stands between

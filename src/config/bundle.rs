@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use figment::value::{Dict, Value};
+use figment::value::Dict;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -15,19 +15,6 @@ use super::{
     disk::{Contents, Disk},
     layers::Sources,
 };
-
-/// What an engine has no use for: what other parts of the service keep, and their
-/// secrets. Without a key, the whole table.
-const OF_OTHERS: [(&str, &str); 8] = [
-    ("check", "tls"),
-    ("feed", ""),
-    ("http", "tls"),
-    ("login", "users_file"),
-    ("sso", "client_secret"),
-    ("sso", "client_secret_file"),
-    ("store", ""),
-    ("telemetry", "otlp_endpoint"),
-];
 
 /// The files and variables of a configuration that an engine is made of. It holds the
 /// keys by which tokens are verified, and is not printed.
@@ -107,21 +94,4 @@ impl Bundle {
 fn build() -> String {
     let defaults = crc32fast::hash(super::layers::DEFAULTS.as_bytes());
     format!("{} {defaults:08x}", env!("CARGO_PKG_VERSION"))
-}
-
-/// A table without what is of no use for an engine.
-pub(super) fn kept_engine(mut dict: Dict) -> Dict {
-    keep_engine(&mut dict);
-    dict
-}
-
-/// Takes off what is of no use for an engine.
-pub(super) fn keep_engine(dict: &mut Dict) {
-    for (table, key) in OF_OTHERS {
-        if key.is_empty() {
-            dict.remove(table);
-        } else if let Some(Value::Dict(_, dict)) = dict.get_mut(table) {
-            dict.remove(key);
-        }
-    }
 }

@@ -13,8 +13,8 @@ use figment::{
 use secrecy::ExposeSecret as _;
 
 use super::{
-    bundle,
     disk::{Disk, Table},
+    engine_part,
     problem::Problem,
     seen::SeenFile,
 };
@@ -113,7 +113,7 @@ impl Sources {
     pub(super) fn told_to_engine(&self) -> Vec<(String, Dict)> {
         let said = self.environment.iter().filter_map(|(name, value)| {
             let (name, dict) = said_by(name.to_str()?, value.to_str()?)?;
-            Some((name, bundle::kept_engine(dict)))
+            Some((name, engine_part::kept_engine(dict)))
         });
         said.filter(|(_, dict)| !dict.is_empty()).collect()
     }
@@ -233,7 +233,7 @@ impl Sources {
             problem(format!("line {line} is not TOML: {}", error.message()), "correct that line")
         })?;
         if self.reading == Reading::Engine {
-            bundle::keep_engine(&mut dict);
+            engine_part::keep_engine(&mut dict);
             self.disk.note_table(file, &dict);
         }
         Ok(dict)

@@ -9,11 +9,13 @@ mod bundle;
 mod check;
 mod conditions;
 mod disk;
+mod engine_part;
 mod feed;
 mod forward;
 mod http;
 mod identity;
 mod issuers;
+mod key_uses;
 mod keys;
 mod layers;
 mod login;
@@ -222,9 +224,16 @@ impl Config {
             let signs_in = sso.is_some() || login.users_file.is_some();
             let (tokens, policy, issuers) = (&tokens, policy.as_ref(), &*issuers);
             let (public_url, is_for_upstream) = (&http.public_url, sources.is_for_upstream());
-            let uses =
-                keys::Uses { keys, signs_in, tokens, policy, issuers, public_url, is_for_upstream };
-            keys::check_use(&mut root, &uses);
+            let uses = key_uses::Uses {
+                keys,
+                signs_in,
+                tokens,
+                policy,
+                issuers,
+                public_url,
+                is_for_upstream,
+            };
+            key_uses::check_use(&mut root, &uses);
         }
         let feed = FeedConfig::read(root.table("feed"));
         let shadow = shadow::read(root.table("shadow"), sources, has_shadow);

@@ -18,7 +18,7 @@ use hyper::body::{Body, Frame, Incoming};
 use super::{
     budget::{Account, Hold, Waiting},
     check::CheckService,
-    connection::Served,
+    served::Served,
     write::PREFIX_BYTES,
 };
 

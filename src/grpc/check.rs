@@ -10,14 +10,15 @@ use prost::Message as _;
 
 use super::{
     convert, metadata,
-    read::{self, Question},
+    question::Question,
+    read,
     write::{self, PREFIX_BYTES},
 };
 use crate::{
     authz::{Decision, Reason},
-    checker::{Checker, Context},
+    checker::Checker,
     proto::envoy::service::auth::v3::CheckRequest,
-    transport::Transport,
+    transport::{Context, Transport},
 };
 
 /// Answers `Check`.

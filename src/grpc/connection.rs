@@ -16,16 +16,14 @@ use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 
 use super::{
-    budget::{Account, Budget, Hold},
+    budget::{Account, Hold},
     call::{self, Answer},
-    check::CheckService,
     frames,
     guarded::{Flow, Guarded},
     others,
-    server::Limits,
+    served::{ANSWERS_BYTES, BLOCK_BYTES, Served, Services},
 };
 use crate::places::Seat;
 
@@ -38,53 +36,14 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const ANSWER_BYTES: usize = 5 * 1024;
 /// The same of all of it that does not take what is written.
 const STUCK_BYTES: usize = 64 * 1024;
-/// The same of a block of headers: as many as there can be of the shortest.
-const BLOCK_BYTES: usize = 512 * 1024;
-/// What the answers may be of all connections: one may have all of it, which is
-/// as much as there can be of one.
-pub(super) const ANSWERS_BYTES: usize = 6 * 1024 * 1024;
-/// The same of the blocks: eight at a time.
-pub(super) const BLOCKS_BYTES: usize = 8 * BLOCK_BYTES;
-
-/// What every connection serves, and what they may hold together.
-pub(super) struct Services {
-    pub(super) check: CheckService,
-    /// Health and reflection.
-    pub(super) others: Routes,
-    pub(super) limits: Limits,
-    /// For questions that have yet to come whole.
-    pub(super) questions: Arc<Budget>,
-    /// For answers that peers do not take.
-    pub(super) answers: Arc<Budget>,
-    /// For blocks of headers that have no end.
-    pub(super) blocks: Arc<Budget>,
-    /// For calls of the others that last.
-    pub(super) lasting: Arc<Budget>,
-}
-
-/// What one of them serves, and holds.
-pub(super) struct Served {
-    pub(super) services: Arc<Services>,
-    pub(super) questions: Arc<Account>,
-    pub(super) lasting: Arc<Account>,
-}
-
-impl Served {
-    fn new(services: Arc<Services>) -> Arc<Self> {
-        let questions = services.questions.account(services.limits.unfinished_bytes);
-        let lasting = services.lasting.account(others::CONNECTION_BYTES);
-        Arc::new(Self { services, questions, lasting })
+async fn call(
+    served: Arc<Served>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    if request.uri().path() == call::PATH {
+        return Ok(call::answer(&served, request).await);
     }
-
-    async fn call(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> Result<Response<Answer>, Infallible> {
-        if request.uri().path() == call::PATH {
-            return Ok(call::answer(&self, request).await);
-        }
-        Ok(Box::pin(others::answer(&self, request)).await)
-    }
+    Ok(Box::pin(others::answer(&served, request)).await)
 }
 
 type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -133,7 +92,7 @@ pub(super) async fn serve(stream: Guarded, services: Arc<Services>, stop: Cancel
     }));
     let served = Served::new(services);
     let mut load = Load::of(&served, &seat);
-    let service = service_fn(move |request| Arc::clone(&served).call(request));
+    let service = service_fn(move |request| call(Arc::clone(&served), request));
     let connection = http2::Builder::new(found.clone())
         .timer(TokioTimer::new())
         .auto_date_header(false)

@@ -1,18 +1,15 @@
 //! Between the messages of `envoy.service.auth.v3` and [`crate::authz`].
 
-use super::read::Question;
+use super::question::{Question, body};
 use crate::proto::envoy::service::auth::v3::{AttributeContext, attribute_context::Peer};
 use crate::{
-    authz::{CheckInput, Decision, Header, Headers, Single, Verdict},
-    operation::{Body, McpTold},
+    authz::{CheckInput, Decision, Header, Headers, Verdict},
+    operation::McpTold,
     proto::envoy::{
         config::core::v3::address,
         service::auth::v3::{CheckRequest, attribute_context::HttpRequest},
     },
 };
-
-/// What Envoy says beside a body: whether it is but a part.
-const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
 /// Codes of `google.rpc.Code`.
 const OK: u64 = 0;
@@ -40,16 +37,6 @@ fn client(question: &CheckRequest) -> &str {
         Some(address::Address::SocketAddress(socket)) => &socket.address,
         Some(address::Address::Pipe(pipe)) => &pipe.path,
         _ => "",
-    }
-}
-
-/// The body, of which Envoy says whether it is whole. Where it sends it as text, it has
-/// put other bytes in the place of those that are none, so that is no body.
-pub(super) fn body<'a>(text: &'a str, raw: &'a [u8], headers: &Headers<'_>) -> Body<'a> {
-    match headers.single(PARTIAL_BODY) {
-        Single::Absent if raw.is_empty() && text.is_empty() => Body::Absent,
-        Single::One(b"false") if text.is_empty() => Body::Whole(raw),
-        _ => Body::Cut,
     }
 }
 

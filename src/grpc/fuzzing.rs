@@ -2,10 +2,7 @@
 
 use prost::Message as _;
 
-use super::{
-    convert, metadata,
-    read::{Question, has_good_maps},
-};
+use super::{convert, metadata, question::Question, read::has_good_maps};
 use crate::{authz::CheckInput, proto::envoy::service::auth::v3::CheckRequest};
 
 /// Looks at what the reader of the wire makes of a message; none where it leaves it to

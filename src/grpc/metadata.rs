@@ -2,7 +2,7 @@
 //! copying it. Nothing else reads it: the generated types would take the last of two
 //! members of one name.
 
-use super::read::{Content, each, once, put, text};
+use super::wire::{Content, each, once, put, text};
 use crate::operation::{ENVOY_MCP, McpMember, McpTelling, McpTold, Unclear};
 
 /// As many values may lie within one another: of those that the generated types read,

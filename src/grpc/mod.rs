@@ -4,7 +4,7 @@
 //!
 //! A connection comes in by `incoming`, to a place; what it reads is `guarded`,
 //! its `frames` are followed; `connection` polls its streams; a `call` of `Check`
-//! brings one message, which `read` takes apart (or `convert`, by the generated
+//! brings one message, which `read` takes apart into a `question` (or `convert`, by the generated
 //! types, when it is out of the common), and `metadata` what another filter tells;
 //! `check` has it decided, and `write`
 //! makes the answer. Health and reflection are the `others`. What is unfinished
@@ -20,14 +20,19 @@ mod frames;
 pub mod fuzzing;
 mod guarded;
 mod incoming;
+mod limits;
 mod metadata;
 mod others;
+mod question;
 mod read;
+mod served;
 mod server;
 #[cfg(test)]
 mod tests;
+mod wire;
 mod write;
 
 pub use check::CheckService;
 pub use incoming::Listener;
-pub use server::{Limits, Server};
+pub use limits::Limits;
+pub use server::Server;

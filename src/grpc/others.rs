@@ -18,18 +18,11 @@ use tower::ServiceExt as _;
 use super::{
     budget::{Account, Hold},
     call::{self, Answer, Reading},
-    connection::Served,
+    served::{LASTING_BYTES, Served},
 };
 
 /// The longest message that is read, in bytes.
 pub(super) const MESSAGE_BYTES: usize = 4 * 1024;
-/// What a call that lasts takes, in bytes: with what nobody reads of it just
-/// now, and a part of an answer.
-const CALL_BYTES: usize = 80 * 1024;
-/// What those of a connection may take: four at a time.
-pub(super) const CONNECTION_BYTES: usize = 4 * CALL_BYTES;
-/// What those of all connections may take.
-pub(super) const ALL_BYTES: usize = 32 * CALL_BYTES;
 /// How long a call may ask more.
 const ASKING: Duration = Duration::from_secs(30);
 /// The question that is answered at once, and that a gateway's probes ask.
@@ -37,7 +30,7 @@ const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// How many calls hold this.
 pub(super) fn lasting(account: &Account) -> usize {
-    account.bytes() / CALL_BYTES
+    account.bytes() / LASTING_BYTES
 }
 
 /// Answers a call. What cannot be read is an error here: nobody's consent.
@@ -53,7 +46,7 @@ pub(super) async fn answer(served: &Served, request: Request<Incoming>) -> Respo
             .ok_or_else(|| Status::resource_exhausted("the question is too long, or too slow"))
     } else {
         let mut hold = Hold::new(&served.lasting);
-        if hold.set(CALL_BYTES) {
+        if hold.set(LASTING_BYTES) {
             let hold = Arc::new(hold);
             let until = Box::pin(tokio::time::sleep(ASKING));
             let body = Asking { body, until, _hold: Arc::clone(&hold) };

@@ -7,11 +7,7 @@ use proptest::{collection::vec, option, prelude::*};
 use prost::Message as _;
 use prost_types::{ListValue, Struct, Timestamp, Value, value::Kind};
 
-use super::{
-    convert, metadata,
-    read::{Question, has_good_maps},
-    write,
-};
+use super::{convert, metadata, question::Question, read::has_good_maps, write};
 use crate::{
     authz::{
         Access, Answer, Asked, CheckInput, Decision, Denial, Grant, HostPattern, Needs,

@@ -37,14 +37,14 @@ pub use self::admission::{Admission, Expired, User};
 use crate::{
     app,
     authz::{Engine, Grant, Verdict},
-    checker::{Checker, Context},
+    checker::Checker,
     clock::{Clock, SystemClock},
     config::Config,
     decision_log::DecisionLog,
     issuers::KeyWatch,
     store::Store,
     token::RevocationList,
-    transport::Transport,
+    transport::{Context, Transport},
     web,
 };
 

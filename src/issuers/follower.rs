@@ -15,8 +15,8 @@ use super::{
     KeySource,
     discovery::Metadata,
     fetch::{Fetch, FetchError},
+    followed::Followed,
     pace::Pace,
-    watch::Followed,
 };
 use crate::{
     clock::{Clock, Timestamp},

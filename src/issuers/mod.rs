@@ -13,6 +13,7 @@
 
 mod discovery;
 mod fetch;
+mod followed;
 mod follower;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -29,8 +30,9 @@ pub(crate) use self::discovery::understood;
 pub use self::{
     discovery::{is_loopback, may_be_asked},
     fetch::{Fetch, FetchError},
+    followed::Followed,
     follower::{Fetched, fetch_once},
-    watch::{Followed, KeyWatch, Said},
+    watch::{KeyWatch, Said},
 };
 use aws_lc_rs::digest::{Context, SHA256};
 

@@ -4,7 +4,7 @@
 //! let through unread, looks like the rest but for one member more, another in each
 //! version. So a member that is not known is taken for a reservation.
 
-use super::{McpAsk, Unclear, mcp::parameter};
+use super::{Unclear, method::parameter};
 
 /// The namespace of its metadata.
 pub const ENVOY_MCP: &str = "envoy.filters.http.mcp";
@@ -28,20 +28,6 @@ pub enum McpTold<'a> {
         /// The tool, the prompt or the resource that it names.
         name: Option<&'a str>,
     },
-}
-
-impl<'a> McpTold<'a> {
-    /// What is asked for; none where nothing is told.
-    pub(super) fn ask(self) -> Result<Option<McpAsk<'a>>, Unclear> {
-        match self {
-            Self::Nothing => Ok(None),
-            Self::Unclear(cause) => Err(cause),
-            Self::Message { method, name } => {
-                let ask = McpAsk { method: method.into(), name: name.map(Into::into) };
-                ask.whole().map(Some)
-            }
-        }
-    }
 }
 
 /// A value of the metadata, as far as it is looked at.

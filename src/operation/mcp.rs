@@ -6,11 +6,9 @@ use super::{
     Body, Carried, McpTold, Unclear, headers, is_name,
     json::{self, Kept, Wanted},
     media::Media,
+    method::{CALL, parameter},
     pattern::{NamePattern, Rank, closest},
 };
-
-/// The method that calls a tool.
-const CALL: &str = "tools/call";
 
 /// Where it is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,12 +131,17 @@ impl<'a> McpAsk<'a> {
     }
 }
 
-/// The parameter that names what a method is done to.
-pub(super) fn parameter<T>(method: &str, name: T, uri: T) -> Option<T> {
-    match method {
-        CALL | "prompts/get" => Some(name),
-        "resources/read" => Some(uri),
-        _ => None,
+impl<'a> McpTold<'a> {
+    /// What is asked for; none where nothing is told.
+    fn ask(self) -> Result<Option<McpAsk<'a>>, Unclear> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Unclear(cause) => Err(cause),
+            Self::Message { method, name } => {
+                let ask = McpAsk { method: method.into(), name: name.map(Into::into) };
+                ask.whole().map(Some)
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod json;
 mod llm;
 mod mcp;
 mod media;
+mod method;
 mod multipart;
 mod pattern;
 #[cfg(test)]

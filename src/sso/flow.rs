@@ -11,7 +11,8 @@ use super::{
     LogoutToken, LogoutTokenError, Person, ReturnTo, SsoError, SsoSettings,
     id_token::{Claims, Expected},
     logout_token,
-    provider::{Provider, ProviderError, error_code},
+    provider::{Provider, error_code},
+    provider_error::ProviderError,
 };
 use crate::{
     clock::Clock,

@@ -63,7 +63,8 @@ pub fn logout_token(
 ///
 /// Why it is not taken.
 pub fn endpoints(document: &[u8], issuer: &str) -> Result<Vec<Url>, ProviderError> {
-    let garbled = |error: FetchError| super::provider::garbled("its metadata", error.to_string());
+    let garbled =
+        |error: FetchError| super::provider_error::garbled("its metadata", error.to_string());
     let metadata = understood(document, issuer, Metadata::issuer, "sso.issuer");
     let it = metadata.map_err(garbled)?.check(issuer)?;
     let needed = [it.authorization_endpoint, it.token_endpoint, it.jwks_uri];

@@ -1,14 +1,9 @@
 //! What a provider says of itself.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 use url::Url;
 
-use super::{
-    SsoSettings,
-    provider::{Provider, ProviderError, garbled},
-};
+use super::provider_error::{ProviderError, garbled};
 
 /// What a provider says of itself (OpenID Connect Discovery, section 3).
 #[derive(Clone, Debug, Deserialize)]
@@ -41,16 +36,6 @@ pub enum BackchannelLogout {
 }
 
 impl BackchannelLogout {
-    /// Asks the provider of these settings.
-    ///
-    /// # Errors
-    ///
-    /// [`ProviderError`].
-    pub async fn of(settings: SsoSettings) -> Result<Self, ProviderError> {
-        let provider = Provider::new(Arc::new(settings))?;
-        Ok(provider.metadata().await?.backchannel_logout())
-    }
-
     /// As it is told to people.
     #[must_use]
     pub fn as_str(self) -> &'static str {

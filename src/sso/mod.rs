@@ -19,6 +19,7 @@ mod logout_token;
 mod metadata;
 mod person;
 mod provider;
+mod provider_error;
 mod return_to;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -33,7 +34,7 @@ pub use self::{
     logout_token::{LogoutToken, LogoutTokenError},
     metadata::BackchannelLogout,
     person::{Admitted, Person},
-    provider::ProviderError,
+    provider_error::ProviderError,
     return_to::{ReturnRules, ReturnTo},
 };
 use crate::{store::StoreError, token::Role};

@@ -16,14 +16,14 @@ use oauth2::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use thiserror::Error;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     ClientAuth, IdTokenError, LogoutToken, LogoutTokenError, SsoError, SsoSettings,
     id_token::{self, Claims, Expected},
     logout_token,
-    metadata::Metadata,
+    metadata::{BackchannelLogout, Metadata},
+    provider_error::{ProviderError, garbled, unreachable},
 };
 use crate::{
     issuers::{Fetch, FetchError, discover},
@@ -39,45 +39,6 @@ const KEEP_FAILURE: Duration = Duration::from_secs(1);
 const REFETCH: Duration = Duration::from_secs(60);
 /// The longest error code of a provider that is logged, in bytes.
 const MAX_CODE_BYTES: usize = 64;
-
-/// Why the provider was of no help.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ProviderError {
-    /// It cannot be asked.
-    #[error("{what}: {cause}")]
-    Unreachable {
-        /// What it was asked for.
-        what: &'static str,
-        /// Why there was no answer.
-        cause: String,
-    },
-    /// It answered with something that is not understood.
-    #[error("{what}: {cause}")]
-    Garbled {
-        /// What it was asked for.
-        what: &'static str,
-        /// What is wrong with the answer.
-        cause: String,
-    },
-    /// It answered with an error of OAuth (RFC 6749, section 5.2).
-    #[error("the provider answered with the error {0}")]
-    Refused(String),
-}
-
-pub(super) fn garbled(what: &'static str, cause: impl Into<String>) -> ProviderError {
-    ProviderError::Garbled { what, cause: cause.into() }
-}
-
-fn unreachable(what: &'static str) -> impl FnOnce(FetchError) -> ProviderError {
-    move |error| match error {
-        FetchError::TooLong | FetchError::Status(_) | FetchError::Garbled(_) => {
-            garbled(what, error.to_string())
-        }
-        FetchError::TimedOut | FetchError::Failed(_) => {
-            ProviderError::Unreachable { what, cause: error.to_string() }
-        }
-    }
-}
 
 /// The one member of a token answer beside those of OAuth (OpenID Connect
 /// Core, section 3.1.3.3).
@@ -106,6 +67,18 @@ type OAuthClient<HasAuthUrl, HasTokenUrl> = Client<
     oauth2::EndpointNotSet,
     HasTokenUrl,
 >;
+
+impl BackchannelLogout {
+    /// Asks the provider of these settings.
+    ///
+    /// # Errors
+    ///
+    /// [`ProviderError`].
+    pub async fn of(settings: SsoSettings) -> Result<Self, ProviderError> {
+        let provider = Provider::new(Arc::new(settings))?;
+        Ok(provider.metadata().await?.backchannel_logout())
+    }
+}
 
 /// What a code was exchanged for.
 pub(super) struct Tokens {

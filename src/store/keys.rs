@@ -3,22 +3,14 @@
 
 use std::collections::HashMap;
 
-use super::{Backend, Cursor, Store, StoreError, redis_keys::KeyPage};
+use super::{
+    Backend, Cursor, Store, StoreError,
+    redis_keys::{KeyPage, KeyRevoked},
+};
 use crate::{
     api_key::{ApiKey, KeyId},
     clock::Timestamp,
 };
-
-/// What came of revoking a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyRevoked {
-    /// It was a key of the store.
-    Now,
-    /// It was revoked before.
-    Before,
-    /// The store has no such key: one of a file is refused from now on.
-    Elsewhere,
-}
 
 impl Store {
     /// Adds a key. Whether there was none of its id.

@@ -10,11 +10,6 @@ use super::{
     redis::{Redis, millis, script},
     scripts,
 };
-use crate::clock::Timestamp;
-
-/// The members of a key in memory, each with its end.
-pub(super) type Members = HashMap<String, (Vec<u8>, Timestamp)>;
-
 impl Store {
     /// Puts a member in, or in the place of the one of this name, until `ttl` is
     /// over. Gives back how many there are now.

@@ -8,13 +8,15 @@ use std::{
 
 use super::{
     AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Revocation, Standing, StoreError,
-    members::Members,
     shelf::{CAPACITY, Shelf},
 };
 use crate::{
     clock::{Clock, Timestamp},
     token::{MAX_LEEWAY, TokenRef},
 };
+
+/// The members of a key, each with its end.
+pub(super) type Members = HashMap<String, (Vec<u8>, Timestamp)>;
 
 /// The store in memory.
 #[derive(Debug)]

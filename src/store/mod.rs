@@ -29,9 +29,8 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
-    keys::KeyRevoked,
     link::Target,
-    redis_keys::KeyPage,
+    redis_keys::{KeyPage, KeyRevoked},
     terms::{AccountState, Cursor, Hits, Key, Limit, Revocation, Standing, StoreError},
 };
 use self::{memory::Memory, redis::Redis};

@@ -12,7 +12,6 @@ use std::{borrow::Cow, collections::HashMap};
 
 use super::{
     Cursor, StoreError,
-    keys::KeyRevoked,
     redis::{Redis, script, secs_up},
 };
 use crate::{
@@ -109,6 +108,17 @@ return {entries[#entries][1], cmsgpack.pack(entries)}";
 /// What a key says, as the stream has it: the hash of its secret, and the rest.
 fn said(key: &ApiKey) -> Result<String, StoreError> {
     serde_json::to_string(&(key.hash.to_hex(), &key.says)).map_err(|_| StoreError::Garbled)
+}
+
+/// What came of revoking a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRevoked {
+    /// It was a key of the store.
+    Now,
+    /// It was revoked before.
+    Before,
+    /// The store has no such key: one of a file is refused from now on.
+    Elsewhere,
 }
 
 /// Changes as they were read, so that reading on need not wait for what they say.

@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::{
     algorithm::Algorithm,
-    claims::{self, Claims, Common, UserId},
+    claims::{self, Claims, Common},
     json::Members,
     key_set::IssuerKeys,
     refusal::Refusal,
     role::{Role, Roles},
+    user_id::UserId,
     way::ClaimWay,
 };
 

@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::{
     algorithm::Algorithm,
     jws::Header,
-    key_set::{SetKey, Verifying},
+    key_set::{KeySet, SetKey, Verifying},
     refusal::Refusal,
 };
 
@@ -248,7 +248,7 @@ impl KeyRing {
     }
 
     /// The shared secrets, for verifying alone.
-    pub(super) fn into_secrets(self) -> Vec<SetKey> {
+    fn into_secrets(self) -> Vec<SetKey> {
         let secrets = self.0.into_iter().filter(|key| key.public.is_none());
         secrets
             .map(|key| SetKey {
@@ -258,6 +258,18 @@ impl KeyRing {
                 material: Box::default(),
             })
             .collect()
+    }
+}
+
+impl KeySet {
+    /// The secrets of an issuer that signs with HS256.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] of [`Key::new`], and for a
+    /// `kid` that two have.
+    pub fn of_secrets(keys: Vec<Key>) -> Result<Self, KeyError> {
+        KeyRing::new(keys).map(|ring| Self(ring.into_secrets()))
     }
 }
 

@@ -84,16 +84,6 @@ pub(super) struct SetKey {
 pub struct KeySet(pub(super) Vec<SetKey>);
 
 impl KeySet {
-    /// The secrets of an issuer that signs with HS256.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError`](super::KeyError) of [`Key::new`](super::Key::new), and for a
-    /// `kid` that two have.
-    pub fn of_secrets(keys: Vec<super::Key>) -> Result<Self, super::KeyError> {
-        super::KeyRing::new(keys).map(|ring| Self(ring.into_secrets()))
-    }
-
     /// The keys that a token of this header may be signed with.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use arc_swap::ArcSwapOption;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde_json::{Map, Value};
 
-use super::{claims::Claims, key_set::KeySet, minted::MintedTokens, revocation::TokenRef};
+use super::{claims::Claims, key_set::KeySet, minted_tokens::MintedTokens, revocation::TokenRef};
 
 /// How many tokens are remembered; each has one place.
 const PLACES: usize = 8192;

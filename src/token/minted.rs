@@ -2,77 +2,23 @@
 //! and a minute, signed by a key that everybody can verify by.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
 use jsonwebtoken::Header;
 use serde_json::{Map, Value};
 
 use super::{
     known::Verified,
     mint::{MintError, algorithm, random_id},
+    minted_tokens::{LIFETIME, Minted},
     verify::Verifier,
 };
 use crate::clock::Timestamp;
 
-/// How long one lives.
-const LIFETIME: Duration = Duration::from_secs(60);
-/// How much of that is left at least when an upstream gets it.
+/// How much of its life is left at least when an upstream gets it.
 const LEAST_LEFT: Duration = Duration::from_secs(10);
-/// The most that those of one credential have that are remembered, in bytes; the
-/// last one is in any case.
-const MAX_BYTES: usize = 8 * 1024;
-
-/// One that was made.
-#[derive(Clone)]
-struct Minted {
-    audience: Arc<str>,
-    /// It is not handed out from then on.
-    until: Timestamp,
-    /// With its scheme, as it stands in a header.
-    bearer: Arc<str>,
-}
-
-/// Those that were made of one credential.
-#[derive(Default)]
-pub(super) struct MintedTokens {
-    all: ArcSwapOption<Vec<Minted>>,
-    /// Held by who signs: one signature a minute and audience.
-    signing: Mutex<()>,
-}
-
-impl MintedTokens {
-    fn find(&self, audience: &str, now: Timestamp) -> Option<Arc<str>> {
-        let all = self.all.load();
-        // Not one of a time that lies ahead, when a clock has been set back.
-        let fits = |minted: &&Minted| {
-            let is_of_now = now < minted.until && minted.until <= now.plus(LIFETIME);
-            is_of_now && *minted.audience == *audience
-        };
-        all.as_ref()?.iter().find(fits).map(|minted| Arc::clone(&minted.bearer))
-    }
-
-    fn put(&self, minted: Minted, now: Timestamp) {
-        let mut all = vec![minted];
-        if let Some(before) = &*self.all.load() {
-            let stays = |old: &&Minted| {
-                now < old.until && all.iter().all(|new| new.audience != old.audience)
-            };
-            let kept: Vec<Minted> = before.iter().filter(stays).cloned().collect();
-            all.extend(kept);
-        }
-        let mut bytes = 0;
-        let fits = |minted: &&Minted| {
-            bytes += minted.bearer.len();
-            bytes <= MAX_BYTES
-        };
-        let count = all.iter().take_while(fits).count();
-        all.truncate(count.max(1));
-        self.all.store(Some(Arc::new(all)));
-    }
-}
 
 impl Verifier {
     /// The value of `authorization` by which an upstream of this audience knows

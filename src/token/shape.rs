@@ -4,8 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::{
-    claims::UserId,
     role::{Role, Roles},
+    user_id::UserId,
 };
 
 /// The largest integer that all readers of JSON take for what it is (RFC 8259,

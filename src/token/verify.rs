@@ -13,7 +13,7 @@ use super::{
     key::KeyRing,
     known::{KnownTokens, Verified},
     refusal::Refusal,
-    renewed::Renewals,
+    renewals::Renewals,
     revocation::{RevocationList, TokenRef},
     role::Roles,
     settings::VerifierSettings,

@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     authz::{CheckInput, Decision, Denial, Grant, IdentityHeaders, Reason, Single, Verdict},
-    checker::{Checker, Context},
+    checker::Checker,
     error_body::{ErrorBody, ErrorKind},
-    transport::Transport,
+    transport::{Context, Transport},
 };
 
 /// What stands before the path of a request that Envoy asks about.

@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::{read, root};
 
-fn sources(under: &str) -> Vec<PathBuf> {
+pub(crate) fn sources(under: &str) -> Vec<PathBuf> {
     fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();

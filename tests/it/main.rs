@@ -32,6 +32,7 @@ mod check_envoy;
 mod check_envoy_beside;
 mod check_envoy_edits;
 mod check_envoy_ways;
+mod circles;
 mod cli;
 mod conditions;
 mod conditions_tried;

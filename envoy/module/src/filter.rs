@@ -7,9 +7,9 @@ use std::sync::{
 
 use portcullis::{
     authz::{Decision, Reason},
-    checker::{Checker, Context},
+    checker::Checker,
     operation::Body,
-    transport::Transport,
+    transport::{Context, Transport},
 };
 
 use crate::{
