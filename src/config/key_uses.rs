@@ -22,67 +22,69 @@ pub(super) struct Uses<'a> {
     pub(super) is_for_upstream: bool,
 }
 
-/// Reports what the keys are needed for and do not serve.
-pub(super) fn check_use(root: &mut Section<'_>, uses: &Uses<'_>) {
-    let Uses { keys, signs_in, tokens, policy, issuers, public_url, is_for_upstream } = *uses;
-    let is_public_url_set = root.table("http").is_set("public_url");
-    if !is_for_upstream {
-        check_others(root, issuers, public_url, keys);
-    }
-    if signs_in && keys.is_empty() {
-        let cause = "people sign in here, and there is no key to sign their tokens with";
-        root.problem("tokens", cause, MAKE_A_KEY);
-    }
-    let of_rules =
-        policy.into_iter().flat_map(Policy::rules).filter_map(|rule| rule.forward.as_ref());
-    let audiences: Vec<&str> = of_rules
-        .chain([&tokens.forward])
-        .filter_map(|forward| match forward {
-            Forward::Minted(audience) => Some(&**audience),
-            _ => None,
-        })
-        .collect();
-    if !audiences.is_empty() && !is_public_url_set {
-        root.warn(
-            "http",
-            format!("upstreams get tokens of the issuer {public_url}, which is the default"),
-            "set http.public_url to the address by which they reach the public keys",
-        );
-    }
-    let own_issuer = tokens.settings.issuer.as_deref();
-    let own_audience = tokens.settings.audience.as_deref();
-    if own_issuer == Some(forward::issuer(public_url))
-        && own_audience.is_some_and(|own| audiences.contains(&own))
-    {
-        root.problem(
+impl Uses<'_> {
+    /// Reports what the keys are needed for and do not serve.
+    pub(super) fn check(&self, root: &mut Section<'_>) {
+        let &Self { keys, signs_in, tokens, policy, issuers, public_url, is_for_upstream } = self;
+        let is_public_url_set = root.table("http").is_set("public_url");
+        if !is_for_upstream {
+            check_others(root, issuers, public_url, keys);
+        }
+        if signs_in && keys.is_empty() {
+            let cause = "people sign in here, and there is no key to sign their tokens with";
+            root.problem("tokens", cause, MAKE_A_KEY);
+        }
+        let of_rules =
+            policy.into_iter().flat_map(Policy::rules).filter_map(|rule| rule.forward.as_ref());
+        let audiences: Vec<&str> = of_rules
+            .chain([&tokens.forward])
+            .filter_map(|forward| match forward {
+                Forward::Minted(audience) => Some(&**audience),
+                _ => None,
+            })
+            .collect();
+        if !audiences.is_empty() && !is_public_url_set {
+            root.warn(
+                "http",
+                format!("upstreams get tokens of the issuer {public_url}, which is the default"),
+                "set http.public_url to the address by which they reach the public keys",
+            );
+        }
+        let own_issuer = tokens.settings.issuer.as_deref();
+        let own_audience = tokens.settings.audience.as_deref();
+        if own_issuer == Some(forward::issuer(public_url))
+            && own_audience.is_some_and(|own| audiences.contains(&own))
+        {
+            root.problem(
             "tokens",
             "the own tokens and those for upstreams have one issuer and one audience, so that an \
              upstream would take the one for the other",
             "give tokens.audience or the upstreams' audience another name",
         );
-    }
-    if !audiences.is_empty() && !keys.has_pair() {
-        root.problem(
+        }
+        if !audiences.is_empty() && !keys.has_pair() {
+            root.problem(
             "tokens",
             "tokens are to be minted for upstreams, and there is no key that these could verify by",
             "make one with `portcullis key-pair > es256.pem`, and name it in tokens.keys: { kid = \
              \"2026-11\", private_key_file = \"es256.pem\" }",
         );
-    }
-    // Theirs is what a token without `iss` is taken for.
-    let nameless = issuers.iter().find(|issuer| issuer.settings.issuer.is_none());
-    if let Some(nameless) =
-        nameless.filter(|_| !keys.is_empty() && tokens.settings.issuer.is_none())
-    {
-        let name = &nameless.settings.name;
-        let cause = format!(
-            "a token without iss is taken for one of {name:?}, and this service's own have none"
-        );
-        let mend = "set tokens.issuer, which the own tokens then have as iss";
-        if signs_in {
-            root.problem("tokens", cause, mend);
-        } else {
-            root.warn("tokens", cause, mend);
+        }
+        // Theirs is what a token without `iss` is taken for.
+        let nameless = issuers.iter().find(|issuer| issuer.settings.issuer.is_none());
+        if let Some(nameless) =
+            nameless.filter(|_| !keys.is_empty() && tokens.settings.issuer.is_none())
+        {
+            let name = &nameless.settings.name;
+            let cause = format!(
+                "a token without iss is taken for one of {name:?}, and this service's own have none"
+            );
+            let mend = "set tokens.issuer, which the own tokens then have as iss";
+            if signs_in {
+                root.problem("tokens", cause, mend);
+            } else {
+                root.warn("tokens", cause, mend);
+            }
         }
     }
 }

@@ -37,7 +37,6 @@ mod ui;
 
 use std::fmt;
 
-use self::reader::Reader;
 pub use self::{
     api_keys::ApiKeysConfig,
     bundle::Bundle,
@@ -57,6 +56,7 @@ pub use self::{
     tokens::{CookieConfig, TokensConfig},
     ui::UiConfig,
 };
+use self::{key_uses::Uses, reader::Reader};
 use crate::{authz::Policy, sso::SsoSettings, token::KeyRing, workers::Worker};
 
 /// A configuration without a problem.
@@ -224,16 +224,9 @@ impl Config {
             let signs_in = sso.is_some() || login.users_file.is_some();
             let (tokens, policy, issuers) = (&tokens, policy.as_ref(), &*issuers);
             let (public_url, is_for_upstream) = (&http.public_url, sources.is_for_upstream());
-            let uses = key_uses::Uses {
-                keys,
-                signs_in,
-                tokens,
-                policy,
-                issuers,
-                public_url,
-                is_for_upstream,
-            };
-            key_uses::check_use(&mut root, &uses);
+            let uses =
+                Uses { keys, signs_in, tokens, policy, issuers, public_url, is_for_upstream };
+            uses.check(&mut root);
         }
         let feed = FeedConfig::read(root.table("feed"));
         let shadow = shadow::read(root.table("shadow"), sources, has_shadow);

@@ -3,7 +3,7 @@
 
 #![allow(clippy::string_slice, clippy::needless_pass_by_value, reason = "a test may fail loudly")]
 
-#[path = "../../tests/it/jwt.rs"]
+#[path = "../../tests/it/helpers/jwt.rs"]
 mod jwt;
 
 use std::{sync::Arc, time::Duration};

@@ -22,7 +22,7 @@ use portcullis::{
     token::{RevocationList, TokenRef},
 };
 
-#[path = "../it/jwt.rs"]
+#[path = "../it/helpers/jwt.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod jwt;
 

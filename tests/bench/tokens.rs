@@ -47,11 +47,11 @@ use serde_json::json;
 
 mod bodies;
 mod flood;
-#[path = "../it/jwt.rs"]
+#[path = "../it/helpers/jwt.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod jwt;
 mod keys;
-#[path = "../it/signer.rs"]
+#[path = "../it/helpers/signer.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod signer;
 

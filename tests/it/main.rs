@@ -1,4 +1,4 @@
-//! All integration tests, in one binary: a file a subject.
+//! All integration tests, in one binary: a room a subject, a file a part of it.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,124 +14,26 @@
     reason = "a test may fail loudly"
 )]
 
-mod accounts;
-mod agents;
-mod agents_talk;
-mod api_keys;
-mod api_keys_measured;
-mod api_keys_proxied;
-mod api_keys_shared;
-mod ask;
-mod asked;
-mod at_home;
-mod backchannel;
-mod browser;
-mod cases;
-mod cgi;
-mod check_envoy;
-mod check_envoy_beside;
-mod check_envoy_edits;
-mod check_envoy_ways;
-mod circles;
-mod cli;
-mod conditions;
-mod conditions_tried;
-mod config;
-mod config_issuers;
-mod config_sso;
-mod config_warnings;
-mod confined;
-mod decide;
-mod decide_answers;
-mod decide_credentials;
-mod decide_forms;
-mod decide_headers;
-mod docs;
-mod envoy;
-mod envoy_fed;
-mod envoy_module;
-mod envoy_sign_in;
-mod envoy_trailers;
-mod envoy_websocket;
-mod events;
-mod feed;
-mod floods;
-mod grpc;
-mod grpc_bytes;
-mod grpc_fields;
-mod guard;
-mod guessing;
-mod hostile;
+mod decision;
+mod gateways;
+mod helpers;
 mod house;
-mod issuer;
-mod issuers;
-mod issuers_hostile;
-mod issuers_kept;
-mod issuers_reloaded;
-mod issuers_rotated;
-mod issuers_tls;
-mod java;
-mod jwt;
-mod lifecycle;
-mod litellm;
-mod litellm_behind;
-mod mcp;
-mod mcp_differential;
-mod mcp_envoy;
-mod mcp_measured;
-mod mcp_proxied;
-mod mcp_sdk;
-mod measured;
-mod memory;
-mod minted;
-mod models;
-mod mount;
-mod needs;
-mod oidc;
-mod one_route;
-mod own_tokens;
-mod pages;
-mod pages_hurt;
-mod pages_sessions;
-mod pki;
-mod proxies;
-mod proxies_astray;
-mod proxies_forms;
-mod proxies_renew;
-mod proxies_seen;
-mod proxies_sign_in;
-mod readme;
-mod redis;
-mod reload;
-mod replay;
-mod replica;
-mod replicas;
-mod revoked;
-mod rogue;
-mod rotation_measured;
-mod session_day;
-mod session_renewal;
-mod sessions;
-mod sessions_ended;
-mod shadowed;
-mod signer;
-mod signin;
-mod soak;
-mod spellings;
-mod sso;
-mod sso_forms;
-mod sso_refused;
-mod stack;
-mod steady;
-mod store;
-mod store_members;
-mod support;
-mod talk;
-mod telemetry;
-mod tls;
-mod token_confusion;
-mod token_issuers;
-mod token_keys;
-mod token_minted;
-mod token_sets;
-mod verify_only;
+mod operations;
+mod sign_in;
+
+// What other files use, by its own name alone.
+use decision::{
+    api_keys, api_keys_shared, conditions, grpc, issuers, issuers_rotated, java, mcp,
+    mcp_differential,
+};
+use gateways::{agents, api_keys_proxied, asked, envoy, envoy_module, one_route};
+use helpers::{
+    ask, browser, confined, issuer, jwt, mount, oidc, pki, redis, replica, rogue, signer,
+    spellings, stack, steady, support, talk, token_keys,
+};
+use house::docs;
+use operations::{
+    check_envoy_beside, check_envoy_edits, check_envoy_ways, config, feed, floods, measured,
+    replicas, store, store_members,
+};
+use sign_in::{pages, sessions, sso};

@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// As many as in `tests/it/hostile.rs`.
+/// As many as in `tests/it/decision/hostile.rs`.
 fn many() -> ProptestConfig {
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     ProptestConfig { cases: config.cases.max(100_000), ..config }

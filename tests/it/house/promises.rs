@@ -96,6 +96,7 @@ fn every_threat_that_is_listed_is_held_by_tests_that_exist() {
     let threats = read("tests/THREATS.md");
     let rows: Vec<&str> = threats.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert!(rows.len() > 10);
+    let tests = sources("tests/it");
     for row in rows {
         let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
         let [_, _, held_by] = cells[..] else { panic!("{row}") };
@@ -104,7 +105,9 @@ fn every_threat_that_is_listed_is_held_by_tests_that_exist() {
                 (file.to_owned(), name)
             } else {
                 let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{test}"));
-                (format!("tests/it/{file}.rs"), name)
+                let is_it = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem == file);
+                let path = tests.iter().find(is_it).unwrap_or_else(|| panic!("no file of {test}"));
+                (path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(), name)
             };
             assert!(read(&file).contains(&format!("fn {name}(")), "{test} is no test of {file}");
         }

@@ -7,7 +7,8 @@ use std::{
     fs,
 };
 
-use crate::{house::sources, support::root};
+use super::promises::sources;
+use crate::support::root;
 
 /// The place of a module: the names on the way to it.
 type Place = Vec<String>;
@@ -92,7 +93,7 @@ fn named(modules: &BTreeMap<Place, String>) -> BTreeMap<Place, BTreeSet<Place>> 
         for (_, path) in uses(text).into_iter().filter(|(is_known, _)| *is_known) {
             let path = path.strip_prefix(&["self".to_owned()][..]).unwrap_or(&path);
             let [child, .., name] = path else { continue };
-            let child = [&place[..], &[child.clone()]].concat();
+            let child = [&place[..], std::slice::from_ref(child)].concat();
             if modules.contains_key(&child) {
                 known.insert((place.clone(), name.clone()), child);
             }
@@ -111,7 +112,7 @@ fn named(modules: &BTreeMap<Place, String>) -> BTreeMap<Place, BTreeSet<Place>> 
             at.pop();
         }
         for part in rest {
-            let next = [&at[..], &[part.clone()]].concat();
+            let next = [&at[..], std::slice::from_ref(part)].concat();
             if modules.contains_key(&next) {
                 at = next;
             } else {

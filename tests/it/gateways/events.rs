@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-#[path = "../../examples/agents/events.rs"]
+#[path = "../../../examples/agents/events.rs"]
 mod reader;
 
 use reader::{Events, MAX_EVENT_BYTES, TooLong};

@@ -1,0 +1,33 @@
+//! The decision, by every way of asking: requests, tokens, keys, conditions, operations.
+
+pub(crate) mod api_keys;
+mod api_keys_measured;
+pub(crate) mod api_keys_shared;
+pub(crate) mod conditions;
+mod decide;
+mod decide_answers;
+mod decide_credentials;
+mod decide_forms;
+mod decide_headers;
+pub(crate) mod grpc;
+mod grpc_bytes;
+mod grpc_fields;
+pub(crate) mod guard;
+mod hostile;
+pub(crate) mod issuers;
+mod issuers_hostile;
+mod issuers_kept;
+mod issuers_reloaded;
+pub(crate) mod issuers_rotated;
+mod issuers_tls;
+pub(crate) mod java;
+pub(crate) mod mcp;
+pub(crate) mod mcp_differential;
+mod mcp_measured;
+mod minted;
+mod needs;
+mod own_tokens;
+mod token_confusion;
+mod token_issuers;
+mod token_minted;
+mod token_sets;

@@ -1,0 +1,30 @@
+//! What operators do and see: configuration, commands, reload, stores, limits, figures.
+
+mod cases;
+mod check_envoy;
+pub(crate) mod check_envoy_beside;
+pub(crate) mod check_envoy_edits;
+pub(crate) mod check_envoy_ways;
+mod cli;
+mod conditions_tried;
+pub(crate) mod config;
+mod config_issuers;
+mod config_sso;
+mod config_warnings;
+pub(crate) mod feed;
+pub(crate) mod floods;
+mod lifecycle;
+pub(crate) mod measured;
+mod memory;
+mod reload;
+mod replay;
+pub(crate) mod replicas;
+mod revoked;
+mod rotation_measured;
+mod shadowed;
+mod soak;
+pub(crate) mod store;
+pub(crate) mod store_members;
+mod telemetry;
+mod tls;
+mod verify_only;
