@@ -14,7 +14,7 @@ use portcullis::{
     token::RevocationList,
 };
 use prost::Message as _;
-use prost_types::{Struct, Value, value::Kind};
+use prost_types::{Struct, Value, value::Kind as ValueKind};
 use serde_json::json;
 
 use crate::{NOW, encoded, jwt, print_medians, service_of, taken};
@@ -52,17 +52,17 @@ fn call(bytes: usize, in_records: usize) -> Vec<u8> {
 
 /// What Envoy's MCP filter tells of that.
 fn told() -> Metadata {
-    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    let text = |text: &str| Value { kind: Some(ValueKind::StringValue(text.to_owned())) };
     let object = |members: Vec<(&str, Value)>| Struct {
         fields: members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     };
     let params = object(vec![("name", text("send_mail"))]);
     let members = object(vec![
-        ("id", Value { kind: Some(Kind::NumberValue(1.0)) }),
-        ("is_mcp_request", Value { kind: Some(Kind::BoolValue(true)) }),
+        ("id", Value { kind: Some(ValueKind::NumberValue(1.0)) }),
+        ("is_mcp_request", Value { kind: Some(ValueKind::BoolValue(true)) }),
         ("jsonrpc", text("2.0")),
         ("method", text("tools/call")),
-        ("params", Value { kind: Some(Kind::StructValue(params)) }),
+        ("params", Value { kind: Some(ValueKind::StructValue(params)) }),
         ("status", text("mcp_ok")),
     ]);
     let filter_metadata = [("envoy.filters.http.mcp".to_owned(), members)].into();
@@ -104,48 +104,72 @@ fn question(mcp_headers: bool, told: Option<Metadata>, body: Vec<u8>) -> Vec<u8>
     encoded(http, told)
 }
 
-#[inline(never)]
-fn ask(service: &CheckService, question: &[u8]) {
-    for _ in 0..TIMES {
-        black_box(service.answer(Some(black_box(question))));
+/// A question, who answers it, and by which rule.
+struct Kind {
+    name: &'static str,
+    service: CheckService,
+    question: Vec<u8>,
+    rule: &'static str,
+}
+
+impl Kind {
+    #[inline(never)]
+    fn ask(&self, times: u32) {
+        for _ in 0..times {
+            black_box(self.service.answer(Some(black_box(&self.question))));
+        }
     }
+
+    /// That it is answered as it should be.
+    fn verify(&self) {
+        let Self { name, service, question, rule } = self;
+        let answer = CheckResponse::decode(service.answer(Some(question))).unwrap();
+        assert!(
+            matches!(answer.http_response, Some(HttpResponse::OkResponse(_))),
+            "{name}: {answer:?}"
+        );
+        let said = format!("{:?}", answer.dynamic_metadata);
+        assert!(said.contains(&format!("\"{rule}\"")), "{name}: {said}");
+    }
+}
+
+fn kinds() -> Vec<Kind> {
+    let by = |source: &str| service(&format!("{source}{PLAIN}{BY_TOOL}"));
+    let none = Vec::new;
+    let with = |bytes: usize, in_records: usize| question(false, None, call(bytes, in_records));
+    let plain = |name, question| Kind { name, service: service(PLAIN), question, rule: "mcp" };
+    let told_by =
+        |name, source, question| Kind { name, service: by(source), question, rule: "mcp-write" };
+    vec![
+        plain("plain", question(false, None, none())),
+        plain("plain_with_headers", question(true, None, none())),
+        plain("plain_with_metadata", question(false, Some(told()), none())),
+        told_by("headers", "mcp.source = \"headers\"\n", question(true, None, none())),
+        told_by("metadata", "mcp.source = \"envoy\"\n", question(false, Some(told()), none())),
+        told_by("body_4k", "", with(4096, 2048)),
+        told_by("body_64k", "", with(65536, 32768)),
+        told_by("records_64k", "", with(65536, 65536 - 300)),
+    ]
+}
+
+/// Answers one of these so many times.
+pub(crate) fn count(name: &str, times: u32) {
+    kinds().iter().find(|kind| kind.name == name).unwrap().ask(times);
 }
 
 /// Runs all kinds in so many turns, and prints nanoseconds of CPU as JSON: the median
 /// of each.
 pub(crate) fn bodies(turns: usize) {
-    let plain = service(PLAIN);
-    let by_body = service(&format!("{PLAIN}{BY_TOOL}"));
-    let by_headers = service(&format!("mcp.source = \"headers\"\n{PLAIN}{BY_TOOL}"));
-    let by_metadata = service(&format!("mcp.source = \"envoy\"\n{PLAIN}{BY_TOOL}"));
-    let none = Vec::new;
-    let with = |bytes: usize, in_records: usize| question(false, None, call(bytes, in_records));
-    let kinds: [(&str, &CheckService, Vec<u8>, &str); 8] = [
-        ("plain", &plain, question(false, None, none()), "mcp"),
-        ("plain_with_headers", &plain, question(true, None, none()), "mcp"),
-        ("plain_with_metadata", &plain, question(false, Some(told()), none()), "mcp"),
-        ("headers", &by_headers, question(true, None, none()), "mcp-write"),
-        ("metadata", &by_metadata, question(false, Some(told()), none()), "mcp-write"),
-        ("body_4k", &by_body, with(4096, 2048), "mcp-write"),
-        ("body_64k", &by_body, with(65536, 32768), "mcp-write"),
-        ("records_64k", &by_body, with(65536, 65536 - 300), "mcp-write"),
-    ];
+    let kinds = kinds();
     let mut took: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    kinds.iter().for_each(Kind::verify);
     for turn in 0..=turns {
-        for (name, service, question, rule) in &kinds {
-            let each = taken(TIMES, || ask(service, question));
+        for kind in &kinds {
+            let each = taken(TIMES, || kind.ask(TIMES));
             // The first turn warms up.
             if turn > 0 {
-                took.entry(name).or_default().push(each);
-                continue;
+                took.entry(kind.name).or_default().push(each);
             }
-            let answer = CheckResponse::decode(service.answer(Some(question))).unwrap();
-            assert!(
-                matches!(answer.http_response, Some(HttpResponse::OkResponse(_))),
-                "{name}: {answer:?}"
-            );
-            let said = format!("{:?}", answer.dynamic_metadata);
-            assert!(said.contains(&format!("\"{rule}\"")), "{name}: {said}");
         }
     }
     print_medians(took);

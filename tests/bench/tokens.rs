@@ -7,13 +7,15 @@
 //! `tokens count CASE TIMES DIRECTORY` answers so many; `tokens time TURNS
 //! DIRECTORY` runs all cases in turns and prints nanoseconds as JSON. `tokens flood
 //! SECONDS` is of `flood.rs`, `tokens keys TURNS` of `keys.rs`, `tokens bodies
-//! TURNS` of `bodies.rs`.
+//! TURNS` and `body NAME TIMES` of `bodies.rs`, `tokens decisions TURNS` and `decision
+//! NAME TIMES` of `decisions.rs`.
 
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::print_stdout,
+    clippy::format_push_string,
     reason = "a bench may fail loudly"
 )]
 
@@ -46,6 +48,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 mod bodies;
+mod decisions;
 mod flood;
 #[path = "../it/helpers/jwt.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
@@ -111,9 +114,12 @@ fn main() {
         ["flood", seconds] => flood::flood(Duration::from_secs(seconds.parse().unwrap())),
         ["keys", turns] => keys::keys(turns.parse().unwrap()),
         ["bodies", turns] => bodies::bodies(turns.parse().unwrap()),
+        ["body", name, times] => bodies::count(name, times.parse().unwrap()),
+        ["decisions", turns] => decisions::decisions(turns.parse().unwrap()),
+        ["decision", name, times] => decisions::count(name, times.parse().unwrap()),
         _ => unreachable!(
             "make DIRECTORY | count CASE TIMES DIRECTORY | time TURNS DIRECTORY | flood SECONDS \
-             | keys TURNS | bodies TURNS"
+             | keys TURNS | bodies TURNS | body NAME TIMES | decisions TURNS | decision NAME TIMES"
         ),
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     api_keys::made,
     api_keys_shared::{key, new_key},
     grpc::question,
-    measured::tokens,
+    measured::{times_are_held, tokens},
     redis::{Redis, cli},
     replica::{OPEN, Replica, everybody},
     replicas::until,
@@ -34,6 +34,7 @@ use crate::{
 const IN_STORE: u64 = 1_000_000;
 const IN_FILE: u64 = 100_000;
 const MOST_MEBIBYTES: usize = 120;
+/// On a quick machine that is idle.
 const READY_WITHIN: Duration = Duration::from_secs(3);
 
 /// Puts keys into Redis as the service would, by its own protocol.
@@ -104,7 +105,7 @@ async fn more_than_a_million_keys_are_ready_in_120_mib_and_void_within_a_second(
     let (mut a, mut took) = start().await;
     let mut held = mebibytes(&a);
     for _ in 0..2 {
-        if took < READY_WITHIN && held <= MOST_MEBIBYTES {
+        if (took < READY_WITHIN || !times_are_held()) && held <= MOST_MEBIBYTES {
             break;
         }
         drop(a);
@@ -112,7 +113,7 @@ async fn more_than_a_million_keys_are_ready_in_120_mib_and_void_within_a_second(
         held = mebibytes(&a);
     }
     println!("{} keys: ready in {took:?}, {held} MiB", IN_STORE + IN_FILE);
-    assert!(took < READY_WITHIN, "{took:?}");
+    assert!(took < READY_WITHIN || !times_are_held(), "{took:?}");
     assert!(held <= MOST_MEBIBYTES, "{held} MiB");
     let (b, _) = start().await;
 
