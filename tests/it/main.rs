@@ -74,6 +74,7 @@ mod jwt;
 mod lifecycle;
 mod litellm;
 mod litellm_behind;
+mod loosely;
 mod mcp;
 mod mcp_differential;
 mod mcp_envoy;

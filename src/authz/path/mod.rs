@@ -15,6 +15,9 @@ use unicode_normalization::UnicodeNormalization as _;
 /// The longest path without its query, in bytes.
 pub const MAX_PATH_BYTES: usize = 8 * 1024;
 
+/// As often may a path be cut at a dot of its last segment.
+const MAX_EXTENSIONS: usize = 32;
+
 /// Forms that are refused unless the upstream is known to need them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a form of its own")]
@@ -136,6 +139,39 @@ impl<'a> NormalPath<'a> {
     /// first, then, where a form of [`PathAllow`] stands in it, the others.
     pub fn readings(&self) -> impl Iterator<Item = &[Cow<'a, str>]> {
         std::iter::once(self.segments.as_slice()).chain(self.others.iter().map(Vec::as_slice))
+    }
+}
+
+impl NormalPath<'_> {
+    /// The path as servers read it that take an extension off its end, by each reading and
+    /// each dot: `/a.tar.gz` is `/a` to one and `/a.tar` to another. What begins with its
+    /// only dot is no extension.
+    ///
+    /// # Errors
+    ///
+    /// [`BadPath::TwoReadings`] when there are more of them than anybody needs.
+    pub fn without_extension(&self) -> Result<Vec<Self>, BadPath> {
+        let mut cut = Vec::new();
+        for reading in self.readings() {
+            // A slash at the end stays.
+            let Some(at) = reading.iter().rposition(|segment| !segment.is_empty()) else {
+                continue;
+            };
+            let text = reading.get(at).map_or("", |segment| segment.as_ref());
+            for name in text.match_indices('.').filter_map(|(dot, _)| text.get(..dot)) {
+                // Dots alone are no name.
+                if name.bytes().all(|byte| byte == b'.') {
+                    continue;
+                }
+                if cut.len() == MAX_EXTENSIONS {
+                    return Err(BadPath::TwoReadings);
+                }
+                let mut segments = reading.to_vec();
+                segments.splice(at..=at, [Cow::Owned(name.to_owned())]);
+                cut.push(Self { segments, others: Vec::new() });
+            }
+        }
+        Ok(cut)
     }
 }
 
