@@ -153,7 +153,8 @@ impl Engine {
             _ => None,
         };
         let for_it = |identified: Identified<'a>| {
-            let mut about = also.iter().map(|it| (it.resource, it.rule())).chain([(resource, named)]);
+            let mut about =
+                also.iter().map(|it| (it.resource, it.rule())).chain([(resource, named)]);
             let is_meant = about.all(|(resource, named)| {
                 resource.is_none_or(|resource| is_for(resource, &identified, named))
             });

@@ -1,5 +1,5 @@
-//! Upstreams that read a path more loosely than it is written: they fold its case, or
-//! take an extension off its end.
+//! Upstreams that read a path more loosely than it is written: they fold its case, take
+//! an extension off its end, or end it at a semicolon.
 //!
 //! The rule of the path as it is written decides as ever. Where such a reading leads to
 //! another rule, that one must let the request pass, too: so a switch can close, and never
@@ -46,12 +46,17 @@ impl Engine {
         asks: Option<&Asks<'_, '_>>,
     ) -> Result<Vec<Also<'r, 'a>>, BadPath> {
         let mut also = Vec::new();
-        if !self.ignore_extension && self.policy.folded().is_none() {
+        let until = path.until_semicolon();
+        if until.is_empty() && !self.ignore_extension && self.policy.folded().is_none() {
             return Ok(also);
         }
         let mut paths = vec![Cow::Borrowed(path)];
+        paths.extend(until.into_iter().map(Cow::Owned));
         if self.ignore_extension {
-            paths.extend(path.without_extension()?.into_iter().map(Cow::Owned));
+            for at in 0..paths.len() {
+                let cut = paths.get(at).map_or_else(|| Ok(Vec::new()), |it| it.without_extension());
+                paths.extend(cut?.into_iter().map(Cow::Owned));
+            }
         }
         let preflight_of = input.preflight_of();
         for (at, path) in paths.into_iter().enumerate() {

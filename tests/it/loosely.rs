@@ -81,7 +81,8 @@ fn a_guarded_path_in_another_case_is_guarded_where_an_upstream_folds_it() {
 
 #[test]
 fn a_guarded_path_with_an_extension_is_guarded_where_an_upstream_takes_it_off() {
-    let open = ["/Admin.json", "/Admin.tar.gz", "/Admin.", "/Admin.json/", "/Admin..", "/Admin%2Exml"];
+    let open =
+        ["/Admin.json", "/Admin.tar.gz", "/Admin.", "/Admin.json/", "/Admin..", "/Admin%2Exml"];
     for path in open {
         assert_eq!(told(&ask("GET", path).of(&PLAIN)), (200, "", "open"), "{path}");
         let refused = (401, "no_credential", "admin");
@@ -91,7 +92,8 @@ fn a_guarded_path_with_an_extension_is_guarded_where_an_upstream_takes_it_off() 
     }
     let out = ask("GET", "/users/7/keys.json").of(&CUTS);
     assert_eq!(told(&out), (401, "no_credential", "keys"));
-    for path in ["/robots.txt", "/.Admin", "/...", "/x.y/Admin.x/y", "/Admins.json", "/admin.json"] {
+    for path in ["/robots.txt", "/.Admin", "/...", "/x.y/Admin.x/y", "/Admins.json", "/admin.json"]
+    {
         assert_eq!(told(&ask("GET", path).of(&CUTS)), (200, "", "open"), "{path}");
     }
     // More dots than anybody needs.
@@ -153,6 +155,23 @@ fn a_condition_holds_for_the_path_as_it_is_read_elsewhere_as_well() {
     }
 }
 
+/// Where a semicolon may come, it is a question mark to some servers.
+#[test]
+fn a_guarded_path_before_a_semicolon_is_guarded_where_that_ends_it() {
+    let engine =
+        engine(&format!("check.path_allow = [\"semicolon\", \"encoded-percent\"]\n{RULES}"));
+    for path in ["/users/7/keys;/x", "/users/7/keys;a=b/c;d/e", "/users/7/keys%3B/x"] {
+        assert_eq!(told(&ask("GET", path).of(&engine)), (401, "no_credential", "keys"), "{path}");
+        assert_eq!(told(&ask("GET", path).role("ADMIN").of(&engine)), (200, "", "open"), "{path}");
+    }
+    for path in ["/users/7/keys%253B/x", "/users/7;v=1/keys;x/y"] {
+        assert!(ask("GET", path).of(&engine).status >= 400, "{path}");
+    }
+    for path in ["/cars;color=red/wheels", "/users/7;v=1/x", "/x;y/users/7/keys"] {
+        assert_eq!(told(&ask("GET", path).of(&engine)), (200, "", "open"), "{path}");
+    }
+}
+
 #[test]
 fn rules_that_differ_in_their_case_alone_do_not_stand_beside_each_other() {
     let two = "[[rules]]\nname = \"a\"\npath = \"/Admin\"\naccess = \"public\"\n\
@@ -169,8 +188,8 @@ fn asked_by(method: &str, path: &str, role: &str) -> Ask {
 
 /// Pieces of which a path is put together without a plan.
 const PIECES: [&str; 22] = [
-    "/", "/", "/", "/", "admin", "Admin", "ADMIN", "users", "Users", "7", "keys", "KEYS", ".json", ".", ".x",
-    "post", "mine", "x", "report", ".csv", "%C5%BF", "%41",
+    "/", "/", "/", "/", "admin", "Admin", "ADMIN", "users", "Users", "7", "keys", "KEYS", ".json",
+    ".", ".x", "post", "mine", "x", "report", ".csv", "%C5%BF", "%41",
 ];
 
 proptest! {

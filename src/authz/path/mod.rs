@@ -89,6 +89,7 @@ pub enum BadPath {
 pub struct NormalPath<'a> {
     segments: Vec<Cow<'a, str>>,
     others: Vec<Vec<Cow<'a, str>>>,
+    ended: Vec<Vec<Cow<'a, str>>>,
 }
 
 impl<'a> NormalPath<'a> {
@@ -113,7 +114,7 @@ impl<'a> NormalPath<'a> {
         if !rest.bytes().any(|byte| matches!(byte, b'%' | b';')) {
             let segments: Vec<_> = rest.split('/').map(Cow::Borrowed).collect();
             check_segments(&segments)?;
-            return Ok(Self { segments, others: Vec::new() });
+            return Ok(Self { segments, others: Vec::new(), ended: Vec::new() });
         }
         let segments =
             rest.split('/').map(|raw| decode_segment(raw, allow)).collect::<Result<Vec<_>, _>>()?;
@@ -121,12 +122,12 @@ impl<'a> NormalPath<'a> {
 
         // A form that was let through: read the path as other servers would.
         let special = |segment: &Cow<'_, str>| segment.contains(['/', ';', '%', '#', '?']);
-        let others = if segments.iter().any(special) {
+        let (others, ended) = if segments.iter().any(special) {
             reading::others(rest, &segments, allow)?
         } else {
-            Vec::new()
+            (Vec::new(), Vec::new())
         };
-        Ok(Self { segments, others })
+        Ok(Self { segments, others, ended })
     }
 
     /// The decoded segments; the last one is empty after a trailing slash.
@@ -143,6 +144,18 @@ impl<'a> NormalPath<'a> {
 }
 
 impl NormalPath<'_> {
+    /// The path as servers read it to which a semicolon ends it, as a question mark does:
+    /// where parameters are what is meant, another path altogether.
+    #[must_use]
+    pub fn until_semicolon(&self) -> Vec<Self> {
+        let one = |segments: &Vec<_>| Self {
+            segments: segments.clone(),
+            others: Vec::new(),
+            ended: Vec::new(),
+        };
+        self.ended.iter().map(one).collect()
+    }
+
     /// The path as servers read it that take an extension off its end, by each reading and
     /// each dot: `/a.tar.gz` is `/a` to one and `/a.tar` to another. What begins with its
     /// only dot is no extension.
@@ -168,7 +181,7 @@ impl NormalPath<'_> {
                 }
                 let mut segments = reading.to_vec();
                 segments.splice(at..=at, [Cow::Owned(name.to_owned())]);
-                cut.push(Self { segments, others: Vec::new() });
+                cut.push(Self { segments, others: Vec::new(), ended: Vec::new() });
             }
         }
         Ok(cut)
