@@ -61,8 +61,10 @@ class Trial:
         self.public_apis()
         self.check_warnings()
         self.senders.stop()
-        for problem in self.problems:
+        for problem in self.problems[:40]:
             say("PROBLEM:", problem)
+        if len(self.problems) > 40:
+            say(f"… and {len(self.problems) - 40} more")
         self.result["problems"] = self.problems
         return not self.problems
 
