@@ -113,6 +113,7 @@ pub fn engine_with(
         }),
         identity: identity.settings,
         path_allow: check.path_allow,
+        ignore_extension: check.ignore_extension,
         upgrades: check.upgrades,
         sign_in: check.sign_in,
         context: check.context,

@@ -1,7 +1,7 @@
 //! The decision: synchronous, without any input or output, the same for every
 //! transport.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::{
     Answer, CheckInput, CredentialKind, Decision, Forward, Grant, KeyPlaces, Principal, Reason,
@@ -10,16 +10,18 @@ use super::{
     cookie,
     decision::Denial,
     engine::Engine,
-    facts::{Notes, RequestFacts},
+    facts::Notes,
     host::NormalHost,
     identified::{Identified, Proof},
     key_place::{KEY_HEADER, MISPLACED},
+    loosely::Also,
     path::NormalPath,
+    place::Place,
     policy::Found,
     resource::Resource,
     rule::{Access, Rule},
 };
-use crate::{clock::Timestamp, condition::Unmet, token::Refusal};
+use crate::{clock::Timestamp, token::Refusal};
 
 impl Engine {
     /// Decides a request at the time `now`. The first step that fails decides.
@@ -62,8 +64,11 @@ impl Engine {
         let Some(found) = self.find(&host, &path, input, Some(&asks)) else {
             return Decision::deny(Reason::BadPath);
         };
+        let Ok(also) = self.loosely(&host, &path, input, Some(&asks)) else {
+            return Decision::deny(Reason::BadPath);
+        };
         let at = Place { engine: self, host: &host, path: &path, input, asks: &asks, now, notes };
-        let decision = self.decide_found(found, &at);
+        let decision = self.decide_found(found, &at, &also);
         Decision { asked: asks.into_asked(), ..decision }
     }
 
@@ -91,7 +96,12 @@ impl Engine {
         readings.all(|other| other.agrees(&first)).then_some(first)
     }
 
-    fn decide_found<'a>(&'a self, found: Found<'a>, at: &Place<'_, 'a>) -> Decision<'a> {
+    fn decide_found<'a>(
+        &'a self,
+        found: Found<'a>,
+        at: &Place<'_, 'a>,
+        also: &[Also<'_, 'a>],
+    ) -> Decision<'a> {
         let Place { host, path, input, now, .. } = *at;
         let needs_identity = matches!(found, Found::Rule(rule) if rule.access != Access::Deny);
         let forward = match found {
@@ -105,11 +115,13 @@ impl Engine {
             Found::Rule(rule) => Some(rule),
             _ => None,
         };
-        let for_it = |identified: Identified<'a>| match resource {
-            Some(resource) if !is_for(resource, &identified, named) => {
-                Err(Reason::Token(Refusal::BadAudience))
-            }
-            _ => Ok(identified),
+        let for_it = |identified: Identified<'a>| {
+            let mut about =
+                also.iter().map(|it| (it.resource, it.rule())).chain([(resource, named)]);
+            let is_meant = about.all(|(resource, named)| {
+                resource.is_none_or(|resource| is_for(resource, &identified, named))
+            });
+            if is_meant { Ok(identified) } else { Err(Reason::Token(Refusal::BadAudience)) }
         };
         let identity = (needs_identity || self.policy.has_shadows())
             .then(|| self.identify(input, forward, now).and_then(for_it));
@@ -121,6 +133,15 @@ impl Engine {
             Found::Unclear(reason) => (None, Some(reason.into())),
             Found::Preflight(rule) => (Some(rule), None),
             Found::Rule(rule) => (Some(rule), at.refusal(rule, identity.as_ref())),
+        };
+        let refused_also = if denied.is_none() {
+            also.iter().find_map(|it| Some((it, it.refusal(at, identity.as_ref())?)))
+        } else {
+            None
+        };
+        let (rule, denied, resource) = match refused_also {
+            Some((it, refused)) => (it.rule(), Some(refused), it.resource.or(resource)),
+            None => (rule, denied, resource),
         };
         let shadow = self
             .policy
@@ -270,78 +291,5 @@ fn is_for(resource: &Resource, identified: &Identified<'_>, rule: Option<&Rule>)
         CredentialKind::ApiKey => {
             rule.is_some_and(|rule| rule.needs.credentials.contains(&CredentialKind::ApiKey))
         }
-    }
-}
-
-/// A request, as far as its rule is found.
-struct Place<'r, 'a> {
-    engine: &'a Engine,
-    host: &'r NormalHost<'r>,
-    path: &'r NormalPath<'r>,
-    input: &'r CheckInput<'a>,
-    asks: &'r Asks<'r, 'a>,
-    now: Timestamp,
-    notes: Option<&'r Notes>,
-}
-
-/// Why a rule does not let a request pass.
-struct Refused {
-    reason: Reason,
-    unmet: Option<Unmet>,
-}
-
-impl From<Reason> for Refused {
-    fn from(reason: Reason) -> Self {
-        Self { reason, unmet: None }
-    }
-}
-
-impl Place<'_, '_> {
-    /// What stands between the request and such a rule.
-    fn refusal(
-        &self,
-        rule: &Rule,
-        identity: Option<&Result<Identified<'_>, Reason>>,
-    ) -> Option<Refused> {
-        let is_within = self.asks.is_within(rule);
-        let identified = match (rule.access, identity) {
-            (Access::Public, _) => return (!is_within).then(|| Reason::MaxTokens.into()),
-            (Access::Deny, _) => return Some(Reason::RuleDenies.into()),
-            (_, None) => return Some(Reason::NoCredential.into()),
-            (_, Some(Err(reason))) => return Some((*reason).into()),
-            (_, Some(Ok(identified))) => identified,
-        };
-        let claims = identified.claims();
-        let asked = [
-            (rule.needs.admits_kind(identified.kind()), Reason::CredentialKind),
-            (rule.needs.admits_issuer(claims.issued_by.as_deref()), Reason::Issuer),
-            (rule.access.admits(claims.role), Reason::Role),
-            (rule.needs.admits_scope(claims), Reason::InsufficientScope),
-            (is_within, Reason::MaxTokens),
-        ];
-        let reason = asked.into_iter().find_map(|(admits, reason)| (!admits).then_some(reason));
-        reason.map(Refused::from).or_else(|| {
-            let unmet = self.unmet(rule, identified)?;
-            Some(Refused { reason: Reason::Condition, unmet: Some(unmet) })
-        })
-    }
-
-    /// The part of the rule's condition that is not true, in any of the ways in
-    /// which a server could read the path.
-    fn unmet(&self, rule: &Rule, identified: &Identified<'_>) -> Option<Unmet> {
-        let when = rule.when.as_ref()?;
-        let &Place { engine, host, path, input, asks, now, notes } = self;
-        when.unmet(path.readings().map(|segments| RequestFacts {
-            engine,
-            input,
-            asks,
-            host,
-            segments,
-            rule,
-            identified,
-            now,
-            notes,
-            query: OnceLock::new(),
-        }))
     }
 }

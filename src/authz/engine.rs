@@ -21,6 +21,8 @@ pub struct Engine {
     pub identity: IdentitySettings,
     /// Forms of paths that are let through.
     pub path_allow: PathAllow,
+    /// Whether some upstream takes `/admin.json` for `/admin`.
+    pub ignore_extension: bool,
     /// The protocols that a request may upgrade to.
     pub upgrades: Upgrades,
     /// Where a browser is sent that has yet to sign in.

@@ -1,7 +1,10 @@
 //! What would be decided of a request of which no more is left than a line of the
 //! decision log: never guessed where that depends on something else.
 
-use std::{borrow::Cow, sync::OnceLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     CheckInput, CredentialKind, Engine, Reason,
@@ -9,6 +12,7 @@ use super::{
     host::NormalHost,
     path::NormalPath,
     policy::Found,
+    resource::Resource,
     rule::{Access, Rule},
 };
 use crate::{
@@ -82,9 +86,42 @@ impl Engine {
             Some(Found::NoOperation) => deny(Reason::Operation),
             Some(Found::Unclear(reason)) => deny(reason),
             Some(Found::Rule(rule) | Found::Preflight(rule)) => {
-                Left { engine: self, method, host: &host, path: &path }.judge(rule, who)
+                let resource = self.policy.resource(&host, path.segments());
+                let left = Left { engine: self, method, host: &host, path: &path, resource };
+                match left.judge(rule, who) {
+                    Foreseen::Allow(rule) => self.foresee_also(rule, &left, &input, who),
+                    other => other,
+                }
             }
         }
+    }
+
+    /// What is allowed by its rule, and may not be by that of another reading of its path.
+    fn foresee_also<'a>(
+        &'a self,
+        rule: &'a Rule,
+        left: &Left<'_>,
+        input: &CheckInput<'_>,
+        who: Known<'_>,
+    ) -> Foreseen<'a> {
+        let Ok(also) = self.loosely(left.host, left.path, input, None) else {
+            return Foreseen::Deny(Some(Reason::BadPath), None);
+        };
+        // Which of the rules there would decide depends on more than the path.
+        if !also.is_empty() && self.policy.reads_bodies() {
+            return Foreseen::Unknown("what it asked for".into(), rule);
+        }
+        for it in also {
+            if let Some(reason) = it.refuses_all() {
+                return Foreseen::Deny(Some(reason), None);
+            }
+            let Some(rule) = it.rule() else { continue };
+            match (Left { path: &it.path, resource: it.resource, ..*left }).judge(rule, who) {
+                Foreseen::Allow(_) => {}
+                other => return other,
+            }
+        }
+        Foreseen::Allow(rule)
     }
 }
 
@@ -94,6 +131,7 @@ struct Left<'r> {
     method: &'r str,
     host: &'r NormalHost<'r>,
     path: &'r NormalPath<'r>,
+    resource: Option<&'r Arc<Resource>>,
 }
 
 impl Left<'_> {
@@ -122,7 +160,7 @@ impl Left<'_> {
         } else if !rule.needs.scopes.is_empty() {
             Foreseen::Unknown("the scopes".into(), rule)
         } else {
-            match self.engine.policy.resource(self.host, self.path.segments()) {
+            match self.resource {
                 Some(_) if somebody.kind == CredentialKind::Token => {
                     Foreseen::Unknown("the token's audience".into(), rule)
                 }

@@ -181,6 +181,22 @@ impl PathPattern {
         raw.filter_map(|(at, raw)| Some((at, name(raw)?))).collect()
     }
 
+    /// The same with its texts in one case.
+    pub(super) fn folded(&self) -> Self {
+        let all = |segments: &[Segment]| {
+            let one = |segment: &Segment| match segment {
+                Segment::Literal(text) => Segment::Literal(folded(text)),
+                Segment::Variable => Segment::Variable,
+            };
+            segments.iter().map(one).collect()
+        };
+        match self {
+            Self::Exact(segments) => Self::Exact(all(segments)),
+            Self::Template(segments) => Self::Template(all(segments)),
+            Self::Prefix(segments) => Self::Prefix(all(segments)),
+        }
+    }
+
     /// Whether the path, given as decoded segments, is one of these.
     #[must_use]
     pub fn matches(&self, path: &[Cow<'_, str>]) -> bool {
@@ -221,6 +237,17 @@ impl fmt::Display for PathPattern {
             _ => Ok(()),
         }
     }
+}
+
+/// A text in one case. More falls together here than in any one server, since each has
+/// its own idea of `İ`, `ı`, `ſ` and `ß`.
+pub(super) fn folded(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    // The dot that stays of an `İ` is dropped by servers that fold letter by letter.
+    let folded = caseless::default_case_fold_str(&text.to_uppercase());
+    folded.replace("i\u{307}", "i")
 }
 
 /// The segments of a pattern, which may be written decoded or encoded.

@@ -53,6 +53,10 @@ pub struct CheckConfig {
     pub max_message_bytes: usize,
     /// Forms of paths that are let through.
     pub path_allow: PathAllow,
+    /// Whether some upstream takes `/Admin` for `/admin`.
+    pub case_insensitive: bool,
+    /// Whether some upstream takes `/admin.json` for `/admin`.
+    pub ignore_extension: bool,
     /// The protocols that a request may upgrade to.
     pub upgrades: Upgrades,
     /// Headers that never reach the upstream, in lower case.
@@ -94,6 +98,8 @@ impl CheckConfig {
             tls,
             max_message_bytes,
             path_allow: path_allow(&mut section),
+            case_insensitive: section.get("case_insensitive", "true or false").unwrap_or(false),
+            ignore_extension: section.get("ignore_extension", "true or false").unwrap_or(false),
             upgrades: Upgrades::new(section.parsed_list(
                 "upgrades",
                 "a protocol such as \"websocket\"",

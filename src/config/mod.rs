@@ -219,7 +219,8 @@ impl Config {
         }
         let has_own_rules = root.is_set("rules");
         let may_read = conditions::MayRead::new(&check, identity.as_ref());
-        let policy = rules::read(&mut root, roles, public_url, &issuers, &may_read);
+        let folds_case = check.case_insensitive;
+        let policy = rules::read(&mut root, roles, public_url, &issuers, &may_read, folds_case);
         if let (Some(login), Some(keys), Some(http)) = (&login, &tokens.keys, &http) {
             let signs_in = sso.is_some() || login.users_file.is_some();
             let (tokens, policy, issuers) = (&tokens, policy.as_ref(), &*issuers);

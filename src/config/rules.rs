@@ -28,6 +28,7 @@ pub(super) fn read(
     public_url: Option<&Url>,
     issuers: &[IssuerConfig],
     may_read: &MayRead<'_>,
+    folds_case: bool,
 ) -> Option<Policy> {
     let tables = root.tables("rules");
     let count = tables.len();
@@ -40,18 +41,22 @@ pub(super) fn read(
         .filter_map(|table| rule(table, roles, public_url, issuers, may_read))
         .collect();
     let complete = read.len() == count;
-    match Policy::compile(read) {
+    let policy = Policy::compile(read);
+    let policy = if folds_case { policy.and_then(Policy::folding_case) } else { policy };
+    match policy {
         Ok(policy) => {
             surprises::warn(root, &policy);
             complete.then_some(policy)
         }
         Err(errors) => {
+            let mend = if folds_case {
+                "give each rule its own name, and each host, path and method one rule; by \
+                 check.case_insensitive, paths that differ in their case alone are one"
+            } else {
+                "give each rule its own name, and each host, path and method one rule"
+            };
             for error in errors {
-                root.problem(
-                    "rules",
-                    error.to_string(),
-                    "give each rule its own name, and each host, path and method one rule",
-                );
+                root.problem("rules", error.to_string(), mend);
             }
             None
         }

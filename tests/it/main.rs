@@ -23,7 +23,7 @@ mod sign_in;
 
 // What other files use, by its own name alone.
 use decision::{
-    api_keys, api_keys_shared, conditions, grpc, issuers, issuers_rotated, java, mcp,
+    api_keys, api_keys_shared, conditions, grpc, hostile, issuers, issuers_rotated, java, mcp,
     mcp_differential,
 };
 use gateways::{agents, api_keys_proxied, asked, envoy, envoy_module, one_route};

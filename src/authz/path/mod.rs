@@ -15,6 +15,9 @@ use unicode_normalization::UnicodeNormalization as _;
 /// The longest path without its query, in bytes.
 pub const MAX_PATH_BYTES: usize = 8 * 1024;
 
+/// As often may a path be cut at a dot of its last segment.
+const MAX_EXTENSIONS: usize = 32;
+
 /// Forms that are refused unless the upstream is known to need them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a form of its own")]
@@ -86,6 +89,7 @@ pub enum BadPath {
 pub struct NormalPath<'a> {
     segments: Vec<Cow<'a, str>>,
     others: Vec<Vec<Cow<'a, str>>>,
+    ended: Vec<Vec<Cow<'a, str>>>,
 }
 
 impl<'a> NormalPath<'a> {
@@ -110,7 +114,7 @@ impl<'a> NormalPath<'a> {
         if !rest.bytes().any(|byte| matches!(byte, b'%' | b';')) {
             let segments: Vec<_> = rest.split('/').map(Cow::Borrowed).collect();
             check_segments(&segments)?;
-            return Ok(Self { segments, others: Vec::new() });
+            return Ok(Self { segments, others: Vec::new(), ended: Vec::new() });
         }
         let segments =
             rest.split('/').map(|raw| decode_segment(raw, allow)).collect::<Result<Vec<_>, _>>()?;
@@ -118,12 +122,12 @@ impl<'a> NormalPath<'a> {
 
         // A form that was let through: read the path as other servers would.
         let special = |segment: &Cow<'_, str>| segment.contains(['/', ';', '%', '#', '?']);
-        let others = if segments.iter().any(special) {
+        let (others, ended) = if segments.iter().any(special) {
             reading::others(rest, &segments, allow)?
         } else {
-            Vec::new()
+            (Vec::new(), Vec::new())
         };
-        Ok(Self { segments, others })
+        Ok(Self { segments, others, ended })
     }
 
     /// The decoded segments; the last one is empty after a trailing slash.
@@ -136,6 +140,51 @@ impl<'a> NormalPath<'a> {
     /// first, then, where a form of [`PathAllow`] stands in it, the others.
     pub fn readings(&self) -> impl Iterator<Item = &[Cow<'a, str>]> {
         std::iter::once(self.segments.as_slice()).chain(self.others.iter().map(Vec::as_slice))
+    }
+}
+
+impl NormalPath<'_> {
+    /// The path as servers read it to which a semicolon ends it, as a question mark does:
+    /// where parameters are what is meant, another path altogether.
+    #[must_use]
+    pub fn until_semicolon(&self) -> Vec<Self> {
+        let one = |segments: &Vec<_>| Self {
+            segments: segments.clone(),
+            others: Vec::new(),
+            ended: Vec::new(),
+        };
+        self.ended.iter().map(one).collect()
+    }
+
+    /// The path as servers read it that take an extension off its end, by each reading and
+    /// each dot: `/a.tar.gz` is `/a` to one and `/a.tar` to another. What begins with its
+    /// only dot is no extension.
+    ///
+    /// # Errors
+    ///
+    /// [`BadPath::TwoReadings`] when there are more of them than anybody needs.
+    pub fn without_extension(&self) -> Result<Vec<Self>, BadPath> {
+        let mut cut = Vec::new();
+        for reading in self.readings() {
+            // A slash at the end stays.
+            let Some(at) = reading.iter().rposition(|segment| !segment.is_empty()) else {
+                continue;
+            };
+            let text = reading.get(at).map_or("", |segment| segment.as_ref());
+            for name in text.match_indices('.').filter_map(|(dot, _)| text.get(..dot)) {
+                // Dots alone are no name.
+                if name.bytes().all(|byte| byte == b'.') {
+                    continue;
+                }
+                if cut.len() == MAX_EXTENSIONS {
+                    return Err(BadPath::TwoReadings);
+                }
+                let mut segments = reading.to_vec();
+                segments.splice(at..=at, [Cow::Owned(name.to_owned())]);
+                cut.push(Self { segments, others: Vec::new(), ended: Vec::new() });
+            }
+        }
+        Ok(cut)
     }
 }
 

@@ -14,41 +14,62 @@ const MAX_DEPTH: usize = 4;
 /// As many paths may be made of one.
 const MAX_PATHS: usize = 32;
 
+/// Decoded segments.
+type Segments<'a> = Vec<Cow<'a, str>>;
+
 /// The readings of `raw` (a path without its first slash) that differ from
-/// `literal`, in which each segment was decoded once.
+/// `literal`, in which each segment was decoded once; then those of servers to which a
+/// semicolon ends the path, as a question mark does.
 pub(super) fn others<'a>(
     raw: &'a str,
     literal: &[Cow<'a, str>],
     allow: PathAllow,
-) -> Result<Vec<Vec<Cow<'a, str>>>, BadPath> {
+) -> Result<(Vec<Segments<'a>>, Vec<Segments<'a>>), BadPath> {
     // Each segment is cut at its parameters before it is decoded, or after.
     let cut_before = raw
         .split('/')
         .map(|segment| decode_segment(before(segment, ';'), allow))
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Segments<'_>, _>>()?;
     let cut_after =
         literal.iter().map(|segment| Cow::Owned(before(segment, ';').to_owned())).collect();
 
     // Or the path is decoded, and only then cut into its segments.
-    let paths = made_of([literal.join("/"), cut_before.join("/")])?;
-    let mut readings = vec![cut_before, cut_after];
-    readings.extend(paths.iter().map(|path| split(path)));
+    let made = made_of(&[literal.join("/"), cut_before.join("/")], MAX_PATHS, false)?;
+    // Or it ends at a semicolon, before it is decoded, or after.
+    let cut = decode_all(before(raw, ';'), allow)?;
+    let starts = [literal.join("/"), cut_before.join("/"), cut.join("/")];
+    let ending = made_of(&starts, 2 * MAX_PATHS, true)?;
 
+    let mut readings = vec![cut_before, cut_after];
+    readings.extend(made.iter().map(|path| split(path)));
     readings.sort();
     readings.dedup();
     readings.retain(|reading| reading != literal);
-    for reading in &readings {
+    let mut ended = vec![cut];
+    ended.extend(ending.iter().map(|path| split(path)));
+    ended.sort();
+    ended.dedup();
+    ended.retain(|reading| reading != literal && !readings.contains(reading));
+    for reading in readings.iter().chain(&ended) {
         check_segments(reading)?;
     }
-    Ok(readings)
+    Ok((readings, ended))
+}
+
+fn decode_all(raw: &str, allow: PathAllow) -> Result<Segments<'_>, BadPath> {
+    raw.split('/').map(|segment| decode_segment(segment, allow)).collect()
 }
 
 /// All that servers make of these paths, each of which was decoded once: one after the
 /// other they decode it again, cut off its parameters, and what looks like a query or a
 /// fragment, in whatever order.
-fn made_of(paths: [String; 2]) -> Result<BTreeSet<String>, BadPath> {
+fn made_of(
+    paths: &[String],
+    most: usize,
+    semicolon_ends: bool,
+) -> Result<BTreeSet<String>, BadPath> {
     let mut made = BTreeSet::new();
-    let mut new: Vec<(String, usize)> = paths.map(|path| (path, 1)).into();
+    let mut new: Vec<(String, usize)> = paths.iter().map(|path| (path.clone(), 1)).collect();
     while let Some((path, depth)) = new.pop() {
         if made.contains(&path) {
             continue;
@@ -61,13 +82,14 @@ fn made_of(paths: [String; 2]) -> Result<BTreeSet<String>, BadPath> {
             new.push((decoded, depth + 1));
         }
         let bare: Vec<&str> = path.split('/').map(|segment| before(segment, ';')).collect();
-        for cut in [&bare.join("/"), before(&path, '?'), before(&path, '#')] {
+        let until = if semicolon_ends { before(&path, ';') } else { &path };
+        for cut in [&bare.join("/"), before(&path, '?'), before(&path, '#'), until] {
             if cut != path {
                 new.push((cut.to_owned(), depth));
             }
         }
         made.insert(path);
-        if made.len() > MAX_PATHS {
+        if made.len() > most {
             return Err(BadPath::TwoReadings);
         }
     }

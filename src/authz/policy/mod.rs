@@ -79,6 +79,8 @@ pub struct Policy {
     exact: HashMap<String, Tree>,
     below: HashMap<String, Tree>,
     any: Tree,
+    /// The same rules with their paths in one case, where some upstream folds it.
+    folded: Option<Box<Policy>>,
 }
 
 impl Policy {
@@ -125,6 +127,41 @@ impl Policy {
         }
         policy.rules = rules;
         if errors.is_empty() { Ok(policy) } else { Err(errors) }
+    }
+
+    /// The same for upstreams of which some take `/Admin` for `/admin`.
+    ///
+    /// # Errors
+    ///
+    /// The [`PolicyError`]s of rules that cannot stand together there.
+    pub fn folding_case(self) -> Result<Self, Vec<PolicyError>> {
+        let rules = self.rules.iter().map(|rule| {
+            let folded = rule.path.folded();
+            Rule { path: folded, ..rule.clone() }
+        });
+        let folded = Some(Box::new(Self::compile(rules.collect())?));
+        Ok(Self { folded, ..self })
+    }
+
+    /// The rules as such an upstream reads them, for a path of [`folded`](super::pattern::folded)
+    /// segments; none where no upstream does.
+    pub(super) fn folded(&self) -> Option<&Self> {
+        self.folded.as_deref()
+    }
+
+    /// What another form of these rules says, in these.
+    pub(super) fn own<'p>(&'p self, found: &Found<'_>) -> Found<'p> {
+        let own = |rule: &Rule| self.rules.get(rule.number);
+        match *found {
+            Found::Rule(rule) => own(rule).map_or(Found::Unclear(Reason::Internal), Found::Rule),
+            Found::Preflight(rule) => {
+                own(rule).map_or(Found::Unclear(Reason::Internal), Found::Preflight)
+            }
+            Found::NoMethod => Found::NoMethod,
+            Found::NoOperation => Found::NoOperation,
+            Found::Unclear(reason) => Found::Unclear(reason),
+            Found::Nothing => Found::Nothing,
+        }
     }
 
     fn tree_mut(&mut self, host: &HostPattern) -> &mut Tree {

@@ -115,6 +115,7 @@ fn engine() -> Engine {
             vec!["x-rewrite-url".into()],
         ),
         path_allow: PathAllow::default(),
+        ignore_extension: false,
         upgrades: Upgrades::new(vec!["websocket".into()]),
         sign_in: None,
         context: Vec::new(),

@@ -19,7 +19,7 @@ pub(crate) fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, Vec
 pub(crate) const KEY: (&str, &str) = ("AUTH_JWT_SECRET", jwt::SECRET);
 
 /// The keys that have a problem.
-fn keys(toml: &str) -> Vec<String> {
+pub(crate) fn keys(toml: &str) -> Vec<String> {
     match load(toml, &[KEY]) {
         Ok(_) => vec![],
         Err(problems) => problems.into_iter().map(|problem| problem.key).collect(),
@@ -39,6 +39,8 @@ fn the_whole_sample_of_the_reference_is_understood() {
 listen = "unix:/run/portcullis/check.sock"
 max_message_bytes = 1048576
 path_allow = ["encoded-slash", "semicolon", "encoded-percent", "encoded-hash", "encoded-question-mark"]
+case_insensitive = true
+ignore_extension = true
 remove_headers = ["x-http-method-override"]
 sign_in_url = "https://auth.example.com/ui/login/"
 [http]

@@ -1,0 +1,63 @@
+"""Sends many requests on both cores, and reads who answered."""
+
+import concurrent.futures
+import itertools
+import multiprocessing
+import re
+
+import http1
+import http2
+
+ECHOED = re.compile(rb"(\d+|-) ([0-9a-f]*)")
+HANDLER = re.compile(rb"handler=([a-z]+)")
+AT_ONCE = 2500
+
+
+def _job(job):
+    protocol, port, targets, host, headers, depth = job
+    return (http1 if protocol == "h1" else http2).send(port, targets, host, headers, depth)
+
+
+class Senders:
+    """Two processes that send."""
+
+    def __init__(self):
+        context = multiprocessing.get_context("fork")
+        self.pool = concurrent.futures.ProcessPoolExecutor(2, mp_context=context)
+
+    def stop(self):
+        self.pool.shutdown()
+
+    def send(self, ways, headers=(), host=b"app.example.com"):
+        """For each way, a (protocol, port, targets, depth), the answers in the order of
+        its targets. What HTTP/1.1 cannot say is not sent over it."""
+        jobs, of = [], []
+        for way, (protocol, port, targets, depth) in enumerate(ways):
+            for at in range(0, len(targets), AT_ONCE):
+                numbered = list(enumerate(targets[at:at + AT_ONCE], at))
+                jobs.append((protocol, port, numbered, host, headers, depth))
+                of.append(way)
+        answers = [{} for _ in ways]
+        for way, came in zip(of, self.pool.map(_job, jobs), strict=True):
+            answers[way].update(came)
+        return [[some[number] for number in range(len(way[2]))] for some, way in zip(answers, ways, strict=True)]
+
+
+def echoed(answer, number):
+    """The target that the stand-in received; none where it received nothing."""
+    status, body = answer
+    found = ECHOED.fullmatch(body) if status == 200 else None
+    if found and int(found[1]) != number:
+        raise SystemExit(f"the answer to request {found[1].decode()} came for request {number}")
+    return bytes.fromhex(found[2].decode()) if found else None
+
+
+def handler(answer):
+    """The handler that answered; none where there is none for that."""
+    found = HANDLER.search(answer[1])
+    name = found[1].decode() if found else "none"
+    return None if name == "none" else name
+
+
+def shown(paths, most=3):
+    return ", ".join(repr(path)[1:] for path in itertools.islice(paths, most))
