@@ -121,12 +121,19 @@ class Connection:
         self.socket.close()
 
 
+def is_harmless(target):
+    """Whether no server ends a connection, with all that is asked on it, for such a path."""
+    return target[:1] == b"/" and all(0x21 <= byte <= 0x7E for byte in target)
+
+
 def send(port, targets, host=b"app.example.com", headers=(), depth=MOST):
-    """The same as over HTTP/1.1."""
-    answers, left, alone = {}, list(reversed(targets)), False
+    """The same as over HTTP/1.1. What may end a connection is sent last."""
+    harmless = [one for one in targets if is_harmless(one[1])]
+    others = [one for one in targets if not is_harmless(one[1])]
+    answers, left, wide = {}, [*reversed(others), *reversed(harmless)], depth
     connection = None
     while left:
-        batch = [left.pop() for _ in range(min(len(left), 1 if alone else depth))]
+        batch = [left.pop() for _ in range(min(len(left), wide))]
         unanswered, fresh = batch, connection is None
         try:
             connection = connection or Connection(port)
@@ -134,7 +141,7 @@ def send(port, targets, host=b"app.example.com", headers=(), depth=MOST):
             while connection.open and connection.last is None:
                 connection.read()
             # What it will still answer before it leaves.
-            while any(stream <= connection.last for stream in connection.open) if connection.last is not None else False:
+            while connection.last is not None and any(stream <= connection.last for stream in connection.open):
                 connection.read()
         except (Gone, OSError, hpack.HPACKError):
             pass
@@ -145,10 +152,11 @@ def send(port, targets, host=b"app.example.com", headers=(), depth=MOST):
             if unanswered or connection.last is not None:
                 connection.close()
                 connection = None
-        if len(unanswered) == 1 and alone and fresh:
+        # Whoever ended it is known only once it is asked alone, on a connection of its own.
+        if len(unanswered) == 1 == len(batch) and fresh:
             answers[unanswered[0][0]] = (0, b"")
             unanswered = []
-        alone = len(unanswered) == len(batch) and bool(batch)
+        wide = max(1, wide // 4) if unanswered else min(depth, wide * 2)
         left.extend(reversed(unanswered))
     if connection:
         connection.close()
