@@ -186,7 +186,7 @@ impl Model for Codes {
 
     fn init_states(&self) -> Vec<State> {
         vec![State {
-            store: Store::new(&self.faults),
+            store: Store::new(self.faults),
             given: false,
             put: false,
             tries: [Try::Idle; TRIES],
@@ -199,7 +199,7 @@ impl Model for Codes {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        state.store.events(&self.faults, |event| actions.push(Action::Store(event)));
+        state.store.events(self.faults, |event| actions.push(Action::Store(event)));
         if !state.put {
             actions.extend(state.store.answers.then_some(Action::Put));
             return;

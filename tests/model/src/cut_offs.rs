@@ -140,7 +140,7 @@ pub enum Action {
 impl CutOffs {
     /// The second of the store's clock.
     fn clock(self, state: &State) -> u8 {
-        state.store.clock(Node::Master, state.now, &self.faults)
+        state.store.clock(Node::Master, state.now, self.faults)
     }
 
     /// What a question for the standing answers: the second to issue at, and the cut-off.
@@ -200,7 +200,7 @@ impl Model for CutOffs {
 
     fn init_states(&self) -> Vec<State> {
         vec![State {
-            store: Store::new(&self.faults),
+            store: Store::new(self.faults),
             now: self.faults.behind,
             sign_ins: [SignIn::Idle; SIGN_INS],
             cuts: [Cut::Idle; CUTS],
@@ -212,7 +212,7 @@ impl Model for CutOffs {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        state.store.events(&self.faults, |event| actions.push(Action::Store(event)));
+        state.store.events(self.faults, |event| actions.push(Action::Store(event)));
         if state.now < self.faults.behind + self.seconds {
             actions.push(Action::Tick);
         }

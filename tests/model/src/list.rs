@@ -192,7 +192,7 @@ impl List {
 
     fn write(self, state: &mut State, index: usize) -> Option<()> {
         let node = Self::node(state, index % FOLLOWERS)?;
-        let clock = state.store.clock(node, state.now, &self.faults);
+        let clock = state.store.clock(node, state.now, self.faults);
         let number = state.store.at(node).next_number(clock);
         state.store.change(node, (number, u8::try_from(index).ok()?));
         if state.revoking[index] == Revoking::Failed {
@@ -279,7 +279,7 @@ impl Model for List {
 
     fn init_states(&self) -> Vec<State> {
         vec![State {
-            store: Store::new(&self.faults),
+            store: Store::new(self.faults),
             // So that a clock can be behind.
             now: self.faults.behind,
             revoking: [Revoking::Idle; 3],
@@ -294,7 +294,7 @@ impl Model for List {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        state.store.events(&self.faults, |event| actions.push(Action::Store(event)));
+        state.store.events(self.faults, |event| actions.push(Action::Store(event)));
         if state.now < self.faults.behind + self.seconds {
             actions.push(Action::Tick);
         }

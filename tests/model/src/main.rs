@@ -11,7 +11,7 @@ mod cut_offs;
 mod list;
 mod store;
 
-use std::{collections::BTreeSet, fmt::Debug, hash::Hash, process::ExitCode, time::Instant};
+use std::{fmt::Debug, hash::Hash, process::ExitCode, time::Instant};
 
 use codes::Codes;
 use cut_offs::CutOffs;
@@ -44,7 +44,7 @@ impl Report {
         M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
         M::Action: Clone + Debug + PartialEq,
     {
-        let found = HasDiscoveries::AllOf(BTreeSet::from_iter(breaks.iter().copied()));
+        let found = HasDiscoveries::AllOf(breaks.iter().copied().collect());
         self.run(name, model, breaks, found);
     }
 
@@ -78,7 +78,7 @@ impl Report {
                 self.failures += 1;
                 let how = if expected { "is not seen, and should be" } else { "breaks" };
                 println!("    WRONG: {} {how}", property.name);
-                for action in found.into_iter().flat_map(|path| path.into_actions()) {
+                for action in found.into_iter().flat_map(stateright::Path::into_actions) {
                     println!("        {action:?}");
                 }
             }

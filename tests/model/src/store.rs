@@ -89,7 +89,7 @@ pub enum Event {
 
 impl<D: Data> Store<D> {
     /// An empty one, which may suffer this.
-    pub fn new(faults: &Faults) -> Self {
+    pub fn new(faults: Faults) -> Self {
         Self {
             master: D::default(),
             replica: D::default(),
@@ -103,7 +103,7 @@ impl<D: Data> Store<D> {
     }
 
     /// What may happen to it now.
-    pub fn events(&self, faults: &Faults, mut tell: impl FnMut(Event)) {
+    pub fn events(&self, faults: Faults, mut tell: impl FnMut(Event)) {
         if !self.pending.is_empty() {
             tell(Event::Replicate);
         }
@@ -172,14 +172,13 @@ impl<D: Data> Store<D> {
 
     /// Changes what a node holds.
     pub fn change(&mut self, node: Node, change: D::Change) {
-        match (node, &mut self.former) {
-            (Node::Former, Some(former)) => former.apply(&change),
-            _ => {
-                self.master.apply(&change);
-                if self.to_come > 0 {
-                    self.pending.push(change);
-                }
-            }
+        if let (Node::Former, Some(former)) = (node, &mut self.former) {
+            former.apply(&change);
+            return;
+        }
+        self.master.apply(&change);
+        if self.to_come > 0 {
+            self.pending.push(change);
         }
     }
 
@@ -190,7 +189,7 @@ impl<D: Data> Store<D> {
     }
 
     /// The second as that node's clock has it: the second one's is behind.
-    pub fn clock(&self, node: Node, now: u8, faults: &Faults) -> u8 {
+    pub fn clock(&self, node: Node, now: u8, faults: Faults) -> u8 {
         let is_second = match node {
             Node::Master => self.failovers % 2 == 1,
             Node::Former => self.failovers.is_multiple_of(2),
