@@ -23,6 +23,9 @@ EXTENSIONS = [".json", ".html", ".htm", ".xml", ".txt", ".php", ".jsp", ".do", "
 ENDS = ["/", "//", "///", "/.", "/./", "/..", "/../", "/;", "/;/", "/%20", "%20", "+", "%09", "%0a", "%0d", "%0d%0a", "%00", "/%00", "%2f", "%2f%2f", "%2e", "/%2e", "/%2e/", "%5c", "\\", "?", "??", "?x", "?/", "?/..", "%3f", "%3fx", "#", "#x", "%23", "%23x", "&", "&x=1", "%26", "=", "%c2%a0", "%e2%80%8b", "%ef%bb%bf", "%ad", "%c2%ad", "/index.html", "/index", "/index.php", "/x/..", "/x/%2e%2e", "/x/../", "*", "%2a", "'", "%27", "\"", "%22", "|", "%7c", "^", "`", "{}", "<>", "[]", "@", "%40"]
 STARTS = ["//", "///", "/./", "/../", "/.//", "/%2e/", "/%2e%2e/", "/;/", "/;x/", "/%2f", "/%5c", "/\\", "\\", "/%20", "/%00", "/%09", "/%0a", "/%c2%a0", "/%ef%bb%bf", "/x/../", "/x/%2e%2e/", "/%ff", "/.;/", "/..;/", "/%252e%252e/", "/%252f", "/~/", "/@/", "/:/", "/-/", "/+", "/%2b", "/?/", "/#/", "/%23/", "/%3f/", "/*/", "//app.example.com", "/http://app.example.com", "/%2e%2e%2f", "/.%2f", "/%u002f", "/%c0%af", "/index.php", "/x.json/..", "/;a=b", "/%3b/"]
 
+# What the short run never leaves out: the plainest ways past an upstream's oddities.
+PLAINEST = ["/ADMIN", "/Users/7/Keys", "/admin.html", "/admin.json", "/users/7/keys.html", "/users/7/keys;/x", "/admin;x"]
+
 
 def spelled(byte):
     """One byte raw, encoded, encoded twice and three times."""
@@ -175,7 +178,7 @@ def mixtures(count):
 def everything():
     """Each once, in the order in which it was made."""
     kinds = [
-        (path.encode() for path in [*GUARDED, *OPEN]), delimiters(), dot_segments(), parameters(), cases(), encodings(),
+        (path.encode() for path in [*GUARDED, *OPEN, *PLAINEST]), delimiters(), dot_segments(), parameters(), cases(), encodings(),
         ends(), neighbours(), mixtures(4000),
     ]
     # An end of a line would be another line of HTTP/1.1.
@@ -186,7 +189,7 @@ def everything():
 def sample(count):
     """So many of them, the plain ones first."""
     paths = everything()
-    plain = len(GUARDED) + len(OPEN)
+    plain = len(GUARDED) + len(OPEN) + len(PLAINEST)
     return paths[:plain] + random.Random(count).sample(paths[plain:], count - plain)
 
 
