@@ -32,10 +32,17 @@ class Senders:
         its targets. What HTTP/1.1 cannot say is not sent over it."""
         jobs, of = [], []
         for way, (protocol, port, targets, depth) in enumerate(ways):
-            for at in range(0, len(targets), AT_ONCE):
-                numbered = list(enumerate(targets[at:at + AT_ONCE], at))
-                jobs.append((protocol, port, numbered, host, headers, depth))
-                of.append(way)
+            numbered = list(enumerate(targets))
+            # Envoy takes a second to end a connection for such a path over HTTP/2.
+            ending = [one for one in numbered if protocol == "h2" and not http2.is_harmless(one[1])]
+            others = [one for one in numbered if protocol != "h2" or http2.is_harmless(one[1])]
+            for some, most in ((ending, 8), (others, AT_ONCE)):
+                for at in range(0, len(some), most):
+                    jobs.append((protocol, port, some[at:at + most], host, headers, depth))
+                    of.append(way)
+        # Those that take longest first.
+        order = sorted(range(len(jobs)), key=lambda job: len(jobs[job][2]))
+        jobs, of = [jobs[job] for job in order], [of[job] for job in order]
         answers = [{} for _ in ways]
         for way, came in zip(of, self.pool.map(_job, jobs), strict=True):
             answers[way].update(came)

@@ -164,11 +164,8 @@ fn a_guarded_path_before_a_semicolon_is_guarded_where_that_ends_it() {
         assert_eq!(told(&ask("GET", path).of(&engine)), (401, "no_credential", "keys"), "{path}");
         assert_eq!(told(&ask("GET", path).role("ADMIN").of(&engine)), (200, "", "open"), "{path}");
     }
-    assert!(ask("GET", "/users/7/keys%253B/x").of(&engine).status >= 400);
-    // Nobody cuts parameters off one segment, and ends the path at those of another.
-    for path in
-        ["/cars;color=red/wheels", "/users/7;v=1/x", "/users/7;v=1/keys;x/y", "/x;y/users/7/keys"]
-    {
+    assert_eq!(told(&ask("GET", "/users/7/keys%253B/x").of(&engine)).0, 401);
+    for path in ["/cars;color=red/wheels", "/users/7;v=1/x", "/x;y/users/7/keys"] {
         assert_eq!(told(&ask("GET", path).of(&engine)), (200, "", "open"), "{path}");
     }
 }
