@@ -283,16 +283,18 @@ impl Store {
         .await
     }
 
-    /// How a user stands, by the store's clock.
+    /// How a user stands, by the store's clock. What may be issued by that is noted: a
+    /// later cut-off is not before it, though the clock may be by then.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     pub async fn standing(&self, user_id: &str) -> Result<Standing, StoreError> {
+        let kept = self.cut_offs_kept();
         self.counted("standing", async {
             match &self.backend {
-                Backend::Memory(memory) => Ok(memory.standing(user_id)),
-                Backend::Redis(redis) => redis.standing(user_id).await,
+                Backend::Memory(memory) => memory.standing(user_id, kept),
+                Backend::Redis(redis) => redis.standing(user_id, kept).await,
             }
         })
         .await
@@ -337,7 +339,7 @@ impl Store {
 
     /// The revocations behind the cursor, oldest first, and where the reader
     /// stands then; when that is where it stood, there are no more. One may come
-    /// twice.
+    /// twice: another master tells all of its own.
     ///
     /// # Errors
     ///
