@@ -47,7 +47,7 @@ const MOST_REMEMBERED: usize = 32;
 #[derive(Debug)]
 enum Backend {
     /// In this process: for one replica.
-    Memory(Memory),
+    Memory(Box<Memory>),
     /// Redis, alone, as a cluster, or behind sentinels.
     Redis(Redis),
 }
@@ -66,7 +66,7 @@ impl Store {
     /// user's cut-off counts.
     #[must_use]
     pub fn memory(clock: Arc<dyn Clock>, keep_cut_offs: Duration) -> Self {
-        Self::of(Backend::Memory(Memory::new(clock)), keep_cut_offs)
+        Self::of(Backend::Memory(Box::new(Memory::new(clock))), keep_cut_offs)
     }
 
     /// A store in Redis. Nothing is connected before it is needed, so that it
