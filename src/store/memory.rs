@@ -37,6 +37,8 @@ pub(super) struct State {
     revocations: Vec<(u64, Revocation)>,
     appended: u64,
     cut_offs: HashMap<String, Timestamp>,
+    /// The last second of which each user was issued something.
+    issued: Shelf<Timestamp>,
     accounts: HashMap<String, AccountState>,
 }
 
@@ -85,6 +87,10 @@ impl State {
             self.push(Revocation::Everybody(at));
         }
     }
+}
+
+fn issued_to(user_id: &str) -> Key {
+    Key::new("issued", user_id)
 }
 
 impl Memory {
@@ -190,16 +196,26 @@ impl Memory {
         let now = self.clock.now().as_secs();
         // What was issued after an earlier one in this second is of the next.
         let after = state.cut_offs.get(user_id).map_or(now, |before| before.as_secs() + 1);
-        let at = Timestamp::from_secs(now.max(after));
+        // A clock may have been ahead.
+        let issued = state.issued.get_mut(&issued_to(user_id), self.clock.now());
+        let issued = issued.map_or(now, |(issued, _)| issued.as_secs());
+        let at = Timestamp::from_secs(now.max(after).max(issued));
         state.append(Revocation::User(user_id.to_owned(), at), self.clock.now(), kept)?;
         state.cut_offs.insert(user_id.to_owned(), at);
         Ok(at)
     }
 
-    pub(super) fn standing(&self, user_id: &str) -> Standing {
-        let cut_off = self.state().cut_offs.get(user_id).copied();
-        let account = self.state().accounts.get(user_id).cloned();
-        Standing { now: self.clock.now(), cut_off, account }
+    pub(super) fn standing(&self, user_id: &str, kept: Duration) -> Result<Standing, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let cut_off = state.cut_offs.get(user_id).copied();
+        let account = state.accounts.get(user_id).cloned();
+        let standing = Standing { now, cut_off, account };
+        let key = issued_to(user_id);
+        let before = state.issued.get_mut(&key, now).map(|(issued, _)| *issued);
+        let issued = standing.issue_at().max(before.unwrap_or(now));
+        state.issued.put(&key, issued, issued.plus(kept), now)?;
+        Ok(standing)
     }
 
     pub(super) fn note_account(
@@ -222,9 +238,9 @@ impl Memory {
 
     pub(super) fn revocations(&self, after: &Cursor) -> (Vec<Revocation>, Cursor) {
         let state = self.state();
-        let seen: u64 = after.0.parse().unwrap_or(0);
+        let seen: u64 = after.last.parse().unwrap_or(0);
         let from = state.revocations.partition_point(|(number, _)| *number <= seen);
         let new = state.revocations.iter().skip(from).map(|(_, kept)| kept.clone()).collect();
-        (new, Cursor(state.appended.to_string()))
+        (new, after.behind(state.appended.to_string(), String::new()))
     }
 }

@@ -46,7 +46,7 @@ const MOST_REMEMBERED: usize = 32;
 #[derive(Debug)]
 enum Backend {
     /// In this process: for one replica.
-    Memory(Memory),
+    Memory(Box<Memory>),
     /// Redis, alone, as a cluster, or behind sentinels.
     Redis(Redis),
 }
@@ -65,7 +65,7 @@ impl Store {
     /// user's cut-off counts.
     #[must_use]
     pub fn memory(clock: Arc<dyn Clock>, keep_cut_offs: Duration) -> Self {
-        Self::of(Backend::Memory(Memory::new(clock)), keep_cut_offs)
+        Self::of(Backend::Memory(Box::new(Memory::new(clock))), keep_cut_offs)
     }
 
     /// A store in Redis. Nothing is connected before it is needed, so that it
@@ -282,16 +282,18 @@ impl Store {
         .await
     }
 
-    /// How a user stands, by the store's clock.
+    /// How a user stands, by the store's clock. What may be issued by that is noted: a
+    /// later cut-off is not before it, though the clock may be by then.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     pub async fn standing(&self, user_id: &str) -> Result<Standing, StoreError> {
+        let kept = self.cut_offs_kept();
         self.counted("standing", async {
             match &self.backend {
-                Backend::Memory(memory) => Ok(memory.standing(user_id)),
-                Backend::Redis(redis) => redis.standing(user_id).await,
+                Backend::Memory(memory) => memory.standing(user_id, kept),
+                Backend::Redis(redis) => redis.standing(user_id, kept).await,
             }
         })
         .await
@@ -336,7 +338,7 @@ impl Store {
 
     /// The revocations behind the cursor, oldest first, and where the reader
     /// stands then; when that is where it stood, there are no more. One may come
-    /// twice.
+    /// twice: another master tells all of its own.
     ///
     /// # Errors
     ///

@@ -151,10 +151,14 @@ impl Redis {
         self.ask::<i64>(command.arg(user_id)).await.map(Timestamp::from_secs)
     }
 
-    pub(super) async fn standing(&self, user_id: &str) -> Result<Standing, StoreError> {
-        let keys = ["cut-offs", "accounts", "passwords"].map(|key| self.shared_key(key));
+    pub(super) async fn standing(
+        &self,
+        user_id: &str,
+        kept: Duration,
+    ) -> Result<Standing, StoreError> {
+        let keys = ["cut-offs", "accounts", "passwords", "issued"].map(|key| self.shared_key(key));
         let mut command = script(scripts::STANDING, &keys);
-        let answer = self.ask(command.arg(user_id)).await?;
+        let answer = self.ask(command.arg(user_id).arg(secs_up(kept))).await?;
         let (now, at, state, password): (i64, i64, Option<String>, Option<String>) = answer;
         let cut_off = (at >= 0).then(|| Timestamp::from_secs(at));
         let account = state.map(|state| AccountState { state, password });
@@ -190,23 +194,18 @@ impl Redis {
         &self,
         after: &Cursor,
     ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
-        let (entries, last) = self.entries("stream", after, PAGE).await?;
+        let command = self.behind("stream", scripts::RANGE, after, PAGE);
+        let (history, entries): (String, Entries) = self.ask(&command).await?;
+        let last = entries.last().map(|(id, _)| id.clone()).unwrap_or_default();
         let revocations = entries.iter().filter_map(|(_, fields)| revocation(fields)).collect();
-        Ok((revocations, last))
+        Ok((revocations, after.behind(last, history)))
     }
 
-    /// What a stream has behind the cursor, and where the reader stands then.
-    pub(super) async fn entries(
-        &self,
-        stream: &str,
-        after: &Cursor,
-        count: usize,
-    ) -> Result<(Entries, Cursor), StoreError> {
-        let mut command = cmd("XRANGE");
-        command.arg(self.shared_key(stream)).arg(after.start()).arg("+").arg("COUNT").arg(count);
-        let entries: Entries = self.ask(&command).await?;
-        let last = entries.last().map_or_else(|| after.clone(), |(id, _)| Cursor(id.clone()));
-        Ok((entries, last))
+    /// A script that reads what a stream has behind the cursor.
+    pub(super) fn behind(&self, stream: &str, source: &str, after: &Cursor, count: usize) -> Cmd {
+        let mut command = script(&[scripts::BEHIND, source].concat(), &[self.shared_key(stream)]);
+        command.arg(&after.history).arg(&after.last).arg(count);
+        command
     }
 
     pub(super) async fn concerns(&self) -> Result<Vec<String>, StoreError> {

@@ -97,13 +97,12 @@ local entry = redis.call('HGET', KEYS[2], ARGV[1])
 local entries = entry and redis.call('XRANGE', KEYS[1], entry, entry) or {}
 return cmsgpack.pack(entries)";
 
-/// Some entries, and the last one's id: KEYS stream; ARGV where to begin, how many. They
-/// come as one text: to read them as a million answers of five parts each would take
-/// longer than all the rest.
+/// Goes on with [`BEHIND`](super::scripts::BEHIND): the history, the last entry's id, and
+/// the entries. They come as one text: to read them as a million answers of five parts each
+/// would take longer than all the rest.
 const RANGE: &str = "\
-local entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
-if #entries == 0 then return {'', ''} end
-return {entries[#entries][1], cmsgpack.pack(entries)}";
+if #entries == 0 then return {history, '', ''} end
+return {history, entries[#entries][1], cmsgpack.pack(entries)}";
 
 /// What a key says, as the stream has it: the hash of its secret, and the rest.
 fn said(key: &ApiKey) -> Result<String, StoreError> {
@@ -195,12 +194,9 @@ impl Redis {
         &self,
         after: &Cursor,
     ) -> Result<(KeyPage, Cursor), StoreError> {
-        let keys: Vec<String> = self.keys().into_iter().take(1).collect();
-        let mut command = script(RANGE, &keys);
-        let (last, page): (String, Vec<u8>) =
-            self.ask(command.arg(after.start()).arg(PAGE)).await?;
-        let last = if last.is_empty() { after.clone() } else { Cursor(last) };
-        Ok((KeyPage(page), last))
+        let command = self.behind(KEYS[0], RANGE, after, PAGE);
+        let (history, last, page): (String, String, Vec<u8>) = self.ask(&command).await?;
+        Ok((KeyPage(page), after.behind(last, history)))
     }
 
     pub(super) async fn note_key_uses(&self, uses: &[(KeyId, i64)]) -> Result<(), StoreError> {

@@ -169,6 +169,24 @@ local function look_after()
 end
 ";
 
+/// What the scripts that read a stream begin with: KEYS stream; ARGV the history that
+/// the reader has read, the last entry of it, how many.
+///
+/// Another master may lack the last of what was read, and its clock may be behind, so
+/// that it gives numbers that were given before, or lower ones. So its stream is read from
+/// the beginning: each master that takes over has a history of its own. One that tells of
+/// none, as to users who may not ask, is read on.
+pub(super) const BEHIND: &str = "\
+local told = redis.pcall('INFO', 'replication')
+local history = type(told) == 'string' and string.match(told, 'master_replid:(%w+)') or ''
+local start = '-'
+if history == ARGV[1] and ARGV[2] ~= '' then start = '(' .. ARGV[2] end
+local entries = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', ARGV[3])
+";
+
+/// Goes on with [`BEHIND`]: the history, and the entries.
+pub(super) const RANGE: &str = "return {history, entries}";
+
 /// Revokes a token: ARGV behind the others token, its end.
 pub(super) const REVOKE: &str = "\
 redis.call('XADD', KEYS[1], '*', 't', ARGV[3], 'u', ARGV[4])
@@ -176,16 +194,21 @@ look_after()
 return 1";
 
 /// The further keys of the scripts that cut off: the cut-offs; the stream of the
-/// keys for machines, and where the last word on each is in it.
-pub(super) const CUTTING_OFF: [&str; 3] = ["cut-offs", "keys", "key-entries"];
+/// keys for machines, and where the last word on each is in it; the last second of which
+/// each user was issued something.
+pub(super) const CUTTING_OFF: [&str; 4] = ["cut-offs", "keys", "key-entries", "issued"];
 
-/// Cuts a user off by the clock of Redis: ARGV behind the others user. A second one in the same second is a second later, since
-/// what was issued after the first one is, too. Keys live for longer than any
-/// cut-off is kept: for theirs it is noted among them.
+/// Cuts a user off by the clock of Redis: ARGV behind the others user. A second one in the
+/// same second is a second later, since what was issued after the first one is, too. What
+/// was issued when the clock was ahead, as another master's may have been, is cut off with
+/// the rest. Keys live for longer than any cut-off is kept: for theirs it is noted among
+/// them.
 pub(super) const CUT_OFF: &str = "\
 local at = now
 local before = redis.call('ZSCORE', KEYS[4], ARGV[3])
 if before and tonumber(before) >= at then at = tonumber(before) + 1 end
+local issued = redis.call('ZSCORE', KEYS[7], ARGV[3])
+if issued then at = math.max(at, tonumber(issued)) end
 redis.call('XADD', KEYS[1], '*', 'c', ARGV[3], 'a', string.format('%d', at))
 redis.call('ZADD', KEYS[4], at, ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. now - ARGV[1])
@@ -201,25 +224,30 @@ return at";
 /// behind those accounts, passwords; ARGV account, password. A former version
 /// reads and writes the accounts, and knows of no passwords.
 pub(super) const NOTE_ACCOUNT: &str = "\
-local known = redis.call('HGET', KEYS[7], ARGV[3])
-local password = redis.call('HGET', KEYS[8], ARGV[3])
-redis.call('HSET', KEYS[7], ARGV[3], ARGV[4])
+local known = redis.call('HGET', KEYS[8], ARGV[3])
+local password = redis.call('HGET', KEYS[9], ARGV[3])
+redis.call('HSET', KEYS[8], ARGV[3], ARGV[4])
 if ARGV[5] == '' then
-  redis.call('HDEL', KEYS[8], ARGV[3])
+  redis.call('HDEL', KEYS[9], ARGV[3])
 else
-  redis.call('HSET', KEYS[8], ARGV[3], ARGV[5])
+  redis.call('HSET', KEYS[9], ARGV[3], ARGV[5])
 end
 local is_other = password and ARGV[5] ~= '' and password ~= ARGV[5]
 if not known or (known == ARGV[4] and not is_other) then return 0 end
 ";
 
 /// The time, a user's cut-off, account and password: KEYS cut-offs, accounts,
-/// passwords; ARGV user.
+/// passwords, the last second of which each user was issued something; ARGV user, how long
+/// a cut-off is kept. Notes the second of which something may be issued now, so that no
+/// clock that is behind cuts off less than that.
 pub(super) const STANDING: &str = "\
+local now = tonumber(redis.call('TIME')[1])
 local at = redis.call('ZSCORE', KEYS[1], ARGV[1])
 local account = redis.call('HGET', KEYS[2], ARGV[1])
 local password = redis.call('HGET', KEYS[3], ARGV[1])
-return {tonumber(redis.call('TIME')[1]), at and tonumber(at) or -1, account, password}";
+redis.call('ZADD', KEYS[4], 'GT', at and math.max(now, at + 1) or now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. now - ARGV[2])
+return {now, at and tonumber(at) or -1, account, password}";
 
 /// All accounts and passwords: KEYS accounts, passwords.
 pub(super) const ACCOUNTS: &str = "\

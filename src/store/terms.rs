@@ -115,13 +115,21 @@ impl Standing {
     }
 }
 
-/// Where the reader of the revocations stands.
+/// Where the reader of a stream stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cursor(pub(super) String);
+pub struct Cursor {
+    /// The last entry that was read; empty before the first.
+    pub(super) last: String,
+    /// Whose numbers these are: another master may give lower ones. Empty where nobody
+    /// says so.
+    pub(super) history: String,
+}
 
 impl Cursor {
-    /// Where the next entry may be, as a stream spells it.
-    pub(super) fn start(&self) -> String {
-        if self.0.is_empty() { "-".to_owned() } else { format!("({}", self.0) }
+    /// Behind this entry, as this history numbers it; where there is none, the reader
+    /// stands where it stood.
+    pub(super) fn behind(&self, last: String, history: String) -> Self {
+        let is_same = last.is_empty() && history == self.history;
+        Self { last: if is_same { self.last.clone() } else { last }, history }
     }
 }

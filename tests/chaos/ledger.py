@@ -6,7 +6,7 @@ import time
 
 # So long after a fault its consequences may be felt: a failover, a start, the health
 # checks of Envoy, a reload.
-AFTERWARDS = 12.0
+AFTERWARDS = 8.0
 
 
 class Ledger:
@@ -25,13 +25,12 @@ class Ledger:
         "not recovered",
     )
 
-    def __init__(self, verbose):
+    def __init__(self):
         self.lock = threading.Lock()
         self.counts = collections.Counter()
         self.seen = []
         self.faults = []
         self.slowest = {}
-        self.verbose = verbose
         self.begun = time.monotonic()
 
     def count(self, what, number=1):

@@ -117,6 +117,8 @@ class Load:
         was_open, flipped = self.stack.settings.is_open, self.flipped
         status, body = self._through_gateway(token, path)
         self.ledger.count(f"checks: {kind}")
+        if not self.ledger.is_disturbed(since):
+            self.ledger.count("checks with nothing hurt")
         if status in UNAVAILABLE:
             self.ledger.unanswered(f"checks: {kind}", since, status)
         elif kind == "flip":

@@ -42,7 +42,7 @@ def supervise(stack, ledger):
 
 
 def hurt(options, stack, load, ledger):
-    """Fault after fault; of each interval, a part is for what comes after it."""
+    """Fault after fault; of each interval, the larger part is for what comes after it."""
     faults = Faults(stack, load, ledger, random.Random(options.seed))
     only = set(filter(None, options.only.split(",")))
     if unknown := only - faults.all.keys():
@@ -58,7 +58,7 @@ def hurt(options, stack, load, ledger):
         ledger.begin(name)
         ledger.count("faults")
         mend = faults.all[name](choice)
-        hold(begun + options.every * 0.6, stack, ledger, name)
+        hold(begun + options.every * 0.4, stack, ledger, name)
         mend()
         ledger.end()
         hold(begun + options.every, stack, ledger, None)
@@ -82,7 +82,7 @@ def main():
     place = room(ROOT / "target/chaos/run")
     relays = Relays(options.seed)
     stack = Stack(place, relays, Settings(options.binary))
-    ledger = Ledger(verbose=True)
+    ledger = Ledger()
     try:
         stack.start()
         load = Load(stack, ledger, options.seed)

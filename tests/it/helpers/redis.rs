@@ -45,6 +45,11 @@ impl Redis {
         Self::single_with(&[], "")
     }
 
+    /// One that can be told to begin another history, as a master does that takes over.
+    pub(crate) fn with_another_history() -> Self {
+        Self::single_with(&["--enable-debug-command", "local"], "")
+    }
+
     /// One with a password.
     pub(crate) fn with_password(password: &str) -> Self {
         let redis = Self::single_with(&[], &format!(":{password}@"));

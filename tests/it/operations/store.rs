@@ -7,7 +7,7 @@ use std::{
 };
 
 use portcullis::{
-    clock::{SystemClock, Timestamp},
+    clock::{Clock, SystemClock, Timestamp},
     store::{AccountState, Cursor, Key, Limit, Revocation, Store, StoreError},
     token::TokenRef,
 };
@@ -219,6 +219,51 @@ async fn keeps_its_contract(store: Store) {
 #[tokio::test]
 async fn memory_keeps_the_contract() {
     keeps_its_contract(Store::memory(Arc::new(SystemClock), WEEK)).await;
+}
+
+/// A clock that tests move, also back.
+#[derive(Debug)]
+struct Moved(std::sync::atomic::AtomicI64);
+
+impl Clock for Moved {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn a_cut_off_is_not_before_what_was_issued_by_a_clock_that_was_ahead() {
+    let clock = Arc::new(Moved(2_000_000_000.into()));
+    let store = Store::memory(Arc::clone(&clock) as Arc<dyn Clock>, WEEK);
+    let issued = store.standing("7").await.unwrap().issue_at();
+    clock.0.fetch_sub(3600, std::sync::atomic::Ordering::Relaxed);
+    let at = store.cut_off("7").await.unwrap();
+    assert!(at >= issued, "{at:?} {issued:?}");
+    assert!(store.standing("7").await.unwrap().issue_at() > at);
+    assert!(store.cut_off("8").await.unwrap() < issued, "nobody else is shut out for longer");
+
+    // Another master had said so, whose clock was ahead.
+    let redis = Redis::single();
+    let store = of(&redis);
+    let now = patiently(async || store.standing("7").await).await.now;
+    let noted = cli(redis.port, &["ZSCORE", "test:{revocations}:issued", "7"]);
+    assert_eq!(noted, now.as_secs().to_string());
+    let issued = now.plus(Duration::from_secs(3600));
+    let ahead = issued.as_secs().to_string();
+    cli(redis.port, &["ZADD", "test:{revocations}:issued", &ahead, "7"]);
+    assert_eq!(store.cut_off("7").await.unwrap(), issued);
+    assert_eq!(store.standing("7").await.unwrap().issue_at(), issued.plus(Duration::from_secs(1)));
+    assert!(store.cut_off("8").await.unwrap() < issued);
+    // The same where an account has changed.
+    let state = |state: &str| AccountState { state: state.to_owned(), password: None };
+    store.note_account("7", &state("REGULAR")).await.unwrap();
+    let again = store.note_account("7", &state("disabled")).await.unwrap().unwrap();
+    assert!(again > issued, "{again:?}");
+    // It is kept for as long as a cut-off is.
+    store.keep_cut_offs(Duration::ZERO);
+    cli(redis.port, &["ZADD", "test:{revocations}:issued", "1000", "old"]);
+    store.standing("9").await.unwrap();
+    assert_eq!(cli(redis.port, &["ZSCORE", "test:{revocations}:issued", "old"]), "");
 }
 
 #[tokio::test]
