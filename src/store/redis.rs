@@ -194,18 +194,22 @@ impl Redis {
         &self,
         after: &Cursor,
     ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
-        let command = self.behind("stream", scripts::RANGE, after, PAGE);
-        let (history, entries): (String, Entries) = self.ask(&command).await?;
+        let stream = self.shared_key("stream");
+        // Before the page, so that one of another master is told of by the next question.
+        // Not with it: a script takes seven times as long to hand a page over.
+        let source = [scripts::HISTORY, scripts::TELL_HISTORY].concat();
+        let history: String = self.ask(&script(&source, std::slice::from_ref(&stream))).await?;
+        let start = if history == after.history && !after.last.is_empty() {
+            format!("({}", after.last)
+        } else {
+            "-".to_owned()
+        };
+        let mut command = cmd("XRANGE");
+        command.arg(stream).arg(start).arg("+").arg("COUNT").arg(PAGE);
+        let entries: Entries = self.ask(&command).await?;
         let last = entries.last().map(|(id, _)| id.clone()).unwrap_or_default();
         let revocations = entries.iter().filter_map(|(_, fields)| revocation(fields)).collect();
         Ok((revocations, after.behind(last, history)))
-    }
-
-    /// A script that reads what a stream has behind the cursor.
-    pub(super) fn behind(&self, stream: &str, source: &str, after: &Cursor, count: usize) -> Cmd {
-        let mut command = script(&[scripts::BEHIND, source].concat(), &[self.shared_key(stream)]);
-        command.arg(&after.history).arg(&after.last).arg(count);
-        command
     }
 
     pub(super) async fn concerns(&self) -> Result<Vec<String>, StoreError> {

@@ -13,6 +13,7 @@ use std::{borrow::Cow, collections::HashMap};
 use super::{
     Cursor, StoreError,
     redis::{Redis, script, secs_up},
+    scripts,
 };
 use crate::{
     api_key::{ApiKey, KeyChange, KeyHash, KeyId, KeySays, REMEMBERED},
@@ -97,7 +98,7 @@ local entry = redis.call('HGET', KEYS[2], ARGV[1])
 local entries = entry and redis.call('XRANGE', KEYS[1], entry, entry) or {}
 return cmsgpack.pack(entries)";
 
-/// Goes on with [`BEHIND`](super::scripts::BEHIND): the history, the last entry's id, and
+/// Goes on with [`BEHIND`](scripts::BEHIND): the history, the last entry's id, and
 /// the entries. They come as one text: to read them as a million answers of five parts each
 /// would take longer than all the rest.
 const RANGE: &str = "\
@@ -194,7 +195,9 @@ impl Redis {
         &self,
         after: &Cursor,
     ) -> Result<(KeyPage, Cursor), StoreError> {
-        let command = self.behind(KEYS[0], RANGE, after, PAGE);
+        let source = [scripts::HISTORY, scripts::BEHIND, RANGE].concat();
+        let mut command = script(&source, &[self.shared_key(KEYS[0])]);
+        command.arg(&after.history).arg(&after.last).arg(PAGE);
         let (history, last, page): (String, String, Vec<u8>) = self.ask(&command).await?;
         Ok((KeyPage(page), after.behind(last, history)))
     }

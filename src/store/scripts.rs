@@ -169,23 +169,27 @@ local function look_after()
 end
 ";
 
-/// What the scripts that read a stream begin with: KEYS stream; ARGV the history that
-/// the reader has read, the last entry of it, how many.
+/// What the scripts begin with that tell which history this master goes on with.
 ///
 /// Another master may lack the last of what was read, and its clock may be behind, so
 /// that it gives numbers that were given before, or lower ones. So its stream is read from
 /// the beginning: each master that takes over has a history of its own. One that tells of
 /// none, as to users who may not ask, is read on.
-pub(super) const BEHIND: &str = "\
+pub(super) const HISTORY: &str = "\
 local told = redis.pcall('INFO', 'replication')
 local history = type(told) == 'string' and string.match(told, 'master_replid:(%w+)') or ''
+";
+
+/// Goes on with [`HISTORY`], and tells it alone: KEYS a key of its node.
+pub(super) const TELL_HISTORY: &str = "return history";
+
+/// Goes on with [`HISTORY`], and reads a stream: KEYS stream; ARGV the history that the
+/// reader has read, the last entry of it, how many.
+pub(super) const BEHIND: &str = "\
 local start = '-'
 if history == ARGV[1] and ARGV[2] ~= '' then start = '(' .. ARGV[2] end
 local entries = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', ARGV[3])
 ";
-
-/// Goes on with [`BEHIND`]: the history, and the entries.
-pub(super) const RANGE: &str = "return {history, entries}";
 
 /// Revokes a token: ARGV behind the others token, its end.
 pub(super) const REVOKE: &str = "\
