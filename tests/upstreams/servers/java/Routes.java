@@ -1,11 +1,14 @@
 import java.util.Map;
 import org.springframework.boot.SpringApplication;
-import org.springframework.boot.autoconfigure.SpringBootApplication;
+import org.springframework.boot.SpringBootConfiguration;
+import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.web.bind.annotation.GetMapping;
 import org.springframework.web.bind.annotation.RestController;
 
 /** An upstream of Spring MVC on Tomcat: it answers with the name of the handler reached. */
-@SpringBootApplication
+// Without a search for more: without a package that would be all there is.
+@SpringBootConfiguration
+@EnableAutoConfiguration
 @RestController
 public class Routes {
     @GetMapping("/")
