@@ -102,6 +102,9 @@ pub(super) async fn serve(stream: Guarded, services: Arc<Services>, stop: Cancel
         // for all calls on it; and nothing more is read of a peer that does not
         // take what is written.
         .max_local_error_reset_streams(None)
+        // A gateway resets all the questions of one client's connection when that ends,
+        // before or after they are looked at here. Others ask on the same connection.
+        .max_pending_accept_reset_streams(usize::try_from(limits.streams).unwrap_or(usize::MAX))
         .max_header_list_size(frames::MAX_LIST_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

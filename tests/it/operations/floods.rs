@@ -95,6 +95,50 @@ async fn rapid_reset_is_cut_off() {
     others_are_served(&running).await;
 }
 
+/// As Envoy does when a client goes that has asked for much at once, or whose HTTP/2 it
+/// does not like: others ask on the same connection.
+#[tokio::test]
+async fn who_gives_up_a_thousand_questions_at_once_is_answered_the_next() {
+    let running = serve("127.0.0.1:0", &[]);
+    let mut stream = connect(&running).await;
+    let mut burst = Vec::new();
+    for id in 0..1000_u32 {
+        burst.extend(frame(HEADERS, END_HEADERS, 2 * id + 1, &block()));
+        burst.extend(frame(RST_STREAM, 0, 2 * id + 1, &8_u32.to_be_bytes()));
+    }
+    stream.write_all(&burst).await.unwrap();
+    // A question that cannot be read is denied, and so answered.
+    let end_stream = 1;
+    stream.write_all(&frame(HEADERS, END_HEADERS | end_stream, 3001, &block())).await.unwrap();
+    let mut seen = Vec::new();
+    let answered = async {
+        let mut buffer = [0; 4096];
+        loop {
+            let count = stream.read(&mut buffer).await.unwrap();
+            assert_ne!(count, 0, "the connection ended");
+            seen.extend(&buffer[..count]);
+            if has_answer(&seen, 3001) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), answered).await.unwrap();
+}
+
+/// Whether there is a frame of headers for this stream among these.
+fn has_answer(mut frames: &[u8], of: u32) -> bool {
+    while let [a, b, c, kind, _, stream @ ..] = frames {
+        let Some((stream, rest)) = stream.split_first_chunk::<4>() else { return false };
+        if *kind == HEADERS && u32::from_be_bytes(*stream) == of {
+            return true;
+        }
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let Some(rest) = rest.get(length..) else { return false };
+        frames = rest;
+    }
+    false
+}
+
 #[tokio::test]
 async fn endless_continuations_are_cut_off() {
     let running = serve("127.0.0.1:0", &[]);
