@@ -101,6 +101,7 @@ def variants(room, key):
     return clusters, [
         Variant("none", "no filter", [], decides=False),
         Variant("module", "the engine in Envoy", config.module(room / "module.toml")),
+        Variant("module-floor", "the same of Envoy, asked blindly", config.module_floor(), decides=False),
         Variant("jwt", "jwt_authn and rbac", config.jwt_and_rbac(key)),
         Variant("floor-tcp", "ext_authz: (a), TCP, all headers", config.ext_authz("floor"), floor, decides=False),
         Variant("tcp", "portcullis, TCP, all headers", config.ext_authz("tcp"), tcp),
@@ -115,6 +116,9 @@ def start(room, key, clusters, listeners, answers, workers=1):
     file = room / "envoy.json"
     file.write_text(config.json.dumps({"static_resources": {"listeners": listeners, "clusters": clusters}}))
     options = ["--concurrency", str(workers), "--disable-hot-restart", "--log-level", "warning"]
+    # Beside the module, where Envoy looks for it, too.
+    floor = ["cc", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", BUILT / "libmodule_floor.so"]
+    subprocess.check_call([*floor, ROOT / "tests/bench/module_floor.c"])
     told = {"AUTH_JWT_SECRET": key, "ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(BUILT)}
     envoy = Process("envoy", [binary, "-c", file, *options], room, **told)
     envoy.wait(answers)

@@ -50,17 +50,23 @@ def ext_authz(cluster, allowed=None, **fields):
     )]
 
 
+def dynamic_module(name, text):
+    return [typed(
+        name, "filters.http.dynamic_modules.v3.DynamicModuleFilter",
+        dynamic_module_config={"name": name, "do_not_close": True},
+        filter_name=name,
+        filter_config={"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text},
+    )]
+
+
 def module(file):
     """As in envoy/module.yaml, without the service beside it."""
-    return [typed(
-        "portcullis", "filters.http.dynamic_modules.v3.DynamicModuleFilter",
-        dynamic_module_config={"name": "portcullis_envoy", "do_not_close": True},
-        filter_name="portcullis",
-        filter_config={
-            "@type": "type.googleapis.com/google.protobuf.StringValue",
-            "value": json.dumps({"config": str(file), "use_remote_address": True}),
-        },
-    )]
+    return dynamic_module("portcullis_envoy", json.dumps({"config": str(file), "use_remote_address": True}))
+
+
+def module_floor(parts="harsmc"):
+    """What of Envoy the engine takes for an allowed check, or a part: module_floor.c."""
+    return dynamic_module("module_floor", parts)
 
 
 def jwt_and_rbac(key):

@@ -29,8 +29,9 @@ impl<'s> Request<'s> {
     /// Reads it; none where Envoy does not tell it. The client's address is known where
     /// Envoy takes it from the connection.
     pub(crate) fn read(stream: &'s Stream<'_>, knows_address: bool) -> Option<Self> {
-        let mut headers: Vec<(Cow<'_, str>, Cow<'_, [u8]>)> = Vec::new();
-        for (name, value) in stream.headers()? {
+        let found = stream.headers()?;
+        let mut headers: Vec<(Cow<'_, str>, Cow<'_, [u8]>)> = Vec::with_capacity(found.len());
+        for (name, value) in found {
             let name = std::str::from_utf8(name).ok()?;
             let value = as_text(value);
             match headers.iter_mut().find(|(known, _)| *known == name) {
