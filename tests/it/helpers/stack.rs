@@ -133,6 +133,7 @@ pub(crate) fn start_agents(port: u16, environment: &[(&str, &str)]) -> Running {
 pub(crate) fn agents(port: u16, environment: &[(&str, &str)]) -> Running {
     let agents = Path::new(env!("CARGO_BIN_EXE_portcullis"));
     let agents = agents.with_file_name("agents");
+    assert!(agents.exists(), "no agents: cargo build --package portcullis-agents");
     Running::start(
         Command::new(agents)
             .env("AUTH_JWT_SECRET", jwt::SECRET)
