@@ -132,7 +132,8 @@ pub(crate) fn start_agents(port: u16, environment: &[(&str, &str)]) -> Running {
 /// The same, which may not come up.
 pub(crate) fn agents(port: u16, environment: &[(&str, &str)]) -> Running {
     let agents = Path::new(env!("CARGO_BIN_EXE_portcullis"));
-    let agents = agents.parent().unwrap().join("examples/agents");
+    let agents = agents.with_file_name("agents");
+    assert!(agents.exists(), "no agents: cargo build --package portcullis-agents");
     Running::start(
         Command::new(agents)
             .env("AUTH_JWT_SECRET", jwt::SECRET)
