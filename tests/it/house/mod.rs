@@ -3,6 +3,8 @@
 pub(crate) mod book;
 mod circles;
 mod docs;
+mod document;
 mod openapi;
 mod promises;
 mod reference;
+mod reference_pages;
