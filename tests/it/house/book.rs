@@ -344,6 +344,22 @@ fn the_readme_is_for_a_person_in_a_hurry() {
     assert!(read("README.md").lines().count() <= 250);
 }
 
+/// One pattern: a title, what the page is for, an example.
+#[test]
+fn every_page_says_what_it_is_for_and_shows_an_example() {
+    for page in pages().iter().filter(|page| !page.ends_with("SUMMARY.md")) {
+        let text = read(page);
+        let lines: Vec<&str> = text.lines().collect();
+        let begins = |line: &str, with: &[&str]| with.iter().any(|begin| line.starts_with(begin));
+        assert!(begins(lines[0], &["# "]) && lines[1].is_empty(), "{page} has no title");
+        assert!(
+            !begins(lines[2], &["#", "|", "```", "<", "-"]),
+            "{page} does not say what it is for"
+        );
+        assert!(!all_blocks(page).is_empty(), "{page} shows no example");
+    }
+}
+
 /// A page that nothing leads to is none.
 #[test]
 fn every_page_is_found_from_the_table_of_contents() {

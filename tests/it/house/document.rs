@@ -11,7 +11,7 @@ pub(super) const METHODS: [&str; 5] = ["get", "post", "delete", "put", "patch"];
 
 /// The document, and what of it has been seen.
 pub(super) struct Document {
-    whole: Value,
+    pub(super) whole: Value,
     /// Operation and status.
     pub(super) seen: BTreeSet<(String, u16)>,
 }

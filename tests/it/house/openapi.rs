@@ -53,6 +53,7 @@ fn the_document_has_every_route_and_no_other() {
         .map(|(path, method, _)| (path, method))
         .collect();
     assert_eq!(told, there);
+    assert_eq!(Document::read().whole["info"]["version"], env!("CARGO_PKG_VERSION"));
 }
 
 /// A service with all that has endpoints, and who asks it.
