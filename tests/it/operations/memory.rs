@@ -468,7 +468,7 @@ async fn row(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_take_what_the_readme_says() {
+async fn connections_take_what_the_book_says() {
     let gateway = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     let ask = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
     let service = Confined::start(&[]);
