@@ -100,7 +100,7 @@ mod fuzz;
 #[cfg(test)]
 extern crate self as portcullis;
 
-/// The Rust of the README compiles.
+/// The Rust of the book compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/src/how-to/guard.md")]
+struct Book;

@@ -12,7 +12,7 @@ use crate::{
 /// What `when` is.
 pub(super) const EXPECTED: &str = "a condition such as 'path.id == user.id'";
 /// What may be asked of a rule that has one.
-const MEND: &str = "correct it, and see \"Conditions\" in the README";
+const MEND: &str = "correct it, and see \"Conditions\" in the book";
 
 /// What conditions may ask for, whatever their rule.
 pub(super) struct MayRead<'m> {

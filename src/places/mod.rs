@@ -10,7 +10,7 @@
 //! one up.
 //!
 //! The bounds are such that what they let in fits the memory limit of
-//! `k8s/base`; the README has what was measured.
+//! `k8s/base`; the book has what was measured.
 
 mod network;
 mod seated;

@@ -31,7 +31,7 @@ use helpers::{
     ask, browser, confined, issuer, jwt, mount, oidc, pki, redis, replica, rogue, signer,
     spellings, stack, steady, support, talk, token_keys,
 };
-use house::docs;
+use house::book;
 use operations::{
     check_envoy_beside, check_envoy_edits, check_envoy_ways, config, feed, floods, measured,
     replicas, store, store_members,

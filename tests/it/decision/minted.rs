@@ -20,7 +20,7 @@ use crate::{
 };
 
 const AUDIENCE: &str = "https://tools.internal";
-/// As in README.md, in place of the gateway's address.
+/// As in the book, in place of the gateway's address.
 const PRINTED_GATEWAY: &str = "https://gw.example.com";
 
 const WEBSOCKET: [(&str, &str); 4] = [

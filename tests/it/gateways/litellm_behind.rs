@@ -1,17 +1,17 @@
 //! A real LiteLLM proxy as the upstream: it takes who somebody is from the
-//! headers of the gateway, as `docs/coming-from-litellm.md` tells.
+//! headers of the gateway, as `docs/src/how-to/come-from-litellm.md` tells.
 
 use std::{process::Command, time::Instant};
 
 use serde_json::json;
 
 use crate::{
-    docs::blocks,
+    book::blocks,
     stack::{Mode, NEWEST, Stack, UPSTREAM, bearer, token},
     support::{PATIENCE, Running, free_port, root},
 };
 
-const PAGE: &str = "docs/coming-from-litellm.md";
+const PAGE: &str = "docs/src/how-to/come-from-litellm.md";
 
 /// A proxy with the page's settings, and these fields mapped beside them.
 fn proxy(more: &str) -> (Running, u16, tempfile::TempDir) {

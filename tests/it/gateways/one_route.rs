@@ -249,9 +249,9 @@ fn the_included_location_asks_and_answers_as_the_whole_configuration_does() {
     ] {
         assert_eq!(block(&included, here), block(&whole, there));
     }
-    let readme = plain(&read("README.md"));
+    let page = plain(&read("docs/src/how-to/one-route.md"));
     for line in plain(&four_lines(&included).join("\n")) {
-        assert!(readme.contains(&line), "README.md has no {line:?}");
+        assert!(page.contains(&line), "one-route.md has no {line:?}");
     }
     let whole = plain(&whole);
     for line in plain(&location) {

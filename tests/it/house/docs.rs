@@ -1,21 +1,14 @@
-//! The pages under `docs/`: what they tell to write and to run works.
+//! The page for who comes from Texera: its commands and its service run.
 
 use std::process::Command;
 
 use crate::{
+    book::blocks,
     jwt,
-    support::{Running, free_port, output, portcullis, portcullis_of, read, root},
+    support::{Running, free_port, output, portcullis, portcullis_of},
 };
 
-const PAGES: [&str; 2] = ["docs/coming-from-texera.md", "docs/coming-from-litellm.md"];
-
-/// The fenced blocks of this language of a page, in their order.
-pub(crate) fn blocks(page: &str, language: &str) -> Vec<String> {
-    let text = read(page);
-    let fence = format!("\n```{language}\n");
-    let block = |rest: &str| rest.split("\n```").next().unwrap().to_owned();
-    text.split(&fence).skip(1).map(block).collect()
-}
+const PAGE: &str = "docs/src/how-to/come-from-texera.md";
 
 /// A room with every configuration of a page, each by the name in its first line.
 fn room_of(page: &str) -> tempfile::TempDir {
@@ -29,46 +22,8 @@ fn room_of(page: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn every_configuration_of_the_pages_is_one() {
-    for page in PAGES {
-        let room = room_of(page);
-        for file in std::fs::read_dir(room.path()).unwrap().map(|entry| entry.unwrap().path()) {
-            if file.ends_with("users.toml") {
-                continue;
-            }
-            let mut command = portcullis();
-            let done =
-                output(command.args(["check-config", "--config", file.to_str().unwrap()]), "");
-            let said = String::from_utf8_lossy(&done.stderr);
-            assert!(done.status.success(), "{page} {}: {said}", file.display());
-        }
-    }
-}
-
-#[test]
-fn the_links_of_the_pages_lead_somewhere() {
-    for page in PAGES {
-        let text = read(page);
-        for target in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
-            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
-            let path = root().join("docs").join(file);
-            assert!(path.exists(), "{page}: {target}");
-            let heading = heading.replace('-', " ");
-            let has_it = |line: &str| {
-                line.starts_with('#')
-                    && line.trim_start_matches(['#', ' ']).replace('-', " ").to_lowercase()
-                        == heading
-            };
-            let there =
-                heading.is_empty() || std::fs::read_to_string(&path).unwrap().lines().any(has_it);
-            assert!(there, "{page}: {target}");
-        }
-    }
-}
-
-#[test]
 fn the_commands_for_who_comes_from_texera_run() {
-    let page = PAGES[0];
+    let page = PAGE;
     let room = room_of(page);
     let script: String = blocks(page, "sh").join("\n");
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_portcullis")).parent().unwrap();
@@ -98,7 +53,7 @@ fn the_commands_for_who_comes_from_texera_run() {
 /// The service of a Compose file, run as it says, on free ports.
 #[test]
 fn the_compose_service_for_texera_runs_and_is_healthy() {
-    let page = PAGES[0];
+    let page = PAGE;
     let room = room_of(page);
     let compose = blocks(page, "yaml").remove(0);
     let lines: Vec<&str> = compose.lines().map(str::trim).collect();

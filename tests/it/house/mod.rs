@@ -1,6 +1,10 @@
-//! What the house promises of itself: its rooms, its threats, its pages.
+//! What the house promises of itself: its rooms, its threats, its README and book.
 
+pub(crate) mod book;
 mod circles;
-pub(crate) mod docs;
+mod docs;
+mod document;
+mod openapi;
 mod promises;
-mod readme;
+mod reference;
+mod reference_pages;

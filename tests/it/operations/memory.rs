@@ -428,7 +428,7 @@ async fn everything_at_once_stays_within_the_limit() {
     service.is_within_its_limit();
 }
 
-/// What connections of a listener take, which the README says in MiB.
+/// What connections of a listener take, which the book says in MiB.
 async fn row(
     name: &str,
     service: &Confined,
@@ -436,9 +436,9 @@ async fn row(
     says: &[u8],
     tls: Option<TlsConnector>,
 ) {
-    let readme = read("README.md");
-    let row = readme.lines().find_map(|line| line.strip_prefix(&format!("| {name} | ")));
-    let row = row.unwrap_or_else(|| panic!("README.md has no row {name}"));
+    let page = read("docs/src/explained/connections.md");
+    let row = page.lines().find_map(|line| line.strip_prefix(&format!("| {name} | ")));
+    let row = row.unwrap_or_else(|| panic!("connections.md has no row {name}"));
     let said: Vec<f64> =
         row.split(" | ").map(|cell| cell.trim_end_matches(" |").parse().unwrap()).collect();
     let (mut plain, mut secure) = (Vec::new(), Vec::new());
@@ -468,7 +468,7 @@ async fn row(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_take_what_the_readme_says() {
+async fn connections_take_what_the_book_says() {
     let gateway = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     let ask = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
     let service = Confined::start(&[]);
