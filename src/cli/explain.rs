@@ -10,7 +10,7 @@ use std::{
 
 use portcullis::{
     authz::{
-        CheckInput, Decision, Engine, Forward, Header, Headers, NormalPath, Notes, Reason, Verdict,
+        Access, CheckInput, Decision, Engine, Forward, Header, Headers, NormalPath, Notes, Reason, Verdict,
     },
     clock::{Clock as _, SystemClock},
     config::Config,
@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 
 use super::{ConfigArgs, NO, WRONG, YES, advice::advice, fail, keys, print, test::Bench};
 
-/// Tells what the service would decide about a request, and why
+/// Tells what the service would decide about a request, and why. Tokens that were taken
+/// back while it runs are not known here
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -59,6 +60,12 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) fn run(mut self) -> Result<ExitCode, ExitCode> {
         let config = self.config.clone().load()?;
+        if !config.has_own_rules {
+            let _ = writeln!(
+                io::stderr(),
+                "note: no configuration with rules is named, so the two built-in rules decide: name yours with --config"
+            );
+        }
         let engine = self.engine(config)?;
         let headers =
             self.headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() });
@@ -187,6 +194,9 @@ fn in_words(
             if let Some(cause) = denial.reason.cause() {
                 line("because", cause);
             }
+            if let (Reason::Role, Some(wanted)) = (denial.reason, wanted_roles(decision, engine)) {
+                line("because", &wanted);
+            }
             if let Some(unmet) = &decision.unmet {
                 line("because", &unmet.to_string());
             }
@@ -205,6 +215,14 @@ fn in_words(
         line("shadow", &format!("{rule} would have denied"));
     }
     text
+}
+
+/// Which roles the rule takes, and which is the user's.
+fn wanted_roles(decision: &Decision<'_>, engine: &Engine) -> Option<String> {
+    let Access::Roles(wanted) = &decision.rule?.access else { return None };
+    let names: Vec<&str> = engine.verifier.roles().names_in(*wanted).collect();
+    let role = decision.principal.as_ref()?.role;
+    Some(format!("the rule takes {}, and the user is {role}", names.join(", ")))
 }
 
 fn in_json(decision: &Decision<'_>, engine: &Engine, read: Vec<(String, Option<String>)>) -> Value {

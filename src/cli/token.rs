@@ -187,9 +187,16 @@ impl Inspect {
         }
         match verifier.verify(token, SystemClock.now()) {
             Ok(good) => {
-                let left = good.claims.expires_at.since(SystemClock.now()).as_secs();
-                let left = humantime::format_duration(Duration::from_secs(left));
-                print(format_args!("accepted, for another {left}"));
+                let (end, now) = (good.claims.expires_at, SystemClock.now());
+                let whole = |span: Duration| {
+                    humantime::format_duration(Duration::from_secs(span.as_secs()))
+                };
+                if end > now {
+                    print(format_args!("accepted, for another {}", whole(end.since(now))));
+                } else {
+                    let past = whole(now.since(end));
+                    print(format_args!("accepted, though it expired {past} ago: the leeway"));
+                }
                 Ok(ExitCode::from(YES))
             }
             Err(refusal) => {

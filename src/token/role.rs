@@ -83,6 +83,12 @@ impl Roles {
         u8::try_from(at).ok().map(Role)
     }
 
+    /// The names of the roles of a set, lowest first.
+    pub fn names_in(&self, set: RoleSet) -> impl Iterator<Item = &str> {
+        let numbered = (0..).map(Role).zip(&self.0);
+        numbered.filter(move |(role, _)| set.contains(*role)).map(|(_, name)| name.as_str())
+    }
+
     /// The name of a role of this list.
     #[must_use]
     pub fn name(&self, role: Role) -> &str {

@@ -61,6 +61,15 @@ pub(super) async fn pass(State(site): State<Arc<Site>>, request: Request, next: 
         }
         ApiError::no_control_plane().into_response()
     } else if signs_in && from == From::Elsewhere {
+        if site.foreign_origin.is_due() {
+            tracing::warn!(
+                path,
+                origin = ?request.headers().get(header::ORIGIN),
+                mend = "set http.public_url to the address at which browsers reach this service, or \
+                        login.control_plane_url to the one of the page that signs people in",
+                "a page of another origin asked to sign somebody in"
+            );
+        }
         ApiError::foreign_origin().into_response()
     } else if is_shared && from == From::ControlPlane && is_preflight(&request) {
         preflight()

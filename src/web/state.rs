@@ -84,6 +84,7 @@ pub struct Site {
     pub(super) sso: Option<Sso>,
     pub(super) returns: ReturnRules,
     pub(super) no_control_plane: OnceAMinute,
+    pub(super) foreign_origin: OnceAMinute,
 }
 
 /// Who asks, as far as a session tells of it.
@@ -130,6 +131,7 @@ impl Site {
             sso,
             returns,
             no_control_plane: OnceAMinute::default(),
+            foreign_origin: OnceAMinute::default(),
         }
     }
 
