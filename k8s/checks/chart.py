@@ -31,6 +31,7 @@ COPIES = {
 # The examples that are rendered, those that go over others with what is below them, and
 # the kustomizations that say the same.
 RENDERED = {
+    "values": ([], ["overlays-replicas", "redis"]),
     "replicas": (["replicas"], ["overlays-replicas", "redis", "envoy-gateway"]),
     "single": (["single"], ["overlays-single"]),
     "verify-only": (["verify-only"], ["overlays-verify-only", "envoy-gateway-one-route-http"]),
@@ -42,6 +43,8 @@ RENDERED = {
     "control-plane": (["control-plane"], ["overlays-multi-region-control-plane"]),
     "region-eu": (["replicas", "region-eu"], ["overlays-multi-region-eu"]),
 }
+# Another release in another namespace than portcullis in portcullis.
+RELEASES = {"managed-redis": ("gate", "access")}
 # What of an example is told of no kustomization.
 BESIDE = {
     # The policy and its grant are what is compared: overlays/verify-only is asked over
@@ -91,9 +94,9 @@ def helm(program, *arguments):
     return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
 
 
-def template(program, examples, *more, chart=CHART):
-    arguments = ["template", "portcullis", chart, "--namespace", "portcullis", *values(examples), *more]
-    return helm(program, *arguments)
+def template(program, examples, *more, chart=CHART, command="template"):
+    release, namespace = RELEASES.get(examples[-1] if examples else None, ("portcullis", "portcullis"))
+    return helm(program, command, release, chart, "--namespace", namespace, *values(examples), *more)
 
 
 def without_release(value):
@@ -210,6 +213,23 @@ def test_faults(program, examples):
                 yield f"{name(each)} takes the test's pod for a replica"
 
 
+def notes_faults(program, examples, objects):
+    """Whether what `helm install` says names each Secret that has to be made, and what to
+    do then."""
+    said = template(program, examples, "--dry-run=client", command="install").stdout.partition("\nNOTES:\n")[2]
+    wanted = {secret for each in objects for secret in re.findall(r"'(?:secretName|secretKeyRef)': (?:{'name': )?'([^']+)'", str(each))}
+    for secret in sorted(wanted):
+        if f"create secret generic {secret} " not in said:
+            yield f"NOTES: does not say how to make the Secret {secret}"
+    deployment = next(each["metadata"] for each in objects if each["kind"] == "Deployment")
+    for then in (f"-n {deployment['namespace']} rollout status deployment/{deployment['name']}", "helm -n "):
+        if then not in said:
+            yield f"NOTES: lacks {then}"
+    for policy in (each["metadata"] for each in objects if each["kind"] == "SecurityPolicy" and "extAuth" in each["spec"]):
+        if f"-n {policy['namespace']} get securitypolicy {policy['name']} " not in said:
+            yield f"NOTES: does not say how to see that {policy['name']} is accepted"
+
+
 def commands(text):
     """Each command of a text's blocks of sh, without the backslashes."""
     for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
@@ -269,7 +289,7 @@ def check(program):
             kustomized = [each for kustomization in kustomizations for each in everything[kustomization]]
             for cause in equality_faults(example, objects, kustomized):
                 faults.add(example, cause)
-        for cause in test_faults(program, files):
+        for cause in (*test_faults(program, files), *notes_faults(program, files, objects)):
             faults.add(example, cause)
 
     for wrong, said in REFUSED:
@@ -292,7 +312,7 @@ def check(program):
         faults.add("chart/README.md", cause)
     compared = sum(bool(kustomizations) for _, kustomizations in RENDERED.values())
     faults.close(
-        f"{len(RENDERED)} examples are linted and rendered, {compared} of them as the kustomizations; "
+        f"{len(RENDERED)} sets of values are linted and rendered, {compared} of them as the kustomizations; "
         f"{len(REFUSED)} wrong values are refused with their causes"
     )
 
