@@ -369,7 +369,10 @@ def main():
         "envoy-gateway-mcp": ["overlays-mcp", "envoy-gateway"],
         "envoy-gateway-one-route": ["overlays-verify-only", "envoy-gateway"],
         "envoy-gateway-one-route-http": ["overlays-verify-only", "envoy-gateway"],
+        "chart-mcp": ["envoy-gateway", "envoy-gateway-mcp"],
     }
+    # The chart makes no gateway.
+    beside = {**{each: ["envoy-gateway"] for each in everything if each.startswith("chart-")}, **beside}
     for kustomization, objects in everything.items():
         world = World(objects + [o for other in beside.get(kustomization, []) for o in everything[other]])
         for each in objects:
@@ -378,7 +381,7 @@ def main():
         for each in proxies(objects):
             for cause in proxy_faults(each, world):
                 faults.add(f"{kustomization}: {name(each)}", cause)
-        if kustomization == "overlays-verify-only":
+        if kustomization in ("overlays-verify-only", "chart-verify-only"):
             for cause in verify_only_faults(objects):
                 faults.add(kustomization, cause)
         # An overlay without a check would let everything pass.
@@ -392,7 +395,7 @@ def main():
             )
             if not guarded:
                 faults.add(f"{kustomization}: {name(gateway)}", "no SecurityPolicy with extAuth is on it")
-    faults.close(f"{len(everything)} kustomizations fit together and ask for no more than they need")
+    faults.close(f"{len(everything)} kustomizations and examples of the chart fit together and ask for no more than they need")
 
 
 if __name__ == "__main__":

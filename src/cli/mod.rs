@@ -3,6 +3,7 @@
 mod advice;
 mod check_config;
 mod check_envoy;
+mod completions;
 mod explain;
 mod hash_password;
 mod healthcheck;
@@ -10,6 +11,7 @@ mod issued;
 mod key;
 mod key_pair;
 mod keys;
+mod man;
 mod replay;
 mod serve;
 mod session;
@@ -36,7 +38,7 @@ const WRONG: u8 = 2;
 
 /// External authorization and sign-in for Envoy, Envoy Gateway and nginx.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version = env!("PORTCULLIS_VERSION"), arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -59,6 +61,8 @@ enum Command {
     KeyPair(key_pair::KeyPair),
     HashPassword(hash_password::HashPassword),
     Healthcheck(healthcheck::Healthcheck),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Which configuration to use.
@@ -102,6 +106,8 @@ pub(crate) fn run() -> ExitCode {
         Command::KeyPair(pair) => pair.run(),
         Command::HashPassword(hash) => hash.run(),
         Command::Healthcheck(check) => check.run(),
+        Command::Completions(completions) => Ok(completions.run()),
+        Command::Man(man) => man.run(),
     };
     result.unwrap_or_else(|code| code)
 }

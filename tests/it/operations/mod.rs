@@ -14,6 +14,7 @@ mod config_warnings;
 pub(crate) mod feed;
 pub(crate) mod floods;
 mod lifecycle;
+mod manual;
 pub(crate) mod measured;
 mod memory;
 mod reload;
