@@ -31,6 +31,9 @@ use trial::{Test, Trial, Verdict};
 /// So many of a hundred mutants have to be caught.
 const LEAST: usize = 95;
 
+/// So many seconds may the tests of one mutant take together, unless it is said otherwise.
+const MOST: u64 = 120;
+
 /// What is asked for.
 #[derive(Default)]
 struct Asked {
@@ -40,6 +43,8 @@ struct Asked {
     since: Option<String>,
     /// How long mutants may take.
     budget: Option<Duration>,
+    /// How many seconds the tests of one mutant may take together.
+    most: u64,
     /// Only those that were not caught the last time.
     is_again: bool,
     /// Only files that begin so.
@@ -47,7 +52,7 @@ struct Asked {
 }
 
 fn asked() -> Result<Asked> {
-    let mut asked = Asked::default();
+    let mut asked = Asked { most: MOST, ..Asked::default() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -60,6 +65,7 @@ fn asked() -> Result<Asked> {
                 let seconds = arguments.next().context("--budget of how many seconds?")?;
                 asked.budget = Some(Duration::from_secs(seconds.parse()?));
             }
+            "--most" => asked.most = arguments.next().context("--most how many?")?.parse()?,
             "--again" => asked.is_again = true,
             file => asked.files.push(file.to_owned()),
         }
@@ -82,6 +88,8 @@ fn main() -> ExitCode {
 #[derive(Default, Deserialize, Serialize)]
 struct Reached {
     build: String,
+    /// How many mutants there were.
+    mutants: usize,
     tests: Vec<Test>,
 }
 
@@ -108,10 +116,15 @@ fn run(asked: &Asked) -> Result<bool> {
     let chosen = chosen(&root, asked, &mutants, &outcomes)?;
     println!("{} mutants in all, {} of them are looked at", mutants.len(), chosen.len());
 
+    if chosen.is_empty() {
+        wrong.iter().for_each(|one| eprintln!("{one}"));
+        return Ok(wrong.is_empty());
+    }
+
     // All are built in, unless it is about a few: then the build is the same for any choice.
     let built_in: Vec<&Mutant> =
         if asked.since.is_some() { chosen.clone() } else { mutants.iter().collect() };
-    let tree = Tree::new(&root)?;
+    let tree = Tree::new(&root, &room)?;
     // What did not compile the last time does not now.
     let (unviable_path, odd_path) = (room.join("unviable.json"), room.join("odd.json"));
     let mut unviable: BTreeMap<String, String> = load(&unviable_path);
@@ -136,18 +149,28 @@ fn run(asked: &Asked) -> Result<bool> {
     let reached = room.join("reached.json");
     let mut seen: Reached = load(&reached);
     if seen.build != build {
-        seen = Reached { build, tests: Vec::new() };
+        // With new tests for the same mutants, what the others reach is the same.
+        let is_same = asked.is_again && seen.mutants == mutants.len();
+        let tests = if is_same { seen.tests } else { Vec::new() };
+        seen = Reached { build, mutants: mutants.len(), tests };
     }
     let started = Instant::now();
     let passed = trial.reach(&mut seen.tests, workers);
     fs::write(&reached, serde_json::to_vec(&seen)?)?;
-    passed?;
+    if let Err(error) = passed {
+        wrong.push(format!("{error:#}"));
+    }
     println!("{} tests pass, in {} s", seen.tests.len(), started.elapsed().as_secs());
 
     let (odd, open): (Vec<&Mutant>, Vec<&Mutant>) =
         chosen.iter().copied().partition(|mutant: &&Mutant| left_out.contains_key(&mutant.number));
     let deadline = asked.budget.map(|budget| Instant::now() + budget);
-    let mut verdicts = verdicts(&trial, &open, &seen.tests, workers, deadline)?;
+    let mut verdicts = verdicts(&trial, &open, &seen.tests, workers, (asked.most, deadline))?;
+    let mut keep = |verdicts: &[(&Name, Verdict)]| -> Result<()> {
+        outcomes.extend(verdicts.iter().map(|(name, verdict)| (name.to_string(), verdict.clone())));
+        Ok(fs::write(room.join("outcomes.json"), serde_json::to_vec_pretty(&outcomes)?)?)
+    };
+    keep(&verdicts)?;
     let mut left = open.len() - verdicts.len();
 
     // What no switch can be written for is built by itself, where it compiles at all.
@@ -161,6 +184,8 @@ fn run(asked: &Asked) -> Result<bool> {
         let (never, odd): (Vec<&Mutant>, Vec<&Mutant>) =
             odd.into_iter().partition(|it| left_out[&it.number] == weave::LET);
         why.extend(never.iter().map(|it| (it.number, weave::LET.to_owned())));
+        // Beside the other one, which stays built.
+        let tree = Tree::new(&root, &room.join("plain"))?;
         let viable = tree.viable(&odd, &mut why)?;
         for mutant in chosen.iter().filter(|it| why.contains_key(&it.number)) {
             unviable.insert(mutant.name.to_string(), why[&mutant.number].clone());
@@ -179,10 +204,7 @@ fn run(asked: &Asked) -> Result<bool> {
             verdicts.push((&mutant.name, verdict));
         }
     }
-    for (name, verdict) in &verdicts {
-        outcomes.insert(name.to_string(), verdict.clone());
-    }
-    fs::write(room.join("outcomes.json"), serde_json::to_vec_pretty(&outcomes)?)?;
+    keep(&verdicts)?;
 
     let is_good = report(&verdicts, &listed, &mut wrong);
     let never = chosen.iter().filter(|it| unviable.contains_key(&it.name.to_string())).count();
@@ -233,10 +255,13 @@ fn verdicts<'m>(
     mutants: &[&'m Mutant],
     tests: &[Test],
     workers: usize,
-    deadline: Option<Instant>,
+    (most, deadline): (u64, Option<Instant>),
 ) -> Result<Vec<(&'m Name, Verdict)>> {
     let started = Instant::now();
-    let open = Mutex::new(mutants.iter().rev().copied().collect::<Vec<_>>());
+    // In an order that is no file's, so that what has no turn in time is of all of them.
+    let mut mixed = mutants.to_vec();
+    mixed.sort_by_key(|mutant| mutant.number.wrapping_mul(0x9e37_79b1));
+    let open = Mutex::new(mixed);
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for worker in 0..workers {
@@ -244,7 +269,7 @@ fn verdicts<'m>(
             scope.spawn(move || {
                 while deadline.is_none_or(|deadline| Instant::now() < deadline) {
                     let Some(mutant) = open.lock().expect("no poison").pop() else { return };
-                    let own = trial::reaching(tests, mutant.number);
+                    let own = trial::reaching(tests, mutant.number, most);
                     let verdict = trial.verdict(worker, mutant.number, &own);
                     if let Ok(verdict @ Verdict::Survived(_)) = &verdict {
                         println!("{verdict}: {}", mutant.name);

@@ -17,10 +17,12 @@ use crate::{
     weave::{Arm, weave},
 };
 
-/// The copy.
+/// A copy.
 pub(crate) struct Tree {
     root: PathBuf,
     pub(crate) path: PathBuf,
+    /// Where what is built of it goes.
+    out: PathBuf,
 }
 
 /// What was built: the binaries of the tests.
@@ -73,9 +75,9 @@ fn without_lints(manifest: &str) -> String {
 }
 
 impl Tree {
-    /// The copy, as the repository is now, but for the mutants.
-    pub(crate) fn new(root: &Path) -> Result<Self> {
-        let path = root.join("target/mutants/tree");
+    /// A copy in this room, of the repository as it is now, but for the mutants.
+    pub(crate) fn new(root: &Path, room: &Path) -> Result<Self> {
+        let path = room.join("tree");
         let mut git = Command::new("git");
         git.current_dir(root).args([
             "ls-files",
@@ -108,7 +110,7 @@ impl Tree {
             write(&path.join(file), &content)?;
         }
         // What is there no more.
-        let known = root.join("target/mutants/files");
+        let known = room.join("files");
         for was in fs::read_to_string(&known).unwrap_or_default().lines() {
             if !files.contains(was) {
                 let _ = fs::remove_file(path.join(was));
@@ -120,7 +122,7 @@ impl Tree {
         if !target.exists() {
             std::os::unix::fs::symlink(root.join("target"), target)?;
         }
-        Ok(Self { root: root.to_owned(), path })
+        Ok(Self { root: root.to_owned(), path, out: room.join("out") })
     }
 
     /// Writes all of these mutants, and builds until it builds; tells which could not be
@@ -260,7 +262,7 @@ impl Tree {
         cargo.args(["--locked", "--quiet", "--message-format", "json"]);
         // What others have built is used; what is made of it here lies apart.
         cargo.env("CARGO_BUILD_BUILD_DIR", self.root.join("target"));
-        cargo.env("CARGO_TARGET_DIR", self.root.join("target/mutants/out"));
+        cargo.env("CARGO_TARGET_DIR", &self.out);
         let output = cargo.stderr(Stdio::inherit()).output().context("cargo does not start")?;
         let (mut unit, mut whole) = (None, None);
         let (before, mut others) = (left_out.len(), Vec::new());

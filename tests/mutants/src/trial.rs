@@ -33,8 +33,12 @@ const LONG: u64 = 10_000;
 /// pages: there, the same questions come as here.
 fn is_asked(name: &str) -> bool {
     const ROOMS: [&str; 2] = ["decision::", "sign_in::"];
-    const NOT: [&str; 8] = [
+    const NOT: [&str; 13] = [
         "measured",
+        "decision::conditions::a_client_hears",
+        "decision::conditions::a_route_of_envoy",
+        "decision::conditions::over_http",
+        "decision::conditions::whose_it_is",
         "decision::java::",
         "decision::mcp_differential::",
         "decision::minted::a_proxy",
@@ -42,6 +46,7 @@ fn is_asked(name: &str) -> bool {
         "decision::minted::every_gateway",
         "decision::minted::the_agents",
         "sign_in::pages",
+        "through_",
     ];
     ROOMS.iter().any(|room| name.starts_with(room)) && !NOT.iter().any(|part| name.contains(part))
 }
@@ -155,7 +160,7 @@ impl Trial {
             }
         });
         let tests = done.into_inner().expect("no poison");
-        tests.sort_by_key(|test| (test.is_whole, test.millis));
+        tests.sort_by_key(|test| (test.millis > LONG, test.is_whole, test.millis));
         let wrong = wrong.into_inner().expect("no poison");
         ensure!(wrong.is_empty(), "without any mutant:\n{}", wrong.join("\n"));
         Ok(())
@@ -329,9 +334,17 @@ pub(crate) fn build_of(built: &Built) -> Result<String> {
     Ok(build)
 }
 
-/// The tests that a mutant has to pass.
-pub(crate) fn reaching(tests: &[Test], number: u32) -> Vec<&Test> {
-    let all = tests.iter().filter(|test| test.reaches.contains(&number));
-    let (quick, long): (Vec<&Test>, Vec<&Test>) = all.partition(|test| test.millis < LONG);
-    if quick.is_empty() { long } else { quick }
+/// The tests that a mutant has to pass, quickest first, and of the longer ones those that
+/// take no more than so many seconds together.
+pub(crate) fn reaching(tests: &[Test], number: u32, most: u64) -> Vec<&Test> {
+    let all = || tests.iter().filter(|test| test.reaches.contains(&number));
+    let mut quick: Vec<&Test> = all().filter(|test| test.millis < LONG).collect();
+    quick.sort_by_key(|test| test.millis);
+    let mut millis = 0;
+    let own = quick.into_iter().take_while(|test| {
+        millis += test.millis;
+        millis <= most * 1000
+    });
+    let own: Vec<&Test> = own.collect();
+    if own.is_empty() { all().collect() } else { own }
 }
