@@ -269,7 +269,7 @@ fn verdicts<'m>(
             scope.spawn(move || {
                 while deadline.is_none_or(|deadline| Instant::now() < deadline) {
                     let Some(mutant) = open.lock().expect("no poison").pop() else { return };
-                    let own = trial::reaching(tests, mutant.number, most);
+                    let own = trial::reaching(tests, mutant, most);
                     let verdict = trial.verdict(worker, mutant.number, &own);
                     if let Ok(verdict @ Verdict::Survived(_)) = &verdict {
                         println!("{verdict}: {}", mutant.name);

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 
-use crate::tree::Built;
+use crate::{list, tree::Built};
 
 /// More than all tests of a binary together may take up.
 const MAX_MEMORY: u64 = 3 << 30;
@@ -334,12 +334,18 @@ pub(crate) fn build_of(built: &Built) -> Result<String> {
     Ok(build)
 }
 
-/// The tests that a mutant has to pass, quickest first, and of the longer ones those that
-/// take no more than so many seconds together.
-pub(crate) fn reaching(tests: &[Test], number: u32, most: u64) -> Vec<&Test> {
-    let all = || tests.iter().filter(|test| test.reaches.contains(&number));
+/// The tests that a mutant has to pass: those beside its code first, then those that are
+/// quick and reach little else; and as many as take no more than so many seconds together.
+/// Long ones are for what nothing else reaches.
+pub(crate) fn reaching<'t>(tests: &'t [Test], mutant: &list::Mutant, most: u64) -> Vec<&'t Test> {
+    let all = || tests.iter().filter(|test| test.reaches.contains(&mutant.number));
+    let file = mutant.name.file.trim_start_matches("src/").trim_end_matches(".rs");
+    let beside = format!("{}::", file.trim_end_matches("/mod").replace('/', "::"));
     let mut quick: Vec<&Test> = all().filter(|test| test.millis < LONG).collect();
-    quick.sort_by_key(|test| test.millis);
+    quick.sort_by_key(|test| {
+        let is_beside = !test.is_whole && test.name.starts_with(&beside);
+        (!is_beside, (test.millis + 20) * test.reaches.len() as u64)
+    });
     let mut millis = 0;
     let own = quick.into_iter().take_while(|test| {
         millis += test.millis;
