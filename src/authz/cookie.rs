@@ -112,6 +112,8 @@ mod tests {
         assert_eq!(in_line("a=1; Token=T; token2=x; xtoken=y"), Ok(None));
         assert_eq!(in_line(""), Ok(None));
         assert_eq!(find(&[b"a=1", b"token=T"], "token"), Ok(Some(&b"T"[..])));
+        // What others have in theirs is their own matter.
+        assert_eq!(in_line("a=1,2; token=T; b=x,y=z"), Ok(Some("T")));
     }
 
     #[test]
@@ -138,5 +140,6 @@ mod tests {
         assert_eq!(rest("token=T").as_deref(), Some(""));
         assert_eq!(rest("token=A; x=1,token=B; b=2").as_deref(), Some("b=2"));
         assert_eq!(rest("a=1"), None);
+        assert_eq!(rest("a=1,2; token=T").as_deref(), Some("a=1,2"));
     }
 }

@@ -255,3 +255,52 @@ fn decode(text: &str) -> Cow<'_, [u8]> {
     }
     percent_encoding::percent_decode_str(text).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authz::{Header, Headers};
+
+    fn settings(query_on: QueryOn) -> CredentialSettings {
+        CredentialSettings {
+            query_parameter: "access_token".into(),
+            query_on,
+            cookie: "token".into(),
+            cookie_accepted: false,
+            cookie_origins: Vec::new(),
+            forward: Forward::AsIs,
+            keys: None,
+        }
+    }
+
+    fn asking(path: &'static str, upgrade: &'static [u8]) -> CheckInput<'static> {
+        let headers = Headers::new(vec![Header { name: "upgrade", value: upgrade }], Vec::new());
+        CheckInput { path, headers, ..CheckInput::default() }
+    }
+
+    #[test]
+    fn the_parameter_is_known_in_every_encoding_and_no_other_is() {
+        let settings = settings(QueryOn::Always);
+        for name in ["access_token", "access%5Ftoken", "%61ccess_token"] {
+            assert!(settings.is_parameter(name), "{name}");
+        }
+        for name in ["access", "access%5F", "access+token", "%20access_token", "Access_token", ""] {
+            assert!(!settings.is_parameter(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_a_query_waits_for_a_websocket_alone() {
+        let waits = |query_on, path, upgrade| {
+            settings(query_on).waits_for_websocket(&asking(path, upgrade))
+        };
+        let path = "/a?b=1&access_token=x";
+        assert!(waits(QueryOn::Websocket, path, b""));
+        assert!(waits(QueryOn::Websocket, "/a?access%5Ftoken", b""));
+        assert!(!waits(QueryOn::Websocket, path, b"websocket"));
+        assert!(!waits(QueryOn::Websocket, "/a?b=1", b""));
+        assert!(!waits(QueryOn::Websocket, "/a", b""));
+        assert!(!waits(QueryOn::Always, path, b""));
+        assert!(!waits(QueryOn::Never, path, b""));
+    }
+}

@@ -259,3 +259,88 @@ impl<'a> Map<'a> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A field that has this in it.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
+    }
+
+    fn entry(name: &str, value: &str) -> Vec<u8> {
+        [field(1, name.as_bytes()), field(2, value.as_bytes())].concat()
+    }
+
+    #[test]
+    fn two_of_one_name_and_more_than_64_are_left_to_the_generated_types() {
+        let names: Vec<Vec<u8>> = (0..65).map(|at| entry(&format!("name-{at}"), "x")).collect();
+        let (mut extensions, mut map) = (Extensions::default(), Map::default());
+        for (at, entry) in names.iter().enumerate() {
+            let taken = (at < 64).then_some(());
+            assert_eq!(extensions.add(Content::Bytes(entry)), taken, "{at}");
+            assert_eq!(map.add(entry), taken, "{at}");
+        }
+        let (mut extensions, mut map) = (Extensions::default(), Map::default());
+        for (name, is_new) in [("a", true), ("b", true), ("a", false), ("", true), ("", false)] {
+            let (entry, taken) = (entry(name, "x"), is_new.then_some(()));
+            let leaked = entry.leak();
+            assert_eq!(extensions.add(Content::Bytes(leaked)), taken, "{name}");
+            assert_eq!(map.add(leaked), taken, "{name}");
+        }
+        assert_eq!(extensions.add(Content::Varint(1)), None);
+    }
+
+    #[test]
+    fn a_request_with_a_field_that_is_no_text_or_of_another_type_is_left_to_them() {
+        for number in [1, 2, 4, 5, 6, 7, 8, 10, 11] {
+            assert!(request_of(&field(number, b"a")).is_some(), "{number}");
+            assert!(request_of(&field(number, b"\xff")).is_none(), "{number}");
+        }
+        assert!(request_of(&field(12, b"\xff")).is_some());
+        for (key, is_taken) in [(3, false), (9, true), (12, false), (13, false), (14, true)] {
+            assert_eq!(request_of(&[key << 3, 1]).is_some(), is_taken, "{key}");
+        }
+        assert!(request_of(&field(9, b"")).is_none());
+        // A list of headers, each as text or as bytes.
+        let both =
+            [field(1, &entry("a", "x")), field(1, &[field(1, b"b"), field(3, b"\xff")].concat())];
+        let request = field(13, &both.concat());
+        let input = request_of(&request).unwrap();
+        let values: Vec<&[u8]> = input.headers.iter().map(|header| header.value).collect();
+        assert_eq!(values, [&b"x"[..], b"\xff"]);
+        assert!(request_of(&field(13, &[1 << 3, 1])).is_none());
+        assert!(request_of(&field(13, &field(1, &[3 << 3, 1]))).is_none());
+    }
+
+    #[test]
+    fn a_peer_is_an_address_of_a_socket_and_a_principal() {
+        let of = |peer: &[u8]| peer.to_vec().leak();
+        let at = |socket: &[u8]| field(1, &field(1, socket));
+        let read = |message: &[u8]| peer(of(message)).map(|peer| (peer.address, peer.principal));
+        assert_eq!(read(b""), Some(("", "")));
+        assert_eq!(read(&field(4, b"p")), Some(("", "p")));
+        assert_eq!(read(&at(&field(2, b"h"))), Some(("h", "")));
+        assert_eq!(
+            read(&at(&[&field(2, b"h")[..], &[8, 1, 24, 1, 48, 1]].concat())),
+            Some(("h", ""))
+        );
+        for bad in [
+            field(3, b""),
+            field(2, b"\xff"),
+            field(5, b"\xff"),
+            field(1, b""),
+            // A pipe, alone or beside the socket.
+            field(1, &field(2, b"")),
+            field(1, &[field(1, &field(2, b"h")), field(3, b"")].concat()),
+            at(&field(4, b"\xff")),
+            at(&field(7, b"\xff")),
+            at(&field(1, b"")),
+            at(&field(6, b"")),
+            [at(b""), at(b"")].concat(),
+        ] {
+            assert_eq!(read(&bad), None, "{bad:?}");
+        }
+    }
+}

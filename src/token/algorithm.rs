@@ -61,3 +61,17 @@ impl fmt::Display for Algorithm {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_known_by_the_name_that_it_shows() {
+        for algorithm in Algorithm::PUBLIC.into_iter().chain([Algorithm::Hs256]) {
+            assert_eq!(Algorithm::parse(&algorithm.to_string()), Some(algorithm));
+        }
+        assert_eq!(Algorithm::Es256.to_string(), "ES256");
+        assert_eq!(Algorithm::parse("es256"), None);
+    }
+}

@@ -138,3 +138,69 @@ fn says_no(value: Option<&Value>) -> bool {
         Some(_) => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn settings() -> IssuerSettings {
+        let way = |text: &str| ClaimWay::new(text).unwrap();
+        IssuerSettings {
+            name: "acme".into(),
+            issuer: None,
+            audience: Vec::new(),
+            algorithms: Vec::new(),
+            types: Vec::new(),
+            id_tokens: false,
+            claims: ClaimWays {
+                id: way("sub"),
+                name: way("name"),
+                email: way("email"),
+                role: way("role"),
+                scope: way("scope"),
+            },
+            role_map: None,
+            default_role: None,
+            id_prefix: String::new(),
+            max_lifetime: Duration::from_secs(3600),
+        }
+    }
+
+    /// What a payload with this in it says.
+    fn read(settings: &IssuerSettings, name: &str, value: Value) -> Result<Claims, Refusal> {
+        let mut payload = json!({
+            "sub": "7", "name": "ann", "email": "ann@example.com", "role": "REGULAR", "exp": 9,
+        });
+        payload[name] = value;
+        let roles = Roles::new(vec!["REGULAR".into()]).unwrap();
+        let payload = payload.to_string();
+        settings.read(Members::parse(payload.as_bytes(), 16).unwrap(), &roles)
+    }
+
+    #[test]
+    fn an_email_that_nobody_has_verified_is_none() {
+        let email = |said| read(&settings(), "email_verified", said).unwrap().email;
+        for yes in [json!(true), json!("true")] {
+            assert_eq!(email(yes.clone()).as_deref(), Some("ann@example.com"), "{yes}");
+        }
+        for no in [json!(false), json!("false"), json!("yes"), json!(1), json!(null), json!([])] {
+            assert_eq!(email(no.clone()), None, "{no}");
+        }
+        // Not said at all: access tokens do not, and their issuer vouches for them.
+        let claims = read(&settings(), "scope", json!("a")).unwrap();
+        assert_eq!(claims.email.as_deref(), Some("ann@example.com"));
+    }
+
+    #[test]
+    fn an_id_token_is_none_for_access_unless_it_is_said_to_be() {
+        let too = IssuerSettings { id_tokens: true, ..settings() };
+        for name in ["at_hash", "c_hash"] {
+            assert_eq!(read(&settings(), name, json!("x")).err(), Some(Refusal::BadClaim));
+            assert!(read(&too, name, json!("x")).is_ok());
+        }
+        assert!(read(&settings(), "hash", json!("x")).is_ok());
+        assert_eq!(read(&too, "events", json!({})).err(), Some(Refusal::BadClaim));
+    }
+}

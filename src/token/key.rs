@@ -305,6 +305,21 @@ mod tests {
     }
 
     #[test]
+    fn the_default_of_another_system_is_known() {
+        let is_known = |bytes: &[u8]| is_a_known_default(&SecretSlice::from(bytes.to_vec()));
+        assert!(DEFAULTS.iter().all(|bytes| is_known(bytes)));
+        assert!(!is_known(&[1; 32]));
+    }
+
+    #[test]
+    fn a_key_that_is_put_in_front_signs() {
+        let ring = KeyRing::new(vec![key("a", 1, 32).unwrap()]).unwrap();
+        assert!(!ring.is_empty() && !ring.has_pair() && KeyRing::default().is_empty());
+        let ring = ring.with(key("b", 2, 32).unwrap());
+        assert_eq!(ring.first().and_then(Key::id), Some("b"));
+    }
+
+    #[test]
     fn debug_shows_no_secret() {
         let key = Key::new(None, &SecretSlice::from(b"hunter2-hunter2-hunter2-hunter2-".to_vec()));
         assert!(!format!("{key:?}").contains("hunter2"));

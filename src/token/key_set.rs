@@ -289,3 +289,73 @@ impl IssuerKeys {
         (self.on_unknown)();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn public() -> String {
+        URL_SAFE_NO_PAD.encode(Ed25519KeyPair::generate().unwrap().public_key())
+    }
+
+    fn set(jwk: &Value, algorithm: Algorithm) -> KeySet {
+        KeySet::read(json!({ "keys": [jwk] }).to_string().as_bytes(), &[algorithm]).unwrap().0
+    }
+
+    fn named(kid: &str, x: &str) -> KeySet {
+        let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x });
+        set(&jwk, Algorithm::EdDsa)
+    }
+
+    #[test]
+    fn keys_stay_where_they_are_until_they_are_others() {
+        let (one, other) = (public(), public());
+        let keys = IssuerKeys::awaited(|| {});
+        let put = |set| {
+            keys.put(set, Timestamp::from_secs(0), Duration::from_secs(60));
+            keys.set()
+        };
+        let first = put(named("1", &one));
+        assert!(Arc::ptr_eq(&first, &put(named("1", &one))));
+        for changed in [named("2", &one), named("1", &other), KeySet::default()] {
+            assert!(!Arc::ptr_eq(&put(named("1", &one)), &put(changed)));
+        }
+        let n = URL_SAFE_NO_PAD.encode([0xff; 256]);
+        let rsa = json!({ "kty": "RSA", "n": n, "e": "AQAB" });
+        let first = put(set(&rsa, Algorithm::Rs256));
+        assert!(Arc::ptr_eq(&first, &put(set(&rsa, Algorithm::Rs256))));
+        assert!(!Arc::ptr_eq(&first, &put(set(&rsa, Algorithm::Ps256))));
+        assert!(KeySet::default().is_empty() && !first.is_empty());
+    }
+
+    #[test]
+    fn a_secret_is_never_taken_for_the_one_before() {
+        let secret = |byte| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &[byte; 32]);
+            let verifying = Verifying::Secret(Box::new(key));
+            let algorithm = Algorithm::Hs256;
+            KeySet(vec![SetKey { kid: None, algorithm, verifying, material: Box::default() }])
+        };
+        assert!(!secret(1).is_same(&secret(2)));
+    }
+
+    #[test]
+    fn keys_are_relied_upon_to_the_very_end_of_their_time() {
+        let keys = IssuerKeys::awaited(|| {});
+        let (before, end) = (Timestamp::from_secs(59), Timestamp::from_secs(60));
+        keys.put(named("1", &public()), Timestamp::from_secs(0), Duration::from_secs(60));
+        let set = keys.set();
+        assert!(keys.can_be_relied_upon(before) && !keys.can_be_relied_upon(end));
+        assert!(keys.are(&set, before) && !keys.are(&set, end));
+        assert!(keys.good(before).is_ok() && keys.good(end).is_err());
+        assert!(!keys.are(&Arc::default(), before));
+        let fixed = IssuerKeys::fixed(named("1", &public()));
+        assert!(fixed.can_be_relied_upon(end) && fixed.are(&fixed.set(), end));
+        // Nothing is shown but names.
+        assert!(format!("{fixed:?}").contains("EdDSA") || format!("{fixed:?}").contains("EdDsa"));
+    }
+}

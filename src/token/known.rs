@@ -261,3 +261,88 @@ impl KnownTokens {
         Some((self.places.get(at % PLACES)?, end))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{claims::Common, json::Members, role::Roles, user_id::UserId};
+
+    fn claims(name: &str) -> Claims {
+        let mut payload = Members::parse(br#"{"exp":9}"#, 8).unwrap();
+        let role = Roles::new(vec!["A".into()]).unwrap().get("A").unwrap();
+        let common = Common::read(&mut payload).unwrap();
+        Claims::of(common, UserId::new(name).unwrap(), name.into(), role)
+    }
+
+    fn of(token: &str, name: &str) -> Arc<Verified> {
+        Arc::new(Verified::new(token, claims(name), None, None))
+    }
+
+    #[test]
+    fn one_that_is_met_twice_is_known() {
+        let known = KnownTokens::default();
+        let (first, second) = (of("a.b.12345678", "ann"), of("a.b.12345678", "ann"));
+        assert!(Arc::ptr_eq(&known.meet(Arc::clone(&first)), &first));
+        assert!(known.find("a.b.12345678").is_none());
+        assert!(Arc::ptr_eq(&known.meet(Arc::clone(&second)), &second));
+        assert!(Arc::ptr_eq(&known.find("a.b.12345678").unwrap(), &second));
+        assert!(Arc::ptr_eq(&known.meet(first), &second));
+        assert!(known.find("a.c.12345678").is_none());
+        // Nobody sees a token in a log.
+        assert_eq!(format!("{known:?}"), "KnownTokens");
+        let shown = format!("{second:?}");
+        assert!(shown.contains("ann") && !shown.contains("12345678"), "{shown}");
+    }
+
+    #[test]
+    fn one_is_never_taken_for_another_one_of_its_place() {
+        let known = KnownTokens::default();
+        let (ann, bob) = (of("a.b.12345678", "ann"), of("c.d.12345678", "bob"));
+        assert!(Arc::ptr_eq(&known.keep(&ann), &ann));
+        assert!(Arc::ptr_eq(&known.keep(&bob), &bob));
+        assert!(known.find("a.b.12345678").is_none());
+        let key = Arc::new(Verified::of_key("c.d.12345678", claims("eve"), Map::new()));
+        assert!(Arc::ptr_eq(&known.keep(&key), &key));
+        assert!(known.find("c.d.12345678").is_none());
+    }
+
+    #[test]
+    fn what_other_keys_have_verified_is_another_one() {
+        let known = KnownTokens::default();
+        let by = |set: &Arc<KeySet>| {
+            let source = Some((0, Arc::clone(set)));
+            Arc::new(Verified::new("a.b.12345678", claims("ann"), source, None))
+        };
+        let (old, new) = (Arc::default(), Arc::default());
+        let (first, second) = (by(&old), by(&new));
+        assert!(Arc::ptr_eq(&known.keep(&first), &first));
+        assert!(Arc::ptr_eq(&known.keep(&by(&old)), &first));
+        assert!(Arc::ptr_eq(&known.keep(&second), &second));
+        let own = of("a.b.12345678", "ann");
+        assert!(Arc::ptr_eq(&known.keep(&own), &own));
+    }
+
+    #[test]
+    fn what_they_take_is_bounded() {
+        let known = KnownTokens::default();
+        // Ends that are as good as random, as those of signatures are.
+        let text = |length: usize, at: u32| {
+            format!("{}.{:08x}", "x".repeat(length - 9), at.wrapping_mul(0x9e37_79b1))
+        };
+        for (length, is_kept) in [(8192, true), (8193, false)] {
+            let token = text(length, 7);
+            known.keep(&of(&token, "ann"));
+            assert_eq!(known.find(&token).is_some(), is_kept);
+        }
+        for at in 0..3000 {
+            known.keep(&of(&text(8000, at), "ann"));
+        }
+        let kept = (0..3000).filter(|at| known.find(&text(8000, *at)).is_some()).count();
+        // Each takes twice its text, of 16 MiB in all.
+        assert!((500..=1048).contains(&kept), "{kept}");
+        let with = Verified::new(&text(100, 0), claims("ann"), None, Some(Map::new()));
+        let (short, long) = (of(&text(100, 0), "ann"), of(&text(200, 0), "ann"));
+        assert_eq!(long.weight() - short.weight(), 200);
+        assert!(short.weight() > 200 && with.weight() > short.weight() + 100);
+    }
+}

@@ -63,3 +63,48 @@ impl MintedTokens {
         self.all.store(Some(Arc::new(all)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minted(audience: &str, until: i64, length: usize) -> Minted {
+        let bearer = "x".repeat(length).into();
+        Minted { audience: audience.into(), until: Timestamp::from_secs(until), bearer }
+    }
+
+    fn audiences(tokens: &MintedTokens) -> Vec<String> {
+        let all = tokens.all.load_full().unwrap_or_default();
+        all.iter().map(|one| one.audience.to_string()).collect()
+    }
+
+    #[test]
+    fn each_audience_has_one_until_its_very_end() {
+        let tokens = MintedTokens::default();
+        let at = Timestamp::from_secs;
+        tokens.put(minted("a", 60, 1), at(0));
+        tokens.put(minted("b", 60, 2), at(0));
+        let length = |audience, now| tokens.find(audience, at(now)).map(|bearer| bearer.len());
+        assert_eq!((length("a", 0), length("b", 59), length("b", 60)), (Some(1), Some(2), None));
+        // A clock that was set back.
+        assert_eq!(length("a", -1), None);
+        tokens.put(minted("a", 90, 3), at(30));
+        assert_eq!((length("a", 30), audiences(&tokens)), (Some(3), vec!["a".into(), "b".into()]));
+        tokens.put(minted("c", 120, 4), at(60));
+        assert_eq!(audiences(&tokens), ["c", "a"]);
+    }
+
+    #[test]
+    fn they_take_so_much_and_the_last_one_stays() {
+        let tokens = MintedTokens::default();
+        let now = Timestamp::from_secs(0);
+        for audience in ["a", "b", "c"] {
+            tokens.put(minted(audience, 60, 4096), now);
+        }
+        assert_eq!(audiences(&tokens), ["c", "b"]);
+        tokens.put(minted("d", 60, 8193), now);
+        assert_eq!(audiences(&tokens), ["d"]);
+        tokens.put(minted("e", 60, 0), now);
+        assert_eq!(audiences(&tokens), ["e"]);
+    }
+}

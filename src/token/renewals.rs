@@ -149,3 +149,66 @@ impl Renewals {
         slots.all.values().filter(is_new).filter_map(told).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{claims::Common, json::Members, role::Roles, user_id::UserId};
+
+    fn of(length: usize) -> Verified {
+        let mut payload = Members::parse(br#"{"exp":9}"#, 8).unwrap();
+        let role = Roles::new(vec!["A".into()]).unwrap().get("A").unwrap();
+        let common = Common::read(&mut payload).unwrap();
+        let claims = Claims::of(common, UserId::new("7").unwrap(), "ann".into(), role);
+        Verified::new(&"x".repeat(length), claims, None, None)
+    }
+
+    fn name(number: usize) -> TokenRef {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        TokenRef::from_bytes(bytes)
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn a_session_keeps_its_place_for_a_minute_of_either_side() {
+        for (now, stays) in [(159, true), (160, false), (41, true), (40, false)] {
+            let renewals = Renewals::default();
+            let first = renewals.slot(name(1), &of(9), at(100)).unwrap();
+            let again = renewals.slot(name(1), &of(9), at(now)).unwrap();
+            assert_eq!(Arc::ptr_eq(&first, &again), stays, "{now}");
+            assert_eq!(format!("{renewals:?}"), "Renewals");
+        }
+    }
+
+    #[test]
+    fn so_many_have_a_place_until_theirs_are_over() {
+        let renewals = Renewals::default();
+        for number in 0..8192 {
+            assert!(renewals.slot(name(number), &of(9), at(0)).is_some());
+        }
+        assert!(renewals.slot(name(8192), &of(9), at(0)).is_none());
+        // Whoever has a place keeps it.
+        assert!(renewals.slot(name(0), &of(9), at(0)).is_some());
+        assert!(renewals.slot(name(8192), &of(9), at(59)).is_none());
+        assert!(renewals.slot(name(8192), &of(9), at(60)).is_some());
+    }
+
+    #[test]
+    fn they_take_no_more_than_so_much() {
+        let renewals = Renewals::default();
+        // Twice the text and 512: 8 MiB each.
+        let long = of(4 * 1024 * 1024 - 256);
+        assert!(renewals.slot(name(1), &long, at(0)).is_some());
+        assert!(renewals.slot(name(2), &long, at(0)).is_some());
+        assert!(renewals.slot(name(3), &of(1), at(0)).is_none());
+        // In the place of its own.
+        assert!(renewals.slot(name(2), &long, at(60)).is_some());
+        assert!(renewals.slot(name(1), &long, at(60)).is_some());
+        assert!(renewals.slot(name(3), &of(1), at(60)).is_none());
+        assert!(renewals.slot(name(3), &of(1), at(120)).is_some());
+    }
+}

@@ -130,6 +130,19 @@ mod tests {
     }
 
     #[test]
+    fn a_set_is_within_another_one_that_has_all_of_it() {
+        let roles = roles(&["A", "B", "C"]).unwrap();
+        let set = |names: &[&str]| -> RoleSet {
+            names.iter().map(|name| roles.get(name).unwrap()).collect()
+        };
+        assert!(set(&["A", "C"]).is_subset(set(&["A", "B", "C"])));
+        assert!(set(&["A"]).is_subset(set(&["A"])) && set(&[]).is_subset(set(&[])));
+        assert!(!set(&["A", "B"]).is_subset(set(&["A", "C"])));
+        assert!(!set(&["A"]).is_subset(set(&[])));
+        assert_eq!(set(&["A", "A"]), set(&["A"]));
+    }
+
+    #[test]
     fn lists_that_cannot_work_are_refused() {
         assert_eq!(roles(&[]).err(), Some(RolesError::None));
         assert_eq!(roles(&["A", ""]).err(), Some(RolesError::Empty));

@@ -52,6 +52,7 @@ fn a_set_leaves_out_what_should_not_be_in_it_and_says_why() {
         (with(&rsa, numbers(1024)), "it is an RSA key of fewer than 2,048 bits"),
         (with(&rsa, numbers(2047)), "it is an RSA key of fewer than 2,048 bits"),
         (with(&rsa, numbers(8193)), "it is an RSA key of more than 8,192 bits"),
+        (with(&rsa, json!({ "e": b64([1; 9]) })), "it is an RSA key of more than 8,192 bits"),
         (with(&rsa, json!({ "e": "AQ" })), "its exponent is not an odd number from 3 on"),
         (with(&rsa, json!({ "e": "Ag" })), "its exponent is not an odd number from 3 on"),
         (with(&rsa, json!({ "e": "" })), "its exponent is not an odd number from 3 on"),
@@ -63,6 +64,8 @@ fn a_set_leaves_out_what_should_not_be_in_it_and_says_why() {
         (with(&ec384, json!({ "alg": "ES256" })), "its alg is not for keys of its kind"),
         (with(&ec384, json!({ "crv": "P-256" })), "its point is not of the length of its curve"),
         (with(&ec, json!({ "crv": "P-384" })), "its point is not of the length of its curve"),
+        (with(&ec, json!({ "x": b64([1; 31]) })), "its point is not of the length of its curve"),
+        (with(&ec, json!({ "y": b64([1; 33]) })), "its point is not of the length of its curve"),
         (with(&ec, json!({ "y": b64([1; 32]) })), "it is no key"),
         (with(&ec, json!({ "x": 1 })), "a member is not text"),
         (with(&ec, json!({ "kty": null })), "a member is not text"),
@@ -70,6 +73,11 @@ fn a_set_leaves_out_what_should_not_be_in_it_and_says_why() {
     ] {
         let name = jwk["kid"].as_str().unwrap().to_owned();
         assert_eq!(left_out(jwk.clone()), [format!("{name}: {cause}")], "{jwk}");
+    }
+    // As long as may be.
+    for changes in [numbers(2048), numbers(8192), json!({ "e": b64([1; 8]) })] {
+        let set = json!({ "keys": [with(&rsa, changes.clone())] }).to_string();
+        assert_eq!(KeySet::read(set.as_bytes(), &[Algorithm::Rs256]).unwrap().0.len(), 1);
     }
     // For something else: nothing is wrong with them.
     for jwk in [
@@ -92,8 +100,11 @@ fn a_set_leaves_out_what_should_not_be_in_it_and_says_why() {
     let (set, out) = KeySet::read(set.as_bytes(), &Algorithm::PUBLIC).unwrap();
     assert_eq!(set.len(), 1);
     assert_eq!((out.len(), &*out[0].key, out[0].cause), (1, "rsa", "another key has the same kid"));
-    // A set that is read in two ways, is too long, or has nothing, is none.
+    // As many as may be.
     let key = ec.public().to_string();
+    let most = format!(r#"{{"keys":[{}]}}"#, vec![&*key; 100].join(","));
+    assert_eq!(KeySet::read(most.as_bytes(), &Algorithm::PUBLIC).unwrap().0.len(), 1);
+    // A set that is read in two ways, is too long, or has nothing, is none.
     for (bad, cause) in [
         (format!(r#"{{"keys":[{key}],"keys":[{key}]}}"#), "it is no JSON Web Key Set"),
         (
