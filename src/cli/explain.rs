@@ -10,7 +10,8 @@ use std::{
 
 use portcullis::{
     authz::{
-        Access, CheckInput, Decision, Engine, Forward, Header, Headers, NormalPath, Notes, Reason, Verdict,
+        Access, CheckInput, Decision, Engine, Forward, Header, Headers, NormalPath, Notes, Reason,
+        Verdict,
     },
     clock::{Clock as _, SystemClock},
     config::Config,
