@@ -127,6 +127,7 @@ mod tests {
         let set: RoleSet = [roles.get("r0").unwrap(), last].into_iter().collect();
         assert!(set.contains(last));
         assert!(!set.contains(roles.get("r1").unwrap()));
+        assert!(roles.names_in(set).eq(["r0", "r63"]));
     }
 
     #[test]

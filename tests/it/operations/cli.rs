@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use portcullis::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::{
@@ -125,6 +126,13 @@ fn explain_tells_the_decision_of_the_same_engine() {
         (&json!("allow"), &json!("agents"), &json!(200))
     );
 
+    // Which roles it takes; and that nobody said which rules are meant.
+    let bearer = format!("Authorization: Bearer {}", mint("INACTIVE"));
+    let denied = run(&["explain", "-H", &bearer, "/api/agents"]);
+    let because = "because  the rule takes REGULAR, ADMIN, and the user is INACTIVE";
+    assert!(out(&denied).contains(because), "{}", out(&denied));
+    assert!(err(&denied).contains("the two built-in rules decide"), "{}", err(&denied));
+
     let path = run(&["explain", "/api/%2e%2e/x"]);
     assert_eq!(code(&path), 1);
     assert!(out(&path).contains("because  it has a dot segment"), "{}", out(&path));
@@ -207,6 +215,12 @@ fn inspect_tells_why_a_token_would_be_refused() {
         assert!(out(&refused).contains(told), "{}", out(&refused));
         assert!(token.is_empty() || !out(&refused).contains(&token));
     }
+    // What has just expired is good for as long as the leeway is.
+    let now = SystemClock.now().as_secs();
+    let past = jwt::token(&jwt::with(now, &json!({ "iat": now - 9, "exp": now - 3 })));
+    let inspected = run(&["token", "inspect", &past]);
+    assert_eq!(code(&inspected), 0);
+    assert!(out(&inspected).contains("accepted, though it expired "), "{}", out(&inspected));
 }
 
 #[test]

@@ -45,6 +45,21 @@ async fn a_page_elsewhere_is_told_which_setting_is_missing() {
 }
 
 #[tokio::test]
+async fn whoever_forgot_the_address_of_the_pages_reads_of_it_in_the_log() {
+    let replica = Replica::start_with("lifecycle.drain = \"0s\"\n").ready().await;
+    for _ in 0..3 {
+        let body = json!({ "username": "ann", "password": PASSWORD });
+        let asked = replica.client.post(replica.url("/session")).json(&body);
+        let (status, body) =
+            answer(asked.header("origin", "https://app.example").send().await.unwrap()).await;
+        assert_eq!((status, &body["error"]["param"]), (403, &json!("origin")), "{body}");
+    }
+    replica.says("set http.public_url");
+    assert_eq!(replica.running.log().matches("a page of another origin asked").count(), 1);
+    assert!(replica.running.log().contains("https://app.example"));
+}
+
+#[tokio::test]
 async fn a_code_whose_record_is_garbled_is_used_up() {
     let redis = Redis::single();
     let replica = Replica::start(&redis.toml).ready().await;
