@@ -61,8 +61,10 @@ class Service:
 
     def here(self, text):
         """A text of the container's as it is on this machine: paths, names and ports."""
-        for target in sorted(self.places, key=len, reverse=True):
-            text = re.sub(rf"(?<![\w./-]){re.escape(target)}(?![\w-])", str(self.places[target]), text)
+        # All in one go: what is put in may begin like a place of a container's, too.
+        places = "|".join(map(re.escape, sorted(self.places, key=len, reverse=True)))
+        if places:
+            text = re.sub(rf"(?<![\w./-])({places})(?![\w-])", lambda found: str(self.places[found.group()]), text)
         return self.machine.at_loopback(text)
 
     def arguments(self, words):
