@@ -218,14 +218,19 @@ impl KeyTable {
         self.entry(self.find(id)?)
     }
 
-    /// Some bytes of the table, which lie as far away as a key's hash would: who is
-    /// told that a key is none waits for the memory as long as for one that is.
+    /// The hash of some key that is there, found by as many steps through memory as that
+    /// of a key that was asked for: who is told that a key is none waits as long as for one
+    /// that is. It stands for nothing: what it is compared with is no key, whatever comes
+    /// of it.
     pub(super) fn stand_in(&self, id: KeyId) -> KeyHash {
-        let spread = usize::try_from(spread(id) >> 32).unwrap_or_default();
-        let chunk = self.chunks.get(spread % self.chunks.len().max(1));
-        let at = |chunk: &Vec<u8>| spread % chunk.len().saturating_sub(32).max(1);
-        let bytes = chunk.and_then(|chunk| chunk.get(at(chunk)..)?.first_chunk());
-        KeyHash::from_bytes(bytes.copied().unwrap_or_default())
+        let buckets = self.index.num_buckets().max(1);
+        // Where it was looked for, so that no more has to come from memory.
+        let first = usize::try_from(spread(id)).unwrap_or_default();
+        // At least a third of all buckets is taken, of a table that has grown.
+        let mut near = (0..64).map(|step| first.wrapping_add(step) % buckets);
+        let place = near.find_map(|at| self.index.get_bucket(at));
+        let entry = place.and_then(|place| self.entry(*place));
+        entry.map_or_else(|| KeyHash::from_bytes([0; 32]), |entry| entry.hash)
     }
 
     /// Ends a key that is there.
