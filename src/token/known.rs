@@ -265,14 +265,7 @@ impl KnownTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{claims::Common, json::Members, role::Roles, user_id::UserId};
-
-    fn claims(name: &str) -> Claims {
-        let mut payload = Members::parse(br#"{"exp":9}"#, 8).unwrap();
-        let role = Roles::new(vec!["A".into()]).unwrap().get("A").unwrap();
-        let common = Common::read(&mut payload).unwrap();
-        Claims::of(common, UserId::new(name).unwrap(), name.into(), role)
-    }
+    use crate::token::tests::claims_of as claims;
 
     fn of(token: &str, name: &str) -> Arc<Verified> {
         Arc::new(Verified::new(token, claims(name), None, None))

@@ -153,14 +153,10 @@ impl Renewals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{claims::Common, json::Members, role::Roles, user_id::UserId};
+    use crate::token::tests::claims_of;
 
     fn of(length: usize) -> Verified {
-        let mut payload = Members::parse(br#"{"exp":9}"#, 8).unwrap();
-        let role = Roles::new(vec!["A".into()]).unwrap().get("A").unwrap();
-        let common = Common::read(&mut payload).unwrap();
-        let claims = Claims::of(common, UserId::new("7").unwrap(), "ann".into(), role);
-        Verified::new(&"x".repeat(length), claims, None, None)
+        Verified::new(&"x".repeat(length), claims_of("ann"), None, None)
     }
 
     fn name(number: usize) -> TokenRef {

@@ -27,6 +27,14 @@ fn key(id: Option<&str>, secret: &str) -> Key {
     Key::new(id.map(str::to_owned), &SecretSlice::from(secret.as_bytes().to_vec())).unwrap()
 }
 
+/// What the tests beside the tables of tokens say of somebody.
+pub(super) fn claims_of(name: &str) -> Claims {
+    let mut payload = json::Members::parse(br#"{"exp":9}"#, 8).unwrap();
+    let role = Roles::new(vec!["A".into()]).unwrap().get("A").unwrap();
+    let common = claims::Common::read(&mut payload).unwrap();
+    Claims::of(common, UserId::new(name).unwrap(), name.into(), role)
+}
+
 fn settings() -> VerifierSettings {
     VerifierSettings {
         issuer: None,

@@ -19,7 +19,7 @@ use crate::{
     mount::Mount,
     pki::Authority,
     replica::Replica,
-    support::{output, portcullis},
+    support::{minted, output, portcullis},
 };
 
 /// A portcullis whose tokens others can verify.
@@ -54,20 +54,8 @@ impl Issuer {
         ]);
         let config = mount.file("portcullis.toml");
         let replica = Replica::serving(&config).ready().await;
-        let config = config.to_str().unwrap();
-        let token = stdout(&[
-            "token",
-            "mint",
-            "--config",
-            config,
-            "--name",
-            "ann",
-            "--user-id",
-            "7",
-            "--role",
-            "REGULAR",
-        ]);
-        Self { replica, token: token.trim().to_owned(), mount }
+        let token = minted("REGULAR", Some(&config));
+        Self { replica, token, mount }
     }
 
     fn jwks_uri(&self) -> String {

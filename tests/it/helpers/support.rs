@@ -203,6 +203,19 @@ pub(crate) fn output(command: &mut Command, stdin: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// A token of ann's with this role, as `token mint` prints it; by the configuration of this
+/// file, where one is named.
+pub(crate) fn minted(role: &str, config: Option<&Path>) -> String {
+    let mut command = portcullis();
+    command.args(["token", "mint", "--name", "ann", "--user-id", "7", "--role", role]);
+    if let Some(config) = config {
+        command.arg("--config").arg(config);
+    }
+    let said = output(&mut command, "");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8(said.stdout).unwrap().trim_end().to_owned()
+}
+
 /// A port that nobody listens on just now. Below those that the system gives to
 /// outgoing connections, of which a browser opens many, and never twice.
 pub(crate) fn free_port() -> u16 {

@@ -13,7 +13,7 @@ use crate::{
     oidc::{Browser, replica, sso_toml},
     replica::{CONTROL_PLANE, PASSWORD, Replica, body},
     rogue::Rogue,
-    support::{output, portcullis, read},
+    support::{minted, output, portcullis, read},
 };
 
 /// The routes of a file of the code: path and method.
@@ -146,22 +146,8 @@ async fn every_operation_answers_as_the_document_has_it() {
         it.header("cookie", format!("token={token}"))
     })
     .await;
-    let mut mint = portcullis();
-    mint.args([
-        "token",
-        "mint",
-        "--name",
-        "ann",
-        "--user-id",
-        "7",
-        "--role",
-        "REGULAR",
-        "--config",
-    ]);
-    let minted = output(mint.arg(&it.replica.config_file), "");
-    let minted = String::from_utf8(minted.stdout).unwrap();
-    it.ask("renewSession", post.clone(), "/session/renew", |it| it.bearer_auth(minted.trim()))
-        .await;
+    let minted = minted("REGULAR", Some(&it.replica.config_file));
+    it.ask("renewSession", post.clone(), "/session/renew", |it| it.bearer_auth(&minted)).await;
     it.ask("renewSession", post.clone(), "/session/renew", |it| it).await;
     let all = it.ask("listSessions", get.clone(), "/session/all", bearer).await;
     assert!(all["sessions"].as_array().unwrap().len() > 1);

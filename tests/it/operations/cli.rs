@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ask, jwt,
-    support::{Running, address_of, output, portcullis, portcullis_of, root, serve},
+    support::{Running, address_of, minted, output, portcullis, portcullis_of, root, serve},
 };
 
 fn run(arguments: &[&str]) -> Output {
@@ -33,9 +33,7 @@ fn err(output: &Output) -> String {
 
 /// A token by the machine's clock, from the command line.
 fn mint(role: &str) -> String {
-    let minted = run(&["token", "mint", "--name", "ann", "--user-id", "7", "--role", role]);
-    assert_eq!(code(&minted), 0, "{}", err(&minted));
-    out(&minted).trim_end().to_owned()
+    minted(role, None)
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
     redis::{Redis, cli},
     replica::{CONTROL_PLANE, OPEN, PASSWORD, Replica, answer, body},
     replicas::{check, pair, until},
-    support::{output, portcullis},
+    support::{minted, output, portcullis},
 };
 
 /// How long it may take until a session has ended everywhere.
@@ -154,23 +154,10 @@ async fn a_token_is_renewed_as_it_was_shown() {
     assert!(told["expires_in"].is_i64());
 
     // One of no session, and none.
-    let minted = output(
-        portcullis().args([
-            "token",
-            "mint",
-            "--name",
-            "ann",
-            "--user-id",
-            "7",
-            "--role",
-            "REGULAR",
-        ]),
-        "",
-    );
-    let minted = String::from_utf8(minted.stdout).unwrap();
-    let (status, told) = answer(renew().bearer_auth(minted.trim()).send().await.unwrap()).await;
+    let minted = minted("REGULAR", None);
+    let (status, told) = answer(renew().bearer_auth(&minted).send().await.unwrap()).await;
     assert_eq!((status, &told["error"]["type"]), (400, &json!("invalid_request_error")));
-    assert_eq!(sessions(&replica, minted.trim()).await.len(), 1);
+    assert_eq!(sessions(&replica, &minted).await.len(), 1);
     assert_eq!(renew().send().await.unwrap().status(), 401);
 
     // Out, also with the one that was renewed.
