@@ -30,6 +30,19 @@ fn key(id: u64, says: &str, expires: Option<i64>, revoked: Option<i64>) -> ApiKe
     }
 }
 
+#[test]
+fn what_is_none_is_compared_with_a_key_that_is_there() {
+    let mut table = KeyTable::default();
+    let nothing = KeyHash::from_bytes([0; 32]);
+    assert!(bool::from(table.stand_in(KeyId::from_bits(7)).is(&nothing)));
+    for id in 0..1000 {
+        table.put(&key(id, "a", None, None));
+    }
+    for id in 1000..3000 {
+        assert!(!bool::from(table.stand_in(KeyId::from_bits(id)).is(&nothing)), "{id}");
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put(u64, String, Option<i64>, bool),

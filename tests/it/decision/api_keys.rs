@@ -138,11 +138,14 @@ fn what_is_wrong_with_a_key_has_one_reason() {
     let with_secret_of_another = format!("{}{}", &text[..16], &stranger.text[16..]);
     // Its checksum is made anew, or it would be told by that.
     let forged = with_checksum(&with_secret_of_another[..59]);
+    // A right secret under an id that is none: whatever that is compared with, it is nobody's.
+    let nameless = with_checksum(&format!("{}{}", &stranger.text[..16], &text[16..59]));
     let slip = format!("{}{}", &text[..64], if text.ends_with('0') { '1' } else { '0' });
     for (text, expected) in [
         (text.as_str(), (200, "")),
         (&lasting.text, (200, "")),
         (&stranger.text, (401, "unknown_key_id")),
+        (&nameless, (401, "unknown_key_id")),
         (&forged, (401, "bad_key")),
         (&odd.text, (401, "bad_key")),
         (&expired.text, (401, "key_expired")),
