@@ -270,15 +270,9 @@ fn latencies(stack: &Stack, bearer: &str, until: impl Fn(usize) -> bool) -> Vec<
     took
 }
 
-/// A million in the store, by its own client.
-fn revoke_a_million(redis: &Redis) {
-    let mut client = Command::new("redis-cli")
-        .args(["-p", &redis.port.to_string(), "--pipe"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut pipe = std::io::BufWriter::new(client.stdin.take().unwrap());
+/// Those of a million tokens, as the store's own client takes them.
+fn a_million_revocations(file: &Path) {
+    let mut pipe = std::io::BufWriter::new(std::fs::File::create(file).unwrap());
     let end = (SystemClock.now().as_secs() + 3600).to_string();
     let stream = "portcullis:{revocations}:stream";
     for id in 0..1_000_000_u64 {
@@ -289,8 +283,7 @@ fn revoke_a_million(redis: &Redis) {
             write!(pipe, "${}\r\n{word}\r\n", word.len()).unwrap();
         }
     }
-    drop(pipe);
-    assert!(client.wait().unwrap().success());
+    pipe.flush().unwrap();
 }
 
 #[test]
@@ -305,26 +298,25 @@ fn a_million_revocations_are_told_and_requests_wait_for_none() {
         assert!(matches!(status(&stack, &good), 200 | 503));
         stats(&stack, "checks_total").keys().any(|of| of.contains("allow")).then_some(())
     });
-    let idle = latencies(&stack, &good, |count| count < 5000);
-    // Whoever writes so many keeps a core or two from everybody: as many, of which nobody
-    // is told.
-    let elsewhere = Redis::single();
-    let is_written = AtomicBool::new(false);
-    let before = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            revoke_a_million(&elsewhere);
-            is_written.store(true, Ordering::Relaxed);
-        });
-        latencies(&stack, &good, |_| !is_written.load(Ordering::Relaxed))
-    });
-    println!("idle p50 {:?} p99 {:?}", idle[idle.len() / 2], idle[idle.len() * 99 / 100]);
+    // What writes them is no part of what is measured: it takes what others leave of the
+    // processors.
+    let room = tempfile::tempdir().unwrap();
+    let file = room.path().join("revocations");
+    a_million_revocations(&file);
+    redis.servers[0].step_back();
+    let before = latencies(&stack, &good, |count| count < 5000);
     let last =
         format!("{:016x}{}", 999_999_u64.wrapping_mul(0x9e37_79b9_7f4a_7c15), "0".repeat(48));
     let is_done = AtomicBool::new(false);
     let (during, loaded) = std::thread::scope(|scope| {
         let loading = scope.spawn(|| {
             let started = Instant::now();
-            revoke_a_million(&redis);
+            let done = Command::new("nice")
+                .args(["-n", "19", "redis-cli", "-p", &redis.port.to_string(), "--pipe"])
+                .stdin(std::fs::File::open(&file).unwrap())
+                .stdout(Stdio::null())
+                .status();
+            assert!(done.unwrap().success());
             let written = started.elapsed();
             // When the engine has them all, its memory has grown by them, and stands.
             let memory = || stack.gateway.memory("VmRSS");
