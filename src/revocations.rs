@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api_key::{ApiKey, KeyId, KeyList, Told},
     clock::{Clock, Timestamp},
-    store::{Cursor, Revocation, Store, StoreError},
-    token::{MAX_LEEWAY, RevocationList},
+    store::{Cursor, Store, StoreError},
+    token::{MAX_LEEWAY, Revocation, RevocationList},
 };
 
 /// How often the store is asked for what is new: a revocation is known
@@ -156,25 +156,23 @@ impl Cursors {
         loop {
             let (page, next) = store.revocations(&self.revocations).await?;
             if self.revocations == next {
+                self.revocations.catch_up();
                 break;
             }
             self.revocations = next;
             let now = clock();
-            for revocation in page {
-                match revocation {
-                    // One that has expired is refused for that, whatever the
-                    // leeway: it can be raised while the service runs.
-                    Revocation::Token(token, until) if until.plus(MAX_LEEWAY) > now => {
-                        list.revoke_token(token, until);
-                    }
-                    Revocation::Token(..) => {}
-                    Revocation::User(id, at) => {
-                        list.cut_off_user(&id, at);
-                        keys.cut_off(&id, at);
-                    }
-                    Revocation::Everybody(at) => list.cut_off_everybody(at),
+            // One that has expired is refused for that, whatever the leeway: it can be
+            // raised while the service runs.
+            let counts = |one: &Revocation| match one {
+                Revocation::Token(_, until) => until.plus(MAX_LEEWAY) > now,
+                Revocation::User(..) | Revocation::Everybody(_) => true,
+            };
+            for one in &page {
+                if let Revocation::User(id, at) = one {
+                    keys.cut_off(id, *at);
                 }
             }
+            list.take(page.into_iter().filter(counts).collect());
         }
         if !takes_keys {
             self.keys = Cursor::default();

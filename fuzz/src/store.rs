@@ -3,8 +3,8 @@
 use portcullis::{
     api_key::{KeyChange, KeyId},
     clock::Timestamp,
-    store::{self, Revocation},
-    token::TokenRef,
+    store,
+    token::{Revocation, TokenRef},
 };
 use redis::Value;
 

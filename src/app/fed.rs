@@ -22,7 +22,7 @@ use crate::{
     decision_log::DecisionLog,
     feed::{Asks, Client, Lost, Receiver},
     issuers::KeySource,
-    token::{IssuerKeys, KeySet, Revoked},
+    token::{IssuerKeys, KeySet, Revocation},
 };
 
 /// How long it is waited before a service that is lost is looked for again.
@@ -248,7 +248,7 @@ impl Receiver for Following {
         }
     }
 
-    fn revoked(&mut self, revoked: Revoked) {
+    fn revoked(&mut self, revoked: Vec<Revocation>) {
         if let Some(fed) = self.fed.upgrade() {
             fed.lists.revoked.take(revoked);
         }

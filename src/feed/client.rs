@@ -17,11 +17,12 @@ use super::{
         FrameError, Frames, FromEngine, FromService, MAX_ASKED, MAX_TOLD, Raw, Tokens, encode,
     },
     greeting::{self, Stranger},
+    pace::Pace,
 };
 use crate::{
     api_key::{KeyChange, KeyId},
     clock::Timestamp,
-    token::{RenewedSession, Revoked},
+    token::{RenewedSession, Revocation},
 };
 
 /// How long it is waited for a word, before what is to be asked is looked for.
@@ -82,8 +83,8 @@ pub trait Receiver {
     fn settings(&mut self, bundle: &[u8]);
     /// What an issuer has said then, whose keys are there.
     fn issuer(&mut self, place: [u8; 32], text: &str, heard: Timestamp);
-    /// Somebody is shut out.
-    fn revoked(&mut self, revoked: Revoked);
+    /// These are shut out.
+    fn revoked(&mut self, revoked: Vec<Revocation>);
     /// Keys for machines have changed.
     fn keys(&mut self, changes: &[KeyChange]);
     /// All that there is has been told, keys for machines where they are known; for so
@@ -141,10 +142,10 @@ impl Client {
     ///
     /// Why it was lost.
     pub fn follow(mut self, receiver: &mut impl Receiver) -> Result<(), Lost> {
-        let mut heard = Instant::now();
+        let (mut heard, mut pace) = (Instant::now(), Pace::new());
         let mut chunk = vec![0; CHUNK];
         while receiver.is_wanted() {
-            match self.stream.read(&mut chunk) {
+            match pace.waits(|| self.stream.read(&mut chunk)) {
                 Ok(0) => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
                 Ok(count) => self.frames.push(chunk.get(..count).unwrap_or_default()),
                 Err(error) if is_a_pause(&error) => {}
@@ -154,6 +155,7 @@ impl Client {
                 take(receiver, told);
                 receiver.heard();
                 heard = Instant::now();
+                pace.rest();
             }
             if heard.elapsed() > PATIENCE {
                 return Err(Lost::Silent);
@@ -197,16 +199,14 @@ fn take(receiver: &mut impl Receiver, told: FromService) {
         FromService::Settings(Raw(bundle)) => receiver.settings(&bundle),
         FromService::IssuerKeys { place, text, heard } => receiver.issuer(place, &text, at(heard)),
         FromService::Tokens(Tokens(tokens)) => {
-            for (token, end) in tokens {
-                receiver.revoked(Revoked::Token(token, end));
-            }
+            let of = |(token, end)| Revocation::Token(token, end);
+            receiver.revoked(tokens.into_iter().map(of).collect());
         }
         FromService::Users(users) => {
-            for (user_id, until) in users {
-                receiver.revoked(Revoked::User(user_id, at(until)));
-            }
+            let of = |(user_id, until)| Revocation::User(user_id, at(until));
+            receiver.revoked(users.into_iter().map(of).collect());
         }
-        FromService::Everybody(until) => receiver.revoked(Revoked::Everybody(at(until))),
+        FromService::Everybody(until) => receiver.revoked(vec![Revocation::Everybody(at(until))]),
         FromService::Keys(records) => {
             let changes: Vec<KeyChange> = records.into_iter().map(Into::into).collect();
             receiver.keys(&changes);

@@ -10,11 +10,13 @@ use crate::{
     api_key::{KeyChange, KeyId, KeyList},
     clock::Timestamp,
     issuers::{KeyWatch, Said},
-    token::{RenewedSession, RevocationList, Revoked},
+    token::{RenewedSession, Revocation, RevocationList},
 };
 
 /// So many changes wait for one who is slow; with more, all is told anew.
 const MOST_WAITING: usize = 16_384;
+/// So many are told of in one text: an engine takes them over in one go.
+const AT_ONCE: usize = 100;
 /// So many renewed sessions wait to be noted.
 const MOST_SEEN: usize = 8192;
 
@@ -51,7 +53,7 @@ impl Hub {
         let of_revoked = news.clone();
         revoked.watch(move |revoked| {
             if of_revoked.receiver_count() > 0 {
-                for frame in of(std::slice::from_ref(revoked)) {
+                for frame in of(revoked) {
                     tell(frame).map(|frame| of_revoked.send(frame));
                 }
             }
@@ -133,21 +135,17 @@ impl Hub {
 }
 
 /// These, each kind in a text of its own.
-fn of(revoked: &[Revoked]) -> Vec<FromService> {
+fn of(revoked: &[Revocation]) -> Vec<FromService> {
     let (mut tokens, mut users, mut frames) = (Vec::new(), Vec::new(), Vec::new());
     for one in revoked {
         match one {
-            Revoked::Token(token, end) => tokens.push((*token, *end)),
-            Revoked::User(user_id, at) => users.push((user_id.clone(), at.as_millis())),
-            Revoked::Everybody(at) => frames.push(FromService::Everybody(at.as_millis())),
+            Revocation::Token(token, end) => tokens.push((*token, *end)),
+            Revocation::User(user_id, at) => users.push((user_id.clone(), at.as_millis())),
+            Revocation::Everybody(at) => frames.push(FromService::Everybody(at.as_millis())),
         }
     }
-    if !tokens.is_empty() {
-        frames.push(FromService::Tokens(Tokens(tokens)));
-    }
-    if !users.is_empty() {
-        frames.push(FromService::Users(users));
-    }
+    frames.extend(tokens.chunks(AT_ONCE).map(|some| FromService::Tokens(Tokens(some.to_vec()))));
+    frames.extend(users.chunks(AT_ONCE).map(|some| FromService::Users(some.to_vec())));
     frames
 }
 

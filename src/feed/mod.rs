@@ -18,6 +18,7 @@ mod client;
 mod frame;
 mod greeting;
 mod hub;
+mod pace;
 mod peer;
 mod record;
 mod server;

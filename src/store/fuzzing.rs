@@ -2,7 +2,8 @@
 
 use redis::{Value, from_redis_value};
 
-use super::{KeyPage, Revocation, StoreError, redis::Entries, redis::revocation};
+use super::{KeyPage, StoreError, page::Page};
+use crate::token::Revocation;
 
 /// What a page of the stream of revocations says.
 ///
@@ -10,8 +11,8 @@ use super::{KeyPage, Revocation, StoreError, redis::Entries, redis::revocation};
 ///
 /// [`StoreError::Garbled`], where it is none.
 pub fn revocations(answer: Value) -> Result<Vec<Revocation>, StoreError> {
-    let entries: Entries = from_redis_value(answer).map_err(|_| StoreError::Garbled)?;
-    Ok(entries.iter().filter_map(|(_, fields)| revocation(fields)).collect())
+    let page: Page = from_redis_value(answer).map_err(|_| StoreError::Garbled)?;
+    Ok(page.revocations)
 }
 
 /// A page of the stream of keys.

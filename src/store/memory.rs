@@ -7,12 +7,12 @@ use std::{
 };
 
 use super::{
-    AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Revocation, Standing, StoreError,
+    AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Standing, StoreError,
     shelf::{CAPACITY, Shelf},
 };
 use crate::{
     clock::{Clock, Timestamp},
-    token::{MAX_LEEWAY, TokenRef},
+    token::{MAX_LEEWAY, Revocation, TokenRef},
 };
 
 /// The members of a key, each with its end.

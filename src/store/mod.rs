@@ -11,6 +11,7 @@ mod keys;
 mod link;
 mod members;
 mod memory;
+mod page;
 mod redis;
 mod redis_keys;
 mod scripts;
@@ -31,13 +32,13 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::{
     link::Target,
     redis_keys::{KeyPage, KeyRevoked},
-    terms::{AccountState, Cursor, Hits, Key, Limit, Revocation, Standing, StoreError},
+    terms::{AccountState, Cursor, Hits, Key, Limit, Standing, StoreError},
 };
 use self::{memory::Memory, redis::Redis};
 use crate::{
     clock::{Clock, Timestamp},
     metrics::StoreOperations,
-    token::TokenRef,
+    token::{Revocation, TokenRef},
 };
 
 /// As many are remembered of one key.

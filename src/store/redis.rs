@@ -10,21 +10,16 @@ use std::{collections::HashMap, time::Duration};
 use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 
 use super::{
-    AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Revocation, Standing, StoreError,
+    AccountState, Cursor, Hits, Key, Limit, MOST_REMEMBERED, Standing, StoreError,
     link::{Link, Target},
+    page::{self, Page},
     scripts,
 };
 use crate::{
     clock::Timestamp,
     hex,
-    token::{MAX_LEEWAY, TokenRef},
+    token::{MAX_LEEWAY, Revocation, TokenRef},
 };
-
-/// Revocations that are read at a time.
-const PAGE: usize = 5000;
-
-/// Entries of a stream: each with its id and its fields.
-pub(super) type Entries = Vec<(String, Vec<(String, String)>)>;
 
 /// The store in Redis.
 #[derive(Debug)]
@@ -204,11 +199,10 @@ impl Redis {
         } else {
             "-".to_owned()
         };
+        let follows = after.is_caught_up && history == after.history;
         let mut command = cmd("XRANGE");
-        command.arg(stream).arg(start).arg("+").arg("COUNT").arg(PAGE);
-        let entries: Entries = self.ask(&command).await?;
-        let last = entries.last().map(|(id, _)| id.clone()).unwrap_or_default();
-        let revocations = entries.iter().filter_map(|(_, fields)| revocation(fields)).collect();
+        command.arg(stream).arg(start).arg("+").arg("COUNT").arg(page::size(follows));
+        let Page { revocations, last } = self.ask(&command).await?;
         Ok((revocations, after.behind(last, history)))
     }
 
@@ -270,16 +264,4 @@ pub(super) fn millis(span: Duration) -> u64 {
 /// In whole seconds, of which a part is one.
 pub(super) fn secs_up(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
-}
-
-/// An entry of the stream; `None` for one that a later version has written.
-pub(super) fn revocation(fields: &[(String, String)]) -> Option<Revocation> {
-    let field = |name| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value);
-    let secs = |name| field(name)?.parse().ok().map(Timestamp::from_secs);
-    match fields.first()?.0.as_str() {
-        "t" => Some(Revocation::Token(TokenRef::from_hex(field("t")?)?, secs("u")?)),
-        "c" => Some(Revocation::User(field("c")?.clone(), secs("a")?)),
-        "e" => Some(Revocation::Everybody(secs("e")?)),
-        _ => None,
-    }
 }

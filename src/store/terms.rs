@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use thiserror::Error;
 
-use crate::{clock::Timestamp, hex, token::TokenRef};
+use crate::{clock::Timestamp, hex};
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -62,18 +62,6 @@ pub struct Limit {
     pub lockout: Duration,
 }
 
-/// Somebody who is shut out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Revocation {
-    /// A token, until it expires by itself.
-    Token(TokenRef, Timestamp),
-    /// All that a user was issued up to and in that second.
-    User(String, Timestamp),
-    /// All that anybody was issued up to and in that second: what is left of
-    /// the cut-offs that nobody keeps any more.
-    Everybody(Timestamp),
-}
-
 /// What a token of an account depends on, as all replicas can read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountState {
@@ -123,6 +111,8 @@ pub struct Cursor {
     /// Whose numbers these are: another master may give lower ones. Empty where nobody
     /// says so.
     pub(super) history: String,
+    /// Whether its reader has been at the end.
+    pub(super) is_caught_up: bool,
 }
 
 impl Cursor {
@@ -130,6 +120,13 @@ impl Cursor {
     /// stands where it stood.
     pub(super) fn behind(&self, last: String, history: String) -> Self {
         let is_same = last.is_empty() && history == self.history;
-        Self { last: if is_same { self.last.clone() } else { last }, history }
+        let is_caught_up = self.is_caught_up && history == self.history;
+        Self { last: if is_same { self.last.clone() } else { last }, history, is_caught_up }
+    }
+
+    /// The reader is at the end: what comes from now on is new to everybody, and read in
+    /// small pages.
+    pub fn catch_up(&mut self) {
+        self.is_caught_up = true;
     }
 }

@@ -41,7 +41,7 @@ pub use mint::{MintError, Minter, NewToken, SessionClaims, new_session_id};
 pub use refusal::Refusal;
 pub use renewals::{RenewedSession, RenewedToken};
 pub use renewed::SessionLimits;
-pub use revocation::{RevocationList, Revoked, TokenRef};
+pub use revocation::{Revocation, RevocationList, TokenRef};
 pub use role::{Role, RoleSet, Roles, RolesError};
 pub use settings::{MAX_LEEWAY, VerifierSettings};
 pub use shape::{ClaimNames, Extra, REGISTERED_CLAIMS, RoleNames, SESSION_CLAIMS, TokenShape};

@@ -79,22 +79,24 @@ impl TokenRef {
     }
 }
 
-/// What was taken onto the list.
+/// Somebody who is shut out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Revoked {
-    /// A token, and when it expires by itself.
+pub enum Revocation {
+    /// A token, until it expires by itself.
     Token(TokenRef, Timestamp),
-    /// A user, and the second up to which all is void that the user was issued.
+    /// All that a user was issued up to and in that second.
     User(String, Timestamp),
-    /// The second up to which all is void that anybody was issued.
+    /// All that anybody was issued up to and in that second: what is left of
+    /// the cut-offs that nobody keeps any more.
     Everybody(Timestamp),
 }
 
 /// Who hears of what is taken onto the list.
-type Watcher = Box<dyn Fn(&Revoked) + Send + Sync>;
+type Watcher = Box<dyn Fn(&[Revocation]) + Send + Sync>;
 
-/// So many parts have the tokens: a part that grows keeps nobody waiting for long.
-const PARTS: usize = 64;
+/// So many parts have the tokens: one that grows is moved in one go, and of a million there
+/// are four thousand in each.
+const PARTS: usize = 256;
 
 /// The list that every check looks into, held in memory so that no check
 /// waits for the network.
@@ -104,7 +106,7 @@ const PARTS: usize = 64;
 pub struct RevocationList {
     loaded: AtomicBool,
     /// Revoked tokens, and when each expires by itself; in the part of their first bits.
-    tokens: [RwLock<HashMap<TokenRef, Timestamp>>; PARTS],
+    tokens: Box<[RwLock<HashMap<TokenRef, Timestamp>>; PARTS]>,
     /// How many there are.
     count: AtomicUsize,
     cut_offs: RwLock<CutOffs>,
@@ -115,7 +117,7 @@ impl Default for RevocationList {
     fn default() -> Self {
         Self {
             loaded: AtomicBool::default(),
-            tokens: std::array::from_fn(|_| RwLock::default()),
+            tokens: Box::new(std::array::from_fn(|_| RwLock::default())),
             count: AtomicUsize::default(),
             cut_offs: RwLock::default(),
             watcher: OnceLock::default(),
@@ -177,93 +179,87 @@ impl RevocationList {
 
     /// Tells of whatever is taken onto the list from now on, after it has been. Only the
     /// first who asks is told.
-    pub fn watch(&self, watcher: impl Fn(&Revoked) + Send + Sync + 'static) {
+    pub fn watch(&self, watcher: impl Fn(&[Revocation]) + Send + Sync + 'static) {
         let _ = self.watcher.set(Box::new(watcher));
     }
 
     /// Whatever is on the list, in pieces. What is taken onto it meanwhile may be missing.
-    pub fn all(&self) -> impl Iterator<Item = Vec<Revoked>> {
+    pub fn all(&self) -> impl Iterator<Item = Vec<Revocation>> {
         let tokens = self.tokens.iter().map(|part| {
             let part = part.read().unwrap_or_else(PoisonError::into_inner);
-            part.iter().map(|(token, end)| Revoked::Token(*token, *end)).collect()
+            part.iter().map(|(token, end)| Revocation::Token(*token, *end)).collect()
         });
         let cut_offs = std::iter::once_with(|| {
             let cut_offs = self.cut_offs.read().unwrap_or_else(PoisonError::into_inner);
             let at = Timestamp::from_secs;
             let users = cut_offs.users.iter();
-            let users = users.map(|(user_id, until)| Revoked::User(user_id.clone(), at(*until)));
+            let users = users.map(|(user_id, until)| Revocation::User(user_id.clone(), at(*until)));
             let everybody = Some(cut_offs.everybody).filter(|until| *until > i64::MIN);
-            users.chain(everybody.map(|until| Revoked::Everybody(at(until)))).collect()
+            users.chain(everybody.map(|until| Revocation::Everybody(at(until)))).collect()
         });
         tokens.chain(cut_offs)
     }
 
-    /// Takes onto the list what another one has told.
-    pub fn take(&self, revoked: Revoked) {
-        match revoked {
-            Revoked::Token(token, end) => self.revoke_token(token, end),
-            Revoked::User(user_id, at) => self.cut_off_user(&user_id, at),
-            Revoked::Everybody(at) => self.cut_off_everybody(at),
+    /// Takes these onto the list. What is new of them is told of at once.
+    pub fn take(&self, mut revoked: Vec<Revocation>) {
+        revoked.retain(|one| match one {
+            Revocation::Token(token, end) => self.list(*token, *end),
+            Revocation::User(user_id, at) => self.cut_off(user_id, at.as_secs()),
+            Revocation::Everybody(at) => self.cut_off_all(at.as_secs()),
+        });
+        if !revoked.is_empty()
+            && let Some(watcher) = self.watcher.get()
+        {
+            watcher(&revoked);
         }
     }
 
-    fn tell(&self, revoked: impl FnOnce() -> Revoked) {
-        if let Some(watcher) = self.watcher.get() {
-            watcher(&revoked());
-        }
+    /// Refuses a token until it expires by itself. Of two ends the later one
+    /// counts.
+    pub fn revoke_token(&self, token: TokenRef, expires_at: Timestamp) {
+        self.take(vec![Revocation::Token(token, expires_at)]);
+    }
+
+    /// Refuses all that the user was issued up to and in that second. A
+    /// cut-off is never moved back.
+    pub fn cut_off_user(&self, user_id: &str, at: Timestamp) {
+        self.take(vec![Revocation::User(user_id.to_owned(), at)]);
     }
 
     fn part(&self, token: &TokenRef) -> &RwLock<HashMap<TokenRef, Timestamp>> {
-        let [first, ..] = token.0;
-        let [any, ..] = &self.tokens;
-        self.tokens.get(usize::from(first) % PARTS).unwrap_or(any)
+        let [first, second, ..] = token.0;
+        let [any, ..] = &*self.tokens;
+        let part = usize::from(u16::from_be_bytes([first, second])) % PARTS;
+        self.tokens.get(part).unwrap_or(any)
     }
 
     fn is_listed(&self, token: &TokenRef) -> bool {
         self.part(token).read().unwrap_or_else(PoisonError::into_inner).contains_key(token)
     }
 
-    /// Refuses a token until it expires by itself. Of two ends the later one
-    /// counts.
-    pub fn revoke_token(&self, token: TokenRef, expires_at: Timestamp) {
+    /// Lists a token, and says whether that is news.
+    fn list(&self, token: TokenRef, end: Timestamp) -> bool {
         let mut part = self.part(&token).write().unwrap_or_else(PoisonError::into_inner);
         // Before it is there: whoever counts none looks for none.
         self.count.fetch_add(1, Ordering::Release);
-        let before = part.insert(token, expires_at);
-        if let Some(before) = before {
-            self.count.fetch_sub(1, Ordering::Release);
-            if before > expires_at {
-                part.insert(token, before);
-            }
+        let Some(before) = part.insert(token, end) else { return true };
+        self.count.fetch_sub(1, Ordering::Release);
+        if before > end {
+            part.insert(token, before);
         }
-        drop(part);
-        if before.is_none_or(|before| before < expires_at) {
-            self.tell(|| Revoked::Token(token, expires_at));
-        }
+        before < end
     }
 
-    /// Refuses all that the user was issued up to and in that second. A
-    /// cut-off is never moved back.
-    pub fn cut_off_user(&self, user_id: &str, at: Timestamp) {
+    fn cut_off(&self, user_id: &str, at: i64) -> bool {
         let mut cut_offs = self.cut_offs.write().unwrap_or_else(PoisonError::into_inner);
         let cut_off = cut_offs.users.entry(user_id.to_owned()).or_insert(i64::MIN);
-        let is_news = at.as_secs() > *cut_off;
-        *cut_off = at.as_secs().max(*cut_off);
-        drop(cut_offs);
-        if is_news {
-            self.tell(|| Revoked::User(user_id.to_owned(), at));
-        }
+        at > std::mem::replace(cut_off, at.max(*cut_off))
     }
 
-    /// Refuses all that anybody was issued up to and in that second.
-    pub fn cut_off_everybody(&self, at: Timestamp) {
+    fn cut_off_all(&self, at: i64) -> bool {
         let mut cut_offs = self.cut_offs.write().unwrap_or_else(PoisonError::into_inner);
-        let is_news = at.as_secs() > cut_offs.everybody;
-        cut_offs.everybody = at.as_secs().max(cut_offs.everybody);
-        drop(cut_offs);
-        if is_news {
-            self.tell(|| Revoked::Everybody(at));
-        }
+        let latest = at.max(cut_offs.everybody);
+        at > std::mem::replace(&mut cut_offs.everybody, latest)
     }
 
     /// How many tokens are on the list.
@@ -284,7 +280,7 @@ impl RevocationList {
     /// everybody from then on: no token is that old, unless tokens that live
     /// longer than before are accepted now.
     pub fn forget(&self, now: Timestamp, kept: Duration) {
-        for part in &self.tokens {
+        for part in &*self.tokens {
             let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
             let before = part.len();
             part.retain(|_, expires_at| now < expires_at.plus(MAX_LEEWAY));

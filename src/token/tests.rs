@@ -385,6 +385,31 @@ fn a_revoked_token_is_refused_by_its_id_or_its_signing_input() {
 }
 
 #[test]
+fn what_is_news_of_a_list_is_told_of_once_and_together() {
+    let list = RevocationList::empty();
+    let told = Arc::<std::sync::Mutex<Vec<Vec<Revocation>>>>::default();
+    let heard = Arc::clone(&told);
+    list.watch(move |news| heard.lock().unwrap().push(news.to_vec()));
+    let at = Timestamp::from_secs;
+    let token = |id, end| Revocation::Token(TokenRef::by_id(id), at(end));
+    let user = |until| Revocation::User("7".to_owned(), at(until));
+    let first = vec![token("a", 10), user(5), Revocation::Everybody(at(3))];
+    list.take(first.clone());
+    list.take(first.clone());
+    // An earlier end or cut-off than what is known changes nothing.
+    let earlier = vec![token("a", 9), user(4), Revocation::Everybody(at(2))];
+    list.take(earlier);
+    let later = vec![token("b", 1), token("a", 11), user(6), Revocation::Everybody(at(4))];
+    list.take([first.clone(), later.clone()].concat());
+    assert_eq!(*told.lock().unwrap(), [first, later]);
+    assert_eq!(list.len(), 2);
+    // The later end counts, whichever comes first.
+    list.forget(at(10).plus(MAX_LEEWAY), Duration::MAX);
+    assert_eq!(list.len(), 1);
+    assert!(list.cuts_off("7", Some(at(6))) && !list.cuts_off("7", Some(at(7))));
+}
+
+#[test]
 fn a_cut_off_is_known_until_the_last_token_before_it_has_expired_and_leaves_a_line_behind() {
     let (day, revoked) = (Duration::from_secs(24 * 3600), Arc::new(RevocationList::empty()));
     let accepting = |max_lifetime| {

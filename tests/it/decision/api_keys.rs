@@ -10,7 +10,7 @@ use portcullis::{
     app::{self, Lists},
     authz::Engine,
     clock::Timestamp,
-    token::RevocationList,
+    token::{Revocation, RevocationList},
 };
 use secrecy::ExposeSecret as _;
 
@@ -362,7 +362,7 @@ fn the_keys_of_a_user_who_is_cut_off_are_void_for_ever() {
     }
     lists.keys.cut_off("77", Timestamp::from_secs(NOW - 100));
     // The cut-offs of tokens are forgotten, and make everybody's of that time void.
-    lists.revoked.cut_off_everybody(Timestamp::from_secs(NOW - 1));
+    lists.revoked.take(vec![Revocation::Everybody(Timestamp::from_secs(NOW - 1))]);
     let engine = app::engine(config(TAKEN), lists.clone());
     assert_eq!(short(&agents().bearer(&key.text).of(&engine)), (401, "key_revoked"));
     assert_eq!(short(&agents().bearer(&unknown.text).of(&engine)), (401, "key_revoked"));

@@ -42,7 +42,8 @@ const FED: &str = r#""feed": "/run/portcullis/feed.sock", "fallback": "ext_authz
 /// as portcullis is told.
 pub(crate) fn prepare(envoy: &mut Command, room: &Path, rules: &str, told: &[(&str, &str)]) {
     let built = told.iter().find(|(name, _)| *name == MODULE_IN);
-    let built = built.map_or(root().join("target/debug"), |(_, place)| place.into());
+    let beside = Path::new(env!("CARGO_BIN_EXE_portcullis")).parent().unwrap();
+    let built = built.map_or(beside.to_owned(), |(_, place)| place.into());
     assert!(built.join("libportcullis_envoy.so").exists(), "no module: run tests/run");
     let config = room.join("envoy.yaml");
     let text = std::fs::read_to_string(&config).unwrap();

@@ -124,7 +124,12 @@ impl Running {
     pub(crate) fn step_back(&self) {
         let id = self.child.id().to_string();
         assert!(
-            Command::new("renice").args(["-n", "19", "-p", &id]).output().unwrap().status.success()
+            Command::new("chrt")
+                .args(["-a", "-i", "-p", "0", &id])
+                .output()
+                .unwrap()
+                .status
+                .success()
         );
     }
 

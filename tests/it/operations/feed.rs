@@ -20,7 +20,7 @@ use portcullis::{
     clock::{SystemClock, Timestamp},
     config::Bundle,
     feed::{Asks, Client, Lost, Receiver, VERSION},
-    token::Revoked,
+    token::Revocation,
 };
 use serde_json::json;
 
@@ -393,7 +393,7 @@ impl Receiver for Hears {
         Bundle::decode(bundle).unwrap().load().unwrap();
     }
     fn issuer(&mut self, _: [u8; 32], _: &str, _: Timestamp) {}
-    fn revoked(&mut self, _: Revoked) {}
+    fn revoked(&mut self, _: Vec<Revocation>) {}
     fn keys(&mut self, _: &[KeyChange]) {}
     fn whole(&mut self, _: Duration, _: bool) {
         self.whole += 1;

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis::{
     clock::{Clock as _, SystemClock, Timestamp},
-    store::{Cursor, Revocation, Store},
-    token::{MAX_LEEWAY, TokenRef},
+    store::{Cursor, Store},
+    token::{MAX_LEEWAY, Revocation, TokenRef},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;

@@ -8,8 +8,8 @@ use std::{
 
 use portcullis::{
     clock::{Clock, SystemClock, Timestamp},
-    store::{AccountState, Cursor, Key, Limit, Revocation, Store, StoreError},
-    token::TokenRef,
+    store::{AccountState, Cursor, Key, Limit, Store, StoreError},
+    token::{Revocation, TokenRef},
 };
 
 use crate::{
@@ -299,6 +299,39 @@ async fn redis_behind_a_sentinel_keeps_the_contract_and_fails_over() {
     })
     .await;
     assert!(store.standing("9").await.unwrap().cut_off.is_some());
+}
+
+#[tokio::test]
+async fn who_starts_reads_much_at_once_and_who_follows_little() {
+    let redis = Redis::single();
+    let store = of(&redis);
+    for id in 0..250 {
+        let until = Timestamp::from_secs(4_000_000_000);
+        store.revoke(TokenRef::by_id(&id.to_string()), until).await.unwrap();
+    }
+    let (all, _) = store.revocations(&Cursor::default()).await.unwrap();
+    assert_eq!(all.len(), 250);
+    let mut cursor = Cursor::default();
+    cursor.catch_up();
+    // Another history is nobody's end.
+    let (page, _) = store.revocations(&cursor).await.unwrap();
+    assert_eq!(page.len(), 250);
+    let (_, mut cursor) = store.revocations(&Cursor::default()).await.unwrap();
+    cursor.catch_up();
+    for id in 250..500 {
+        let until = Timestamp::from_secs(4_000_000_000);
+        store.revoke(TokenRef::by_id(&id.to_string()), until).await.unwrap();
+    }
+    let mut pages = Vec::new();
+    loop {
+        let (page, next) = store.revocations(&cursor).await.unwrap();
+        if next == cursor {
+            break;
+        }
+        pages.push(page.len());
+        cursor = next;
+    }
+    assert_eq!(pages, [100, 100, 50]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, thread};
 use portcullis::{
     authz::Engine,
     clock::Timestamp,
-    token::{RevocationList, TokenRef, peek},
+    token::{Revocation, RevocationList, TokenRef, peek},
 };
 use serde_json::{Value, json};
 
@@ -229,7 +229,7 @@ fn what_ends_a_session_ends_what_was_renewed() {
     let everybody = Arc::new(RevocationList::empty());
     let mut engine = portcullis::app::engine(config(toml), Arc::clone(&everybody));
     engine.sessions.renews = true;
-    everybody.cut_off_everybody(Timestamp::from_secs(NOW));
+    everybody.take(vec![Revocation::Everybody(Timestamp::from_secs(NOW))]);
     assert_eq!(with_cookie(&new).at(&engine, at).reason, "revoked");
     assert_eq!(with_cookie(&later).at(&engine, at).reason, "");
 }
