@@ -250,3 +250,23 @@ impl Accounts {
         &self.costs
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_file_is_read_up_to_sixty_four_mebibytes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let roles = Roles::new(vec!["A".into()]).unwrap();
+        // What begins so is no text, which is wrong in another way.
+        std::fs::write(file.path(), [0xff]).unwrap();
+        for (length, expected) in
+            [(64 << 20, "cannot be read"), ((64 << 20) + 1, "is longer than 67108864 bytes")]
+        {
+            file.as_file().set_len(length).unwrap();
+            let problems = Accounts::load(file.path(), &roles).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].contains(expected), "{problems:?}");
+        }
+    }
+}

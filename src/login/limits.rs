@@ -158,3 +158,18 @@ fn network(address: IpAddr) -> IpAddr {
         v4 @ IpAddr::V4(_) => v4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_tried_too_often_waits_until_it_is_over() {
+        let limit = Limit { tries: 3, window: Duration::ZERO, lockout: Duration::ZERO };
+        let tried =
+            |count, millis| allow(Hits { count, resets_in: Duration::from_millis(millis) }, limit);
+        assert_eq!(tried(3, 2999), Ok(()));
+        assert_eq!(tried(4, 2999), Err(SignInError::LockedOut(3)));
+        assert_eq!(tried(4, 0), Err(SignInError::LockedOut(1)));
+    }
+}

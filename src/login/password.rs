@@ -266,4 +266,59 @@ mod tests {
         assert!(!costs.verify(&"one".into(), None, &mut blocks));
         assert!(!Costs::default().verify(&"one".into(), None, &mut blocks));
     }
+
+    #[test]
+    fn a_hash_is_taken_that_is_argon2id_and_neither_weak_nor_beyond_what_can_be_spent() {
+        let hash = |algorithm: &str, kib: u32, passes: u32, rest: &str| {
+            let hash = format!("${algorithm}$v=19$m={kib},t={passes},p=1{rest}");
+            Cost::of(&hash.into()).map(|cost| (cost.kib, cost.passes))
+        };
+        let rest = "$c29tZXNhbHRzb21lc2FsdA$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+        for (kib, passes, is_taken) in [
+            (19_456, 2, true),
+            (19_455, 2, false),
+            (19_456, 1, false),
+            (1_048_576, 16, true),
+            (1_048_577, 16, false),
+            (1_048_576, 17, false),
+        ] {
+            let expected = if is_taken {
+                Ok((kib, passes))
+            } else {
+                Err(format!(
+                    "it has {kib} KiB and {passes} passes; 19456 to 1048576 KiB and 2 to 16 \
+                     passes are taken"
+                ))
+            };
+            assert_eq!(hash("argon2id", kib, passes, rest), expected);
+        }
+        let malformed = Err("it is not an argon2id hash in PHC form".to_owned());
+        assert_eq!(hash("argon2i", 19_456, 2, rest), malformed);
+        assert_eq!(hash("argon2id", 19_456, 2, ""), malformed);
+        assert_eq!(hash("argon2id", 19_456, 2, "$c29tZXNhbHRzb21lc2FsdA"), malformed);
+    }
+
+    #[test]
+    fn a_name_that_is_nobodys_takes_up_what_the_costliest_account_does() {
+        let kib = |kib| Cost { kib, passes: 2, lanes: 1, is_old: false };
+        let costs = Costs::new(BTreeSet::from([kib(MIN_KIB), kib(MIN_KIB + 1024)]));
+        let mut blocks = Vec::new();
+        assert!(!costs.verify(&"one".into(), None, &mut blocks));
+        assert_eq!(blocks.len(), 20 * 1024);
+    }
+
+    #[tokio::test]
+    async fn memory_is_kept_while_others_are_at_it_and_given_back_by_the_last() {
+        let places = Arc::new(Semaphore::new(2));
+        let hasher = Hasher { places, spare: Arc::default(), count: 2 };
+        let costs = Arc::new(Costs::default());
+        let other = Arc::clone(&hasher.places).acquire_owned().await.unwrap();
+        assert_eq!(hasher.verify("one".into(), None, &costs).await, Some(false));
+        let kept = hasher.spare.take();
+        assert_eq!(kept.len(), 19 * 1024);
+        hasher.spare.put(kept);
+        drop(other);
+        assert_eq!(hasher.verify("one".into(), None, &costs).await, Some(false));
+        assert!(hasher.spare.take().is_empty());
+    }
 }

@@ -123,3 +123,90 @@ pub(super) fn signed_claims(
         _ => Err(IdTokenError::Malformed),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use serde_json::json;
+
+    use super::*;
+
+    pub(in crate::sso) const NOW: i64 = 1_800_000_000;
+    pub(in crate::sso) const LEEWAY: i64 = 60;
+
+    /// A token of the provider, and the provider's keys.
+    pub(in crate::sso) fn signed(header: &Value, claims: &Value) -> (String, KeySet) {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+        let public = URL_SAFE_NO_PAD.encode(pair.public_key());
+        let jwks = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": public }] });
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let input = format!("{}.{}", part(header), part(claims));
+        let signature = URL_SAFE_NO_PAD.encode(pair.sign(input.as_bytes()));
+        let keys = KeySet::read(jwks.to_string().as_bytes(), &ALGORITHMS).unwrap().0;
+        (format!("{input}.{signature}"), keys)
+    }
+
+    /// Why a token is refused that has these in the place of good claims.
+    fn refusal(changes: &Value) -> Option<IdTokenError> {
+        let mut claims = json!({ "iss": "idp", "aud": "us", "exp": NOW, "nonce": "n", "sub": "7" });
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let (token, keys) = signed(&json!({ "alg": "EdDSA" }), &claims);
+        let expected = Expected {
+            issuer: "idp",
+            client_id: "us",
+            nonce: "n",
+            now: Timestamp::from_secs(NOW),
+            leeway: Duration::from_secs(LEEWAY.unsigned_abs()),
+        };
+        verify(&token, &keys, &expected).err()
+    }
+
+    #[test]
+    fn times_count_to_the_very_end_of_the_leeway() {
+        for (changes, expected) in [
+            (json!({}), None),
+            (json!({ "exp": NOW - LEEWAY }), Some(IdTokenError::Expired)),
+            (json!({ "exp": NOW - LEEWAY + 1 }), None),
+            (json!({ "exp": null }), Some(IdTokenError::Expired)),
+            (json!({ "iat": NOW + LEEWAY }), None),
+            (json!({ "iat": NOW + LEEWAY + 1 }), Some(IdTokenError::NotYetValid)),
+            (json!({ "nbf": NOW + LEEWAY }), None),
+            (json!({ "nbf": NOW + LEEWAY + 1 }), Some(IdTokenError::NotYetValid)),
+            (json!({ "nbf": "soon" }), Some(IdTokenError::NotYetValid)),
+        ] {
+            assert_eq!(refusal(&changes), expected, "{changes}");
+        }
+    }
+
+    #[test]
+    fn a_subject_has_from_one_to_255_bytes() {
+        for (length, expected) in
+            [(0, Some(IdTokenError::Subject)), (255, None), (256, Some(IdTokenError::Subject))]
+        {
+            assert_eq!(refusal(&json!({ "sub": "x".repeat(length) })), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_token_for_several_names_the_one_that_it_was_given_to() {
+        let several = json!(["us", "them"]);
+        for (aud, azp, expected) in [
+            (json!(["us"]), None, None),
+            (several.clone(), None, Some(IdTokenError::AuthorizedParty)),
+            (several.clone(), Some("us"), None),
+            (several, Some("them"), Some(IdTokenError::AuthorizedParty)),
+            (json!("us"), Some("them"), Some(IdTokenError::AuthorizedParty)),
+            (json!(["them"]), Some("us"), Some(IdTokenError::Audience)),
+            (json!("them"), None, Some(IdTokenError::Audience)),
+        ] {
+            let mut changes = json!({ "aud": aud });
+            if let Some(azp) = azp {
+                changes["azp"] = json!(azp);
+            }
+            assert_eq!(refusal(&changes), expected, "{changes}");
+        }
+    }
+}

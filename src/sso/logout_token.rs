@@ -140,3 +140,55 @@ pub(super) fn verify(
     }
     Ok(LogoutToken { token_id, session_id, subject })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::sso::id_token::tests::{LEEWAY, NOW, signed};
+
+    /// What comes of a token that has these in the place of good claims.
+    fn read(changes: &Value) -> Result<LogoutToken, LogoutTokenError> {
+        let mut claims = json!({
+            "iss": "idp", "aud": "us", "iat": NOW, "jti": "j", "sub": "7", "events": { EVENT: {} },
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let (token, keys) = signed(&json!({ "alg": "EdDSA", "typ": "Logout+JWT" }), &claims);
+        let leeway = Duration::from_secs(LEEWAY.unsigned_abs());
+        let now = Timestamp::from_secs(NOW);
+        verify(&token, &keys, &Expected { issuer: "idp", client_id: "us", now, leeway })
+    }
+
+    #[test]
+    fn a_logout_is_good_for_five_minutes_and_the_leeway_at_either_end() {
+        for (changes, expected) in [
+            (json!({}), None),
+            (json!({ "iat": NOW + LEEWAY }), None),
+            (json!({ "iat": NOW + LEEWAY + 1 }), Some(LogoutTokenError::IssuedAt)),
+            (json!({ "iat": NOW - LEEWAY - 300 }), None),
+            (json!({ "iat": NOW - LEEWAY - 301 }), Some(LogoutTokenError::IssuedAt)),
+            (json!({ "exp": NOW - LEEWAY + 1 }), None),
+            (json!({ "exp": NOW - LEEWAY }), Some(LogoutTokenError::Expired)),
+            (json!({ "exp": "never" }), Some(LogoutTokenError::Expired)),
+        ] {
+            assert_eq!(read(&changes).err(), expected, "{changes}");
+        }
+    }
+
+    #[test]
+    fn what_it_names_has_from_one_to_255_bytes() {
+        for (name, error) in [
+            ("jti", LogoutTokenError::TokenId),
+            ("sid", LogoutTokenError::Nobody),
+            ("sub", LogoutTokenError::Nobody),
+        ] {
+            for (length, is_good) in [(0, false), (1, true), (255, true), (256, false)] {
+                let read = read(&json!({ name: "x".repeat(length) }));
+                assert_eq!(read.err(), (!is_good).then_some(error), "{name} {length}");
+            }
+        }
+    }
+}

@@ -147,3 +147,86 @@ fn find<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
     };
     claims.get(name).or_else(way)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use serde_json::json;
+    use url::Url;
+
+    use super::*;
+    use crate::sso::ClientAuth;
+
+    fn settings(scopes: &[&str], role_claim: Option<&str>) -> SsoSettings {
+        let url = Url::parse("https://eu.example.com/").unwrap();
+        SsoSettings {
+            issuer: "https://idp.example.com".to_owned(),
+            client_id: "us".to_owned(),
+            client_secret: None,
+            client_auth: ClientAuth::Basic,
+            scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+            state_ttl: Duration::ZERO,
+            link_by_email: false,
+            default_role: None,
+            role_claim: role_claim.map(str::to_owned),
+            role_map: BTreeMap::new(),
+            redirect_uri: url.clone(),
+            after_logout: url,
+            leeway: Duration::ZERO,
+        }
+    }
+
+    fn claims(value: &Value) -> Claims {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn the_userinfo_is_asked_for_what_the_id_token_leaves_open_and_for_nothing_else() {
+        let email = json!({ "name": "Ann", "email": "ann@example.com", "email_verified": true });
+        for (scopes, role_claim, told, is_incomplete) in [
+            (&["openid"][..], None, json!({ "name": "Ann" }), false),
+            (&["openid"], None, json!({ "preferred_username": "ann" }), false),
+            (&["openid"], None, json!({}), true),
+            (&["openid", "email"], None, email.clone(), false),
+            (&["email"], None, json!({ "name": "Ann", "email": "a@b.c" }), true),
+            (&["email"], None, json!({ "name": "Ann", "email_verified": true }), true),
+            (&["openid"], Some("groups"), json!({ "name": "Ann", "groups": [] }), false),
+            (&["openid"], Some("groups"), json!({ "name": "Ann" }), true),
+            (&["email"], Some("groups"), email, true),
+        ] {
+            let settings = settings(scopes, role_claim);
+            assert_eq!(Person::is_incomplete(&claims(&told), &settings), is_incomplete, "{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_for_an_email_or_a_session_is_none_and_a_name_is_cut() {
+        let read = |email: usize, session: usize| {
+            let email = "x".repeat(email);
+            let told = json!({
+                "sub": "7", "name": "ö".repeat(200), "sid": "s".repeat(session),
+                "email": email, "email_verified": true,
+            });
+            Person::read(&claims(&told), &Claims::new(), &settings(&[], None))
+        };
+        let (fits, exceeds) = (read(320, 255), read(321, 256));
+        assert_eq!(fits.email.map(|email| email.len()), Some(320));
+        assert_eq!(fits.session_id.map(|sid| sid.len()), Some(255));
+        assert_eq!((exceeds.email, exceeds.claimed_email, exceeds.session_id), (None, None, None));
+        assert_eq!(fits.name, "ö".repeat(128));
+    }
+
+    #[test]
+    fn an_email_and_its_proof_are_of_one_source() {
+        let (signed, more) = (
+            json!({ "sub": "7", "email": "ann@example.com" }),
+            json!({ "sub": "7", "email": "eve@example.com", "email_verified": false }),
+        );
+        let person = Person::read(&claims(&signed), &claims(&more), &settings(&[], None));
+        assert_eq!(
+            (person.email, person.claimed_email),
+            (None, Some("eve@example.com".to_owned()))
+        );
+    }
+}

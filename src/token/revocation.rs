@@ -338,3 +338,60 @@ impl RevocationList {
             || self.is_listed(&TokenRef::by_session(sid))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn what_is_on_a_list_is_told_in_small_pieces_and_makes_the_same_list_elsewhere() {
+        let list = RevocationList::empty();
+        assert!(list.is_empty() && list.all().all(|piece| piece.is_empty()));
+        let token = |number: i64| {
+            Revocation::Token(TokenRef::by_id(&number.to_string()), at(1000 + number))
+        };
+        let mut taken: Vec<Revocation> = (0..2560).map(token).collect();
+        taken.push(Revocation::User("7".to_owned(), at(5)));
+        taken.push(Revocation::User("8".to_owned(), at(6)));
+        taken.push(Revocation::Everybody(at(3)));
+        list.take(taken.clone());
+        assert_eq!(list.len(), 2560);
+        assert_eq!(format!("{list:?}"), "RevocationList { tokens: 2560, .. }");
+
+        let pieces: Vec<Vec<Revocation>> = list.all().collect();
+        // Ten each, if they are spread well.
+        assert!(pieces.iter().all(|piece| piece.len() < 50));
+        let told = pieces.concat();
+        assert_eq!(told.len(), taken.len());
+        assert!(taken.iter().all(|one| told.contains(one)));
+        let other = RevocationList::empty();
+        other.take(told);
+        assert!(other.len() == 2560 && other.cuts_off("8", Some(at(6))));
+    }
+
+    #[test]
+    fn a_session_is_over_when_it_was_ended_or_began_before_a_cut_off() {
+        let list = RevocationList::empty();
+        assert!(!list.has_ended("s", "7", at(9)));
+        list.revoke_token(TokenRef::by_session("s"), at(100));
+        assert!(list.has_ended("s", "7", at(9)) && !list.has_ended("t", "7", at(9)));
+        list.cut_off_user("7", at(9));
+        assert!(list.has_ended("t", "7", at(9)) && !list.has_ended("t", "7", at(10)));
+        assert!(!list.has_ended("t", "8", at(9)));
+        list.take(vec![Revocation::Everybody(at(5))]);
+        assert!(list.has_ended("t", "8", at(5)) && !list.has_ended("t", "8", at(6)));
+    }
+
+    #[test]
+    fn a_list_is_empty_while_it_shuts_out_nobody() {
+        let (token, user) = (RevocationList::empty(), RevocationList::empty());
+        token.revoke_token(TokenRef::by_id("a"), at(9));
+        user.cut_off_user("7", at(9));
+        assert!(!token.is_empty() && !user.is_empty());
+        assert!(RevocationList::empty().is_empty());
+    }
+}

@@ -98,7 +98,8 @@ async fn replicas_know_together_which_addresses_a_name_knows() {
         let kept = cli(redis.port, &["ZRANGE", key, "0", "-1"]);
         assert!(kept.lines().all(|line| line.strip_prefix("known-at:").unwrap().len() == 64));
         let left: i64 = cli(redis.port, &["TTL", key]).parse().unwrap();
-        assert!((1..=90 * 24 * 3600).contains(&left), "{left}");
+        let days = 90 * 24 * 3600;
+        assert!((days - 600..=days).contains(&left), "{left}");
     }
     for told in ["ann", "192.0.2", "2001:db8", "198.51"] {
         assert!(!keys.contains(told), "{keys}");

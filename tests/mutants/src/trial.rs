@@ -32,7 +32,16 @@ const LONG: u64 = 10_000;
 /// rest is about them. Not what measures, and not what needs gateways, other languages or
 /// pages: there, the same questions come as here.
 fn is_asked(name: &str) -> bool {
-    const ROOMS: [&str; 2] = ["decision::", "sign_in::"];
+    const ROOMS: [&str; 8] = [
+        "decision::",
+        "operations::cases::",
+        "operations::conditions_tried::",
+        "operations::config",
+        "operations::replay::",
+        "operations::revoked::",
+        "operations::verify_only::",
+        "sign_in::",
+    ];
     const NOT: [&str; 13] = [
         "measured",
         "decision::conditions::a_client_hears",
