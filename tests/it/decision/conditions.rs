@@ -297,3 +297,59 @@ fn no_condition_reads_a_credential_however_it_is_named() {
         ""
     );
 }
+
+#[test]
+fn a_condition_reads_headers_and_queries_up_to_their_bounds_and_nothing_beyond() {
+    let plain = "request.headers[\"x-a\"] != \"\"";
+    for (length, expected) in [(8192, ""), (8193, "condition")] {
+        assert_eq!(told_of(plain, "/", &[("x-a", &"x".repeat(length))]), expected, "{length}");
+        // `a=` belongs to it.
+        let path = format!("/?a={}", "x".repeat(length - 2));
+        assert_eq!(told_of("size(request.query.a) == 1", &path, &[]), expected, "{length}");
+    }
+    for (count, expected) in [(256, ""), (257, "condition")] {
+        let path = format!("/?a=1{}", "&b=2".repeat(count - 1));
+        assert_eq!(told_of("request.query.a == [\"1\"]", &path, &[]), expected, "{count}");
+    }
+    assert_eq!(told_of("request.query.a == [\"1 2\", \"\"]", "/?&a=1+2&&a", &[]), "");
+}
+
+#[test]
+fn a_condition_reads_what_is_asked_for_and_by_whom() {
+    let engine_of = |when: &str| {
+        engine(&format!("[[rules]]\nname = \"r\"\npath_prefix = \"/\"\nwhen = '{when}'\n"))
+    };
+    let mut asked = ask("POST", "/a/b?c=d").from("192.0.2.1");
+    asked = asked.with("x-request-id", "abc").with("x-b", "2").listed("x-b", "2");
+    asked = asked.claiming(&json!({ "scope": " a  b " }));
+    for when in [
+        r#"request.method == "POST""#,
+        r#"request.host == "app.example.com""#,
+        r#"request.path == "/a/b""#,
+        r#"request.segments == ["a", "b"]"#,
+        r#"request.scheme == "https""#,
+        r#"request.id == "abc""#,
+        r#"request.time == timestamp("2027-01-15T08:00:00Z")"#,
+        r#"request.headers["x-b"] == "2""#,
+        r#""x-b" in request.headers && !("x-c" in request.headers)"#,
+        r#"request.headers.exists(name, name == "x-b")"#,
+        r#"!request.headers.exists(name, name == "authorization")"#,
+        r#"request.query.exists(name, name == "c")"#,
+        r#"claims.exists(name, name == "scope")"#,
+        r#"source.address == "192.0.2.1""#,
+        r#"user.id == "7""#,
+        r#"user.name == "ann""#,
+        r#"user.email == "ann@example.com""#,
+        r#"user.role == "REGULAR""#,
+        r#"user.scopes == ["a", "b"]"#,
+        r#"user.issuer == "own""#,
+    ] {
+        assert_eq!(asked.of(&engine_of(when)).reason, "", "{when}");
+    }
+    // What the transport does not know is not there, rather than empty.
+    for when in
+        ["request.protocol == \"\"", "source.principal == \"\"", "destination.principal == \"\""]
+    {
+        assert_eq!(asked.of(&engine_of(when)).reason, "condition", "{when}");
+    }
+}

@@ -136,6 +136,48 @@ when = 'request.method == "GET" && request.headers["x-region"] == "eu"'
     );
 }
 
+/// What a replay says of one line of a log, under a rule with this condition.
+fn replayed(when: &str, line: &Value) -> String {
+    let room = tempfile::tempdir().unwrap();
+    let next =
+        format!("[[rules]]\nname = \"r\"\npath_template = \"/users/{{id}}\"\nwhen = '{when}'\n");
+    std::fs::write(room.path().join("next.toml"), next).unwrap();
+    let mut command = portcullis();
+    command.current_dir(room.path()).env("AUTH_JWT_SECRET", jwt::SECRET);
+    command.args(["replay", "--config", "next.toml", "--format", "json"]);
+    let told: Value =
+        serde_json::from_slice(&output(&mut command, &line.to_string()).stdout).unwrap();
+    match told["unknown"].as_object().unwrap().keys().next() {
+        Some(what) => format!("unknown: {what}"),
+        None => told["changes"][0]["after"]["decision"].as_str().unwrap().to_owned(),
+    }
+}
+
+#[test]
+fn a_replay_knows_what_a_line_of_the_log_holds_and_nothing_more() {
+    let line = json!({
+        "target": "portcullis::decision", "decision": "allow", "rule": "old", "method": "GET",
+        "host": "app.example.com", "path": "/users/7", "user_id": "7", "role": "ADMIN",
+    });
+    for (when, expected) in [
+        (r#"request.method == "GET""#, "allow"),
+        (r#"request.method == "POST""#, "deny"),
+        (r#"request.host == "app.example.com""#, "allow"),
+        (r#"request.path == "/users/7""#, "allow"),
+        (r#"request.segments == ["users", "7"]"#, "allow"),
+        (r#"path.id == "7""#, "allow"),
+        (r#""id" in path && !("name" in path)"#, "allow"),
+        (r#"user.id == "7""#, "allow"),
+        (r#"user.role == "ADMIN""#, "allow"),
+        (r#"user.issuer == "own""#, "allow"),
+        (r#"user.name == "ann""#, "unknown: user.name"),
+        (r#"request.scheme == "https""#, "unknown: request.scheme"),
+        (r#"request.headers.exists(name, name == "x-region")"#, "unknown: request.headers"),
+    ] {
+        assert_eq!(replayed(when, &line), expected, "{when}");
+    }
+}
+
 /// A configuration with these rules, in a file; and what a command says of it.
 fn run(rules: &str, files: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
     let room = tempfile::tempdir().unwrap();
