@@ -124,7 +124,10 @@ fn run(asked: &Asked) -> Result<bool> {
     // All are built in, unless it is about a few: then the build is the same for any choice.
     let built_in: Vec<&Mutant> =
         if asked.since.is_some() { chosen.clone() } else { mutants.iter().collect() };
-    let tree = Tree::new(&root, &room)?;
+    // A few have a place of their own, so that what is built of all stays.
+    let place = if asked.since.is_some() { room.join("changed") } else { room.clone() };
+    fs::create_dir_all(&place)?;
+    let tree = Tree::new(&root, &place)?;
     // What did not compile the last time does not now.
     let (unviable_path, odd_path) = (room.join("unviable.json"), room.join("odd.json"));
     let mut unviable: BTreeMap<String, String> = load(&unviable_path);
@@ -145,8 +148,8 @@ fn run(asked: &Asked) -> Result<bool> {
 
     let build = trial::build_of(&built)?;
     let workers = thread::available_parallelism()?.get();
-    let trial = Trial::new(built, &tree.path, &room)?;
-    let reached = room.join("reached.json");
+    let trial = Trial::new(built, &tree.path, &place)?;
+    let reached = place.join("reached.json");
     let mut seen: Reached = load(&reached);
     if seen.build != build {
         // With new tests for the same mutants, what the others reach is the same.
@@ -155,7 +158,11 @@ fn run(asked: &Asked) -> Result<bool> {
         seen = Reached { build, mutants: mutants.len(), tests };
     }
     let started = Instant::now();
-    let passed = trial.reach(&mut seen.tests, workers);
+    let deadline = asked.budget.map(|budget| started + budget);
+    // With little time, half of it is for the mutants.
+    let half = asked.budget.map(|budget| started + budget / 2);
+    let files: Vec<&str> = chosen.iter().map(|mutant| mutant.name.file.as_str()).collect();
+    let passed = trial.reach(&mut seen.tests, workers, &files, half);
     fs::write(&reached, serde_json::to_vec(&seen)?)?;
     if let Err(error) = passed {
         wrong.push(format!("{error:#}"));
@@ -164,7 +171,6 @@ fn run(asked: &Asked) -> Result<bool> {
 
     let (odd, open): (Vec<&Mutant>, Vec<&Mutant>) =
         chosen.iter().copied().partition(|mutant: &&Mutant| left_out.contains_key(&mutant.number));
-    let deadline = asked.budget.map(|budget| Instant::now() + budget);
     let mut verdicts = verdicts(&trial, &open, &seen.tests, workers, (asked.most, deadline))?;
     let mut keep = |verdicts: &[(&Name, Verdict)]| -> Result<()> {
         outcomes.extend(verdicts.iter().map(|(name, verdict)| (name.to_string(), verdict.clone())));
@@ -174,13 +180,13 @@ fn run(asked: &Asked) -> Result<bool> {
     let mut left = open.len() - verdicts.len();
 
     // What no switch can be written for is built by itself, where it compiles at all.
-    let is_over = || deadline.is_some_and(|deadline| Instant::now() > deadline);
     let odd: Vec<&Mutant> =
         odd.into_iter().filter(|it| !unviable.contains_key(&it.name.to_string())).collect();
-    if is_over() {
+    if deadline.is_some() {
+        // Each takes as long to build as all that have a switch.
         left += odd.len();
     } else if !odd.is_empty() {
-        let mut why = BTreeMap::new();
+        let mut why: BTreeMap<u32, String> = BTreeMap::new();
         let (never, odd): (Vec<&Mutant>, Vec<&Mutant>) =
             odd.into_iter().partition(|it| left_out[&it.number] == weave::LET);
         why.extend(never.iter().map(|it| (it.number, weave::LET.to_owned())));
@@ -191,18 +197,8 @@ fn run(asked: &Asked) -> Result<bool> {
             unviable.insert(mutant.name.to_string(), why[&mutant.number].clone());
         }
         fs::write(&unviable_path, serde_json::to_vec_pretty(&unviable)?)?;
-        println!("{} are built by themselves", viable.len());
-        for mutant in viable {
-            if is_over() {
-                left += 1;
-                continue;
-            }
-            let own = near(&mutants, &seen.tests, mutant);
-            let trial = Trial::new(tree.build_plain(mutant)?, &tree.path, &room)?;
-            let verdict = trial.verdict(0, 0, &own)?;
-            println!("{verdict}: {}", mutant.name);
-            verdicts.push((&mutant.name, verdict));
-        }
+        verdicts
+            .extend(by_themselves(&tree, &room, &viable, |it| near(&mutants, &seen.tests, it))?);
     }
     keep(&verdicts)?;
 
@@ -216,6 +212,24 @@ fn run(asked: &Asked) -> Result<bool> {
         eprintln!("{one}");
     }
     Ok(is_good && wrong.is_empty())
+}
+
+/// Builds each of these mutants by itself, and runs its tests.
+fn by_themselves<'m, 't>(
+    tree: &Tree,
+    room: &Path,
+    mutants: &[&'m Mutant],
+    tests: impl Fn(&Mutant) -> Vec<&'t Test>,
+) -> Result<Vec<(&'m Name, Verdict)>> {
+    println!("{} are built by themselves", mutants.len());
+    let mut verdicts = Vec::new();
+    for mutant in mutants {
+        let trial = Trial::new(tree.build_plain(mutant)?, &tree.path, room)?;
+        let verdict = trial.verdict(0, 0, &tests(mutant))?;
+        println!("{verdict}: {}", mutant.name);
+        verdicts.push((&mutant.name, verdict));
+    }
+    Ok(verdicts)
 }
 
 /// Those that are looked at.

@@ -134,8 +134,15 @@ impl Trial {
     }
 
     /// Runs each test by itself, without a mutant, and sees what it reaches. Those that are
-    /// known already are not run again.
-    pub(crate) fn reach(&self, tests: &mut Vec<Test>, workers: usize) -> Result<()> {
+    /// known already are not run again. Those beside these files come first, then the other
+    /// ones of units; what has had no turn by the end of the time is not asked.
+    pub(crate) fn reach(
+        &self,
+        tests: &mut Vec<Test>,
+        workers: usize,
+        files: &[&str],
+        until: Option<Instant>,
+    ) -> Result<()> {
         let mut known: BTreeMap<(bool, String), Test> =
             tests.drain(..).map(|test| ((test.is_whole, test.name.clone()), test)).collect();
         let mut open = Vec::new();
@@ -148,13 +155,18 @@ impl Trial {
             }
         }
         println!("{} tests are run once without a mutant", open.len());
+        // They are taken from the end.
+        let beside: BTreeSet<String> = files.iter().map(|file| beside(file)).collect();
+        open.sort_by_key(|(is_whole, name)| {
+            !is_whole && beside.iter().any(|room| name.starts_with(room))
+        });
         let open = Mutex::new(open);
         let (done, wrong) = (Mutex::new(tests), Mutex::new(Vec::new()));
         thread::scope(|scope| {
             for worker in 0..workers {
                 let (open, done, wrong) = (&open, &done, &wrong);
                 scope.spawn(move || {
-                    loop {
+                    while until.is_none_or(|until| Instant::now() < until) {
                         let Some((is_whole, name)) = open.lock().expect("no poison").pop() else {
                             return;
                         };
@@ -343,13 +355,18 @@ pub(crate) fn build_of(built: &Built) -> Result<String> {
     Ok(build)
 }
 
+/// How the tests beside a file are named.
+fn beside(file: &str) -> String {
+    let file = file.trim_start_matches("src/").trim_end_matches(".rs");
+    format!("{}::", file.trim_end_matches("/mod").replace('/', "::"))
+}
+
 /// The tests that a mutant has to pass: those beside its code first, then those that are
 /// quick and reach little else; and as many as take no more than so many seconds together.
 /// Long ones are for what nothing else reaches.
 pub(crate) fn reaching<'t>(tests: &'t [Test], mutant: &list::Mutant, most: u64) -> Vec<&'t Test> {
     let all = || tests.iter().filter(|test| test.reaches.contains(&mutant.number));
-    let file = mutant.name.file.trim_start_matches("src/").trim_end_matches(".rs");
-    let beside = format!("{}::", file.trim_end_matches("/mod").replace('/', "::"));
+    let beside = beside(&mutant.name.file);
     let mut quick: Vec<&Test> = all().filter(|test| test.millis < LONG).collect();
     quick.sort_by_key(|test| {
         let is_beside = !test.is_whole && test.name.starts_with(&beside);
