@@ -226,7 +226,8 @@ impl Tree {
     /// Writes these mutants without switches. They do not overlap.
     fn write_plain(&self, mutants: &[&Mutant]) -> Result<BTreeMap<String, Vec<Arm>>> {
         let mut arms = BTreeMap::new();
-        for file in sources(&self.root.join("src"))? {
+        let rooms = ["src", "fuzz/src"].map(|room| sources(&self.root.join(room)));
+        for file in rooms.into_iter().collect::<Result<Vec<_>>>()?.concat() {
             let name =
                 file.strip_prefix(&self.root)?.to_str().context("a name is text")?.to_owned();
             let mut text = fs::read_to_string(&file)?;
