@@ -73,3 +73,21 @@ impl Identified<'_> {
         &self.verified.claims
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+    use crate::token::tests::claims_of;
+
+    #[test]
+    fn whoever_prints_it_sees_who_it_is_and_no_token() {
+        let verified = Verified::of_key("name", claims_of("ann"), Map::new());
+        let proof = Proof::Token("secret".into());
+        assert_eq!(format!("{proof:?}"), "Token");
+        let shown = format!("{:?}", Identified { verified: Arc::new(verified), proof });
+        assert!(shown.starts_with("Identified { claims: Claims {"), "{shown}");
+        assert!(shown.contains("ann") && !shown.contains("secret"), "{shown}");
+    }
+}

@@ -317,6 +317,8 @@ mod tests {
         let kept = hasher.spare.take();
         assert_eq!(kept.len(), 19 * 1024);
         hasher.spare.put(kept);
+        // What somebody prints is not all of that memory.
+        assert!(format!("{hasher:?}").contains("spare: Spare,"));
         drop(other);
         assert_eq!(hasher.verify("one".into(), None, &costs).await, Some(false));
         assert!(hasher.spare.take().is_empty());

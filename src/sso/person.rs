@@ -149,7 +149,7 @@ fn find<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
     use serde_json::json;
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::sso::ClientAuth;
 
-    fn settings(scopes: &[&str], role_claim: Option<&str>) -> SsoSettings {
+    pub(in crate::sso) fn settings(scopes: &[&str], role_claim: Option<&str>) -> SsoSettings {
         let url = Url::parse("https://eu.example.com/").unwrap();
         SsoSettings {
             issuer: "https://idp.example.com".to_owned(),

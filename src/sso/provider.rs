@@ -325,3 +325,21 @@ pub(super) fn error_code(code: &str) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     code.chars().filter(plain).take(MAX_CODE_BYTES).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sso::{Started, person::tests::settings};
+
+    #[test]
+    fn whoever_prints_it_sees_no_token_and_no_state() {
+        let tokens = IdTokenField { id_token: Some("secret".to_owned()) };
+        assert_eq!(format!("{tokens:?}"), "IdTokenField { .. }");
+        let url = url::Url::parse("https://idp.example.com/?state=secret").unwrap();
+        let started = Started { location: url, browser: "secret".into() };
+        assert_eq!(format!("{started:?}"), "Started { .. }");
+        let provider = Provider::new(Arc::new(settings(&[], None))).unwrap();
+        let shown = "Provider { issuer: \"https://idp.example.com\", .. }";
+        assert_eq!(format!("{provider:?}"), shown);
+    }
+}

@@ -51,6 +51,6 @@ pub use verify::Verifier;
 pub use way::ClaimWay;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod wycheproof;

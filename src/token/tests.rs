@@ -28,7 +28,7 @@ fn key(id: Option<&str>, secret: &str) -> Key {
 }
 
 /// What the tests beside the tables of tokens say of somebody.
-pub(super) fn claims_of(name: &str) -> Claims {
+pub(crate) fn claims_of(name: &str) -> Claims {
     let mut payload = json::Members::parse(br#"{"exp":9}"#, 8).unwrap();
     let role = Roles::new(vec!["A".into()]).unwrap().get("A").unwrap();
     let common = claims::Common::read(&mut payload).unwrap();

@@ -230,3 +230,22 @@ fn a_page_over_http_is_own_only_where_the_request_came_over_http() {
     assert_eq!(send("https", "http://app.example.com"), 403);
     assert_eq!(send("", "http://app.example.com"), 403);
 }
+
+#[test]
+fn whoever_prints_a_question_or_an_answer_sees_no_credential() {
+    let toml = "tokens = { query_parameter_on = \"always\", forward = \"authorization-header\" }";
+    let (engine, token) = (engine(toml), good());
+    let asked = ask("GET", &format!("/api/agents?access-token={token}")).with("x-a", "b");
+    let input = asked.input();
+    let shown = format!("{input:?}");
+    assert!(
+        shown.contains("method: \"GET\", host: \"app.example.com\", path: \"/api/agents\""),
+        "{shown}"
+    );
+    assert!(shown.contains("x-a") && !shown.contains(&token), "{shown}");
+    let decision = engine.decide(&input, portcullis::clock::Timestamp::from_secs(NOW));
+    let shown = format!("{decision:?}");
+    assert!(shown.contains("set: [") && shown.contains("\"authorization\""), "{shown}");
+    assert!(shown.contains("remove_query: [\"access-token\"]"), "{shown}");
+    assert!(!shown.contains(&token), "{shown}");
+}

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -39,11 +39,22 @@ struct Artifacts {
 }
 
 impl Artifacts {
-    fn tests(self) -> Result<Built> {
+    /// The binaries, where no other build of the package puts those of the same names.
+    fn tests(self, room: &Path) -> Result<Built> {
         let (Some(unit), Some(whole)) = (self.unit, self.whole) else {
             bail!("cargo names no binaries")
         };
-        Ok(Built { unit, whole })
+        let copy = |built: &Path, name: &str| -> Result<PathBuf> {
+            let own = room.join(name);
+            let of = |path: &Path| fs::metadata(path).and_then(|it| Ok((it.len(), it.modified()?)));
+            let (is, was) = (of(built)?, of(&own).ok());
+            if was != Some(is) {
+                fs::copy(built, &own).with_context(|| built.display().to_string())?;
+                File::options().append(true).open(&own)?.set_modified(is.1)?;
+            }
+            Ok(own)
+        };
+        Ok(Built { unit: copy(&unit, "unit")?, whole: copy(&whole, "whole")? })
     }
 }
 
@@ -138,7 +149,7 @@ impl Tree {
             if self.cargo(&UNIT, &arms, left_out)?.is_some()
                 && let Some(built) = self.cargo(&TESTS, &arms, left_out)?
             {
-                return built.tests();
+                return built.tests(&self.out);
             }
             ensure!(left_out.len() > before, "what does not build is no mutant's");
             println!("{} cannot be written with a switch so far", left_out.len());
@@ -220,7 +231,7 @@ impl Tree {
     pub(crate) fn build_plain(&self, mutant: &Mutant) -> Result<Built> {
         let arms = self.write_plain(&[mutant])?;
         let built = self.cargo(&TESTS, &arms, &mut BTreeMap::new())?;
-        built.with_context(|| format!("{} does not build", mutant.name))?.tests()
+        built.with_context(|| format!("{} does not build", mutant.name))?.tests(&self.out)
     }
 
     /// Writes these mutants without switches. They do not overlap.
