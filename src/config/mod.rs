@@ -34,6 +34,7 @@ mod surprises;
 mod tls;
 mod tokens;
 mod ui;
+mod words;
 
 use std::fmt;
 

@@ -3,13 +3,13 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use figment::{
     Figment, Metadata, Source,
-    error::{Actual, Kind},
     value::{Dict, Value},
 };
 use secrecy::SecretSlice;
@@ -20,6 +20,7 @@ use super::{
     layers::{DEFAULT, parse_value},
     problem::Problem,
     seen::SeenFile,
+    words::{nearest, quoted, what_is_wrong},
 };
 
 /// Everything that was read, and what was found wrong with it.
@@ -45,7 +46,7 @@ impl Reader {
     /// The whole configuration.
     pub(super) fn root(&self) -> Section<'_> {
         let dict = self.figment.extract().unwrap_or_default();
-        Section { reader: self, path: String::new(), dict, asked: Vec::new() }
+        Section::new(self, String::new(), dict)
     }
 
     /// The whole configuration, without these keys of tables.
@@ -84,11 +85,20 @@ pub(super) struct Section<'r> {
     path: String,
     dict: Dict,
     asked: Vec<&'static str>,
+    /// Those that it was looked for, but not asked for.
+    looked_for: RefCell<Vec<&'static str>>,
+    /// Those whose value could not be read, of which nothing more can be said.
+    unread: RefCell<Vec<&'static str>>,
 }
 
 impl<'r> Section<'r> {
-    fn child(&self, path: String, dict: Dict) -> Section<'r> {
-        Section { reader: self.reader, path, dict, asked: Vec::new() }
+    fn new(reader: &'r Reader, path: String, dict: Dict) -> Self {
+        let (looked_for, unread) = <(RefCell<_>, RefCell<_>)>::default();
+        Self { reader, path, dict, asked: Vec::new(), looked_for, unread }
+    }
+
+    fn child(&self, path: String, dict: Dict) -> Self {
+        Self::new(self.reader, path, dict)
     }
 
     fn key(&self, key: &str) -> String {
@@ -105,7 +115,8 @@ impl<'r> Section<'r> {
     }
 
     /// Whether the key is there.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        self.looked_for.borrow_mut().push(key);
         self.dict.contains_key(key)
     }
 
@@ -119,9 +130,17 @@ impl<'r> Section<'r> {
         self.dict.keys().any(|key| self.is_set(key))
     }
 
-    /// Reports a problem of a key of this table.
+    /// Reports a problem of a key of this table, where its value could be read at all.
     pub(super) fn problem(&self, key: &str, cause: impl Into<String>, mend: impl Into<String>) {
-        self.reader.problems.borrow_mut().push(self.describe(key, cause.into(), mend.into()));
+        if !self.unread.borrow().contains(&key) {
+            self.reader.problems.borrow_mut().push(self.describe(key, cause.into(), mend.into()));
+        }
+    }
+
+    /// Reports that the value of a key could not be read.
+    fn unread(&self, key: &'static str, cause: impl Into<String>, mend: impl Into<String>) {
+        self.problem(key, cause, mend);
+        self.unread.borrow_mut().push(key);
     }
 
     /// Reports something that works, but may not be meant.
@@ -155,7 +174,7 @@ impl<'r> Section<'r> {
         match parsed {
             Ok(parsed) => Some(parsed),
             Err(error) => {
-                self.problem(key, what_is_wrong(&error.kind), format!("write {expected}"));
+                self.unread(key, what_is_wrong(&error.kind), format!("write {expected}"));
                 None
             }
         }
@@ -182,7 +201,7 @@ impl<'r> Section<'r> {
         let parsed = parse(&text);
         if parsed.is_none() {
             let cause = format!("{} is not {expected}", quoted(&text));
-            self.problem(key, cause, format!("write {expected}"));
+            self.unread(key, cause, format!("write {expected}"));
         }
         parsed
     }
@@ -315,7 +334,7 @@ impl<'r> Section<'r> {
             Some(Value::Dict(_, dict)) => dict,
             None => Dict::new(),
             Some(_) => {
-                self.problem(key, "it is not a table", format!("write [{}]", self.key(key)));
+                self.unread(key, "it is not a table", format!("write [{}]", self.key(key)));
                 Dict::new()
             }
         };
@@ -327,7 +346,7 @@ impl<'r> Section<'r> {
         let mend = format!("write [[{}]] for each", self.key(key));
         let Some(value) = self.ask(key) else { return Vec::new() };
         let Value::Array(_, items) = value else {
-            self.problem(key, "it is not a list of tables", mend);
+            self.unread(key, "it is not a list of tables", mend);
             return Vec::new();
         };
         let mut tables = Vec::with_capacity(items.len());
@@ -344,39 +363,14 @@ impl<'r> Section<'r> {
 
     /// Reports the keys that nobody asked for.
     pub(super) fn finish(self) {
+        let known: BTreeSet<&str> =
+            self.asked.iter().chain(self.looked_for.borrow().iter()).copied().collect();
+        let all = known.iter().copied().collect::<Vec<_>>().join(", ");
         for key in self.dict.keys().filter(|key| !self.asked.contains(&key.as_str())) {
-            let mut known = self.asked.clone();
-            known.sort_unstable();
-            known.dedup();
-            self.problem(
-                key,
-                "there is no such key",
-                format!("remove it, or use one of: {}", known.join(", ")),
-            );
+            let meant = nearest(key, known.iter().copied());
+            let meant = meant.map(|near| format!("write {near}, if that is meant; else "));
+            let mend = format!("{}remove it, or use one of: {all}", meant.unwrap_or_default());
+            self.problem(key, "there is no such key", mend);
         }
-    }
-}
-
-/// A value as an error may show it: not where it could hold a password.
-fn quoted(text: &str) -> String {
-    if text.contains('@') { "the value".to_owned() } else { format!("{text:?}") }
-}
-
-/// Why a value is of another type than is wanted, without the value: it may
-/// be a secret, or hold one.
-fn what_is_wrong(kind: &Kind) -> String {
-    match kind {
-        Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
-            let actual = match actual {
-                Actual::Bool(_) => "true or false",
-                Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "a number",
-                Actual::Char(_) | Actual::Str(_) => "text",
-                Actual::Seq => "a list",
-                Actual::Map => "a table",
-                _ => "another type",
-            };
-            format!("it is {actual}, and should be {expected}")
-        }
-        _ => "it cannot be understood".to_owned(),
     }
 }

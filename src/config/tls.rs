@@ -22,7 +22,7 @@ pub(super) fn read(parent: &mut Section<'_>, protocol: &[u8], clients: Clients) 
     let chain = section.file("cert_file");
     let key = section.file("key_file");
     let ca = (clients == Clients::MayBeAsked).then(|| section.file("client_ca_file")).flatten();
-    let asks = section.has("client_ca_file");
+    let asks = clients == Clients::MayBeAsked && section.has("client_ca_file");
     for (file, what) in [("cert_file", "a certificate"), ("key_file", "a key")] {
         if !section.has(file) {
             section.problem(file, format!("TLS needs {what}"), "name a PEM file");

@@ -239,6 +239,22 @@ kind = "redis"
 }
 
 #[test]
+fn what_cannot_be_read_is_said_once_and_a_slip_of_the_pen_is_understood() {
+    for (toml, key) in [
+        ("[tokens]\nlifetime = 3600", "tokens.lifetime"),
+        ("[tokens]\nmax_lifetime = \"soon\"", "tokens.max_lifetime"),
+        ("[rules]\nname = \"a\"", "rules"),
+        ("[login.limits]\nwindow = 1", "login.limits.window"),
+    ] {
+        assert_eq!(keys(toml), [key]);
+    }
+    let problems = load("[check]\nlistn = \"127.0.0.1:0\"", &[KEY]).unwrap_err();
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    assert!(problem.mend.starts_with("write listen, if that is meant; else remove it, or"));
+    assert!(problem.mend.contains("sign_in_url, tls, upgrades"), "{}", problem.mend);
+}
+
+#[test]
 fn the_environment_goes_before_a_later_file_before_an_earlier_one() {
     let room = tempfile::tempdir().unwrap();
     let (first, second) = (room.path().join("1.toml"), room.path().join("2.toml"));
