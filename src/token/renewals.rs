@@ -189,8 +189,21 @@ mod tests {
         assert!(renewals.slot(name(8192), &of(9), at(0)).is_none());
         // Whoever has a place keeps it.
         assert!(renewals.slot(name(0), &of(9), at(0)).is_some());
-        assert!(renewals.slot(name(8192), &of(9), at(59)).is_none());
-        assert!(renewals.slot(name(8192), &of(9), at(60)).is_some());
+        // Those that are over are looked for once a second, while there is no room.
+        let after = |millis| renewals.slot(name(8192), &of(9), Timestamp::from_millis(millis));
+        assert!(after(59_500).is_none() && after(60_000).is_none() && after(60_499).is_none());
+        assert!(after(60_500).is_some());
+    }
+
+    #[test]
+    fn one_that_is_over_gives_its_own_room_back_though_nobody_has_looked_for_it() {
+        let (renewals, long) = (Renewals::default(), of(4 * 1024 * 1024 - 256));
+        assert!(renewals.slot(name(1), &long, at(0)).is_some());
+        // Those that are over were looked for just before that one was.
+        assert!(renewals.slot(name(2), &of(1), at(59)).is_some());
+        for now in [60, 120, 180] {
+            assert!(renewals.slot(name(1), &long, at(now)).is_some(), "{now}");
+        }
     }
 
     #[test]
@@ -205,6 +218,7 @@ mod tests {
         assert!(renewals.slot(name(2), &long, at(60)).is_some());
         assert!(renewals.slot(name(1), &long, at(60)).is_some());
         assert!(renewals.slot(name(3), &of(1), at(60)).is_none());
+        assert!(renewals.slot(name(3), &of(1), at(119)).is_none());
         assert!(renewals.slot(name(3), &of(1), at(120)).is_some());
     }
 }

@@ -112,3 +112,47 @@ impl Verifier {
             .map_err(|_| MintError::Signing)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+    use crate::token::{Minter, NewToken, SessionClaims, UserId, tests::verifier};
+
+    #[test]
+    fn a_token_is_followed_by_one_that_lives_longer_and_never_by_itself() {
+        let at = |secs: i64| Timestamp::from_secs(1_800_000_000 + secs);
+        let verifier = verifier();
+        let lifetime = Duration::from_secs(1000);
+        let user_id = UserId::new("7").unwrap();
+        let new = NewToken {
+            name: "ann",
+            user_id: &user_id,
+            role: verifier.roles().get("ADMIN").unwrap(),
+            email: None,
+            lifetime,
+            login_method: None,
+            session: Some(SessionClaims { id: "s", began: at(0) }),
+        };
+        let first = Minter::new(&verifier).mint(&new, at(0)).unwrap();
+        let verified =
+            |token: &SecretString, secs| verifier.verify(token.expose_secret(), at(secs)).unwrap();
+        let first = verified(&first, 100);
+        assert!(Verifier::is_due(&first.claims, at(100)));
+        assert!(!Verifier::is_due(&first.claims, at(99)));
+        let limits = SessionLimits { lifetime, absolute: Duration::from_secs(5000) };
+        let next = verifier.renewed(&first, limits, at(100)).unwrap();
+        assert_eq!(next.expires_at, at(1100));
+        // Whoever else asks within the minute has the same; with that itself, none.
+        let again = verifier.renewed(&first, limits, at(130)).unwrap();
+        assert!(Arc::ptr_eq(&next, &again));
+        let own = verified(&next.token, 130);
+        assert!(verifier.renewed(&own, limits, at(130)).is_none());
+        // None outlives the session, nor the one before.
+        let short = SessionLimits { absolute: Duration::from_secs(1000), ..limits };
+        assert!(verifier.renewed(&first, short, at(200)).is_none());
+        let longer = SessionLimits { absolute: Duration::from_secs(1001), ..limits };
+        assert_eq!(verifier.renewed(&first, longer, at(200)).unwrap().expires_at, at(1001));
+    }
+}

@@ -60,7 +60,7 @@ fn verifier_with(
     Verifier::new(keys, settings, roles, Arc::clone(revoked))
 }
 
-fn verifier() -> Verifier {
+pub(super) fn verifier() -> Verifier {
     verifier_of(vec![key(None, SECRET)], settings())
 }
 
@@ -427,6 +427,8 @@ fn a_cut_off_is_known_until_the_last_token_before_it_has_expired_and_leaves_a_li
     revoked.forget(last, kept);
     let before = short.verify(&of("7", NOW, 24 * 3600), now());
     assert_eq!(before.err(), Some(Refusal::Revoked));
+    // And it is nobody else's.
+    assert!(short.verify(&of("8", NOW, 24 * 3600), now()).is_ok());
 
     // Forgotten; and then tokens are let in that live longer.
     revoked.forget(last.plus(day), kept);
