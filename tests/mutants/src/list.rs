@@ -1,6 +1,12 @@
 //! Which mutants there are, as cargo-mutants lists them.
 
-use std::{collections::BTreeMap, fmt, ops::Range, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -60,6 +66,8 @@ pub(crate) struct Mutant {
     pub(crate) genre: Genre,
     /// What is replaced, in bytes of the file.
     pub(crate) bytes: Range<usize>,
+    /// Its function.
+    pub(crate) around: Range<usize>,
     /// On which lines that is, from 1.
     pub(crate) lines: Range<usize>,
     pub(crate) replacement: String,
@@ -80,6 +88,7 @@ struct Span {
 #[derive(Deserialize)]
 struct Function {
     function_name: String,
+    span: Span,
 }
 
 /// An entry, as cargo-mutants writes it.
@@ -117,7 +126,12 @@ pub(crate) fn list(
             sources.insert(one.file.clone(), std::fs::read_to_string(root.join(&one.file))?);
         }
         let source = &sources[&one.file];
-        let bytes = offset(source, &one.span.start)?..offset(source, &one.span.end)?;
+        let place = |span: &Span| -> Result<Range<usize>> {
+            Ok(offset(source, &span.start)?..offset(source, &span.end)?)
+        };
+        let bytes = place(&one.span)?;
+        let function = one.function.as_ref().map(|function| place(&function.span));
+        let around = function.transpose()?.unwrap_or_else(|| bytes.clone());
         let change = change(&one, &source[bytes.clone()]);
         let at = match one.genre {
             Genre::FnValue => "",
@@ -132,6 +146,7 @@ pub(crate) fn list(
             name,
             genre: one.genre,
             bytes,
+            around,
             lines: one.span.start.line..one.span.end.line + 1,
             replacement: one.replacement,
         });
@@ -162,4 +177,18 @@ fn offset(source: &str, place: &Place) -> Result<usize> {
         before += text.len();
     }
     anyhow::bail!("line {} is behind the end", place.line)
+}
+
+/// All sources below a directory.
+pub(crate) fn sources(room: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(room)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(sources(&path)?);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     constants,
-    list::Mutant,
+    list::{Mutant, sources},
     weave::{Arm, weave},
 };
 
@@ -249,12 +249,15 @@ impl Tree {
                 let to = &mutant.replacement;
                 text.replace_range(mutant.bytes.clone(), to);
                 let grown = to.len().wrapping_sub(mutant.bytes.len());
+                let moved = |at: usize| at.wrapping_add(grown);
                 for arm in &mut all {
-                    arm.own = arm.own.start.wrapping_add(grown)..arm.own.end.wrapping_add(grown);
-                    arm.whole = arm.own.clone();
+                    arm.own = moved(arm.own.start)..moved(arm.own.end);
+                    arm.whole = moved(arm.whole.start)..moved(arm.whole.end);
                 }
+                // No other one is in its function.
                 let own = mutant.bytes.start..mutant.bytes.start + to.len();
-                all.push(Arm { number: mutant.number, own: own.clone(), whole: own });
+                let whole = mutant.around.start..moved(mutant.around.end);
+                all.push(Arm { number: mutant.number, own, whole });
             }
             write(&self.path.join(&name), text.as_bytes())?;
             arms.insert(name, all);
@@ -313,20 +316,6 @@ impl Tree {
 
 const ENV_CLEAR: &str = ".env_clear().envs(std::env::vars_os()\
     .filter(|(name, _)| name.to_string_lossy().starts_with(\"MUTANT_\")))";
-
-/// All sources below a directory.
-fn sources(room: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(room)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(sources(&path)?);
-        } else if path.extension().is_some_and(|kind| kind == "rs") {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
 
 /// The mutants that an error is about: those in whose text it is, or else those of the
 /// smallest text with a switch around it. Where it points at first counts before the rest.
