@@ -102,7 +102,7 @@ fn what_two_servers_could_read_differently_is_refused() {
 
 #[test]
 fn length_is_bounded() {
-    let fits = format!("/{}", "a".repeat(MAX_PATH_BYTES - 1));
+    let fits = format!("/{}", "a".repeat(8191));
     assert!(joined(&fits, STRICT).is_ok());
     assert_eq!(joined(&format!("{fits}a"), STRICT), Err(BadPath::TooLong));
     assert_eq!(joined(&format!("/{}", "a".repeat(65536)), STRICT), Err(BadPath::TooLong));
@@ -226,4 +226,15 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_path_ends_at_a_semicolon_for_those_to_whom_it_does() {
+    let ended = |path: &str| -> Vec<String> {
+        let path = NormalPath::parse(path, LAX).unwrap();
+        path.until_semicolon().iter().map(|it| it.segments().join("|")).collect()
+    };
+    assert_eq!(ended("/a/b;c/d"), ["a|b"]);
+    assert_eq!(ended("/a/%62%3Bc/d"), ["a|b"]);
+    assert_eq!(ended("/a/b/c"), Vec::<String>::new());
 }

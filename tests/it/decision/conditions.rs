@@ -3,7 +3,10 @@
 
 use std::{io::Write as _, net::TcpStream};
 
-use portcullis::clock::{Clock as _, SystemClock};
+use portcullis::{
+    authz::CheckInput,
+    clock::{Clock as _, SystemClock, Timestamp},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -352,4 +355,50 @@ fn a_condition_reads_what_is_asked_for_and_by_whom() {
     {
         assert_eq!(asked.of(&engine_of(when)).reason, "condition", "{when}");
     }
+}
+
+#[test]
+fn a_condition_reads_what_the_gateway_tells_of_both_ends() {
+    let engine = engine(
+        r#"
+        check.context = { plan = "free" }
+        [[rules]]
+        name = "r"
+        path_prefix = "/"
+        when = 'request.id == "own" && request.protocol == "HTTP/2" && source.principal == "a" && destination.principal == "b" && context.plan == "gold"'
+        "#,
+    );
+    let asked = ask("GET", "/").with("x-request-id", "another").claiming(&json!({}));
+    let told = CheckInput {
+        id: "own",
+        protocol: "HTTP/2",
+        source_principal: "a",
+        destination_principal: "b",
+        context: vec![("other", "x"), ("plan", "gold")],
+        ..asked.input()
+    };
+    let is_let_through =
+        |input: &CheckInput<'_>| engine.decide(input, Timestamp::from_secs(NOW)).reason().is_none();
+    assert!(is_let_through(&told));
+    for lacking in [
+        CheckInput { id: "", ..told.clone() },
+        CheckInput { source_principal: "", ..told.clone() },
+        CheckInput { destination_principal: "", ..told.clone() },
+        CheckInput { context: vec![("other", "gold")], ..told.clone() },
+    ] {
+        assert!(!is_let_through(&lacking), "{lacking:?}");
+    }
+    // A header of two values is neither.
+    let two = told_of_both("request.headers[\"x-a\"] == \"1\"", "1", "2");
+    assert_eq!(
+        (two, told_of_both("request.headers[\"x-a\"] == \"1\"", "1", "1")),
+        ("condition", "")
+    );
+}
+
+/// What a condition says of a header that has these values in the two forms.
+fn told_of_both(when: &str, map: &str, list: &str) -> &'static str {
+    let toml = format!("[[rules]]\nname = \"r\"\npath_prefix = \"/\"\nwhen = '{when}'\n");
+    let asked = ask("GET", "/").claiming(&json!({})).with("x-a", map).listed("x-a", list);
+    asked.of(&engine(&toml)).reason
 }

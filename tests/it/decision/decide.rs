@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     api_keys::{engine_of, made},
-    ask::{NOW, Out, ask, config, engine, good},
+    ask::{Ask, NOW, Out, ask, config, engine, good},
     jwt,
 };
 
@@ -449,4 +449,48 @@ fn every_reason_that_the_engine_has_can_be_reached() {
         let reached = cases.iter().any(|(name, ..)| *name == reason);
         assert!(reached || told_by_transports.contains(&reason), "{reason} is not reached");
     }
+}
+
+#[test]
+fn a_shadow_knows_who_asks_for_what_no_rule_lets_through_and_nobody_else_does() {
+    let engine = engine(
+        r#"rules = [
+            { name = "closed", path_prefix = "/closed", access = "deny" },
+            { name = "later", path_prefix = "/", roles = ["ADMIN"], mode = "shadow" },
+        ]"#,
+    );
+    for path in ["/closed", "/nowhere"] {
+        let shadow = |ask: Ask| {
+            let out = ask.of(&engine);
+            assert_eq!((out.status, out.user.as_str()), (403, ""), "{path}");
+            out.shadow
+        };
+        assert_eq!(shadow(ask("GET", path).role("ADMIN")), Vec::<String>::new());
+        assert_eq!(shadow(ask("GET", path).role("REGULAR")), ["later"]);
+        assert_eq!(shadow(ask("GET", path)), ["later"]);
+    }
+}
+
+#[test]
+fn readings_of_a_path_have_to_agree_about_the_answer() {
+    let engine = engine(
+        r#"
+        check.path_allow = ["semicolon"]
+        rules = [
+            { name = "open", path = "/a", access = "public" },
+            { name = "read", path_prefix = "/b", methods = ["GET"], access = "public" },
+            { name = "other", path = "/b/c;d", methods = ["PUT"], access = "public" },
+            { name = "c", path_prefix = "/c", access = "public" },
+        ]"#,
+    );
+    let told = |method: &str, path: &str| {
+        let out = ask(method, path).of(&engine);
+        (out.reason, out.rule)
+    };
+    assert_eq!(told("GET", "/c/d;e"), ("", "c".to_owned()));
+    assert_eq!(told("GET", "/a;x"), ("bad_path", String::new()));
+    assert_eq!(told("GET", "/nowhere;x"), ("no_rule", String::new()));
+    assert_eq!(told("POST", "/b/e;x"), ("method", String::new()));
+    assert_eq!(told("POST", "/b/c;d"), ("method", String::new()));
+    assert_eq!(told("PUT", "/b/c;d"), ("bad_path", String::new()));
 }

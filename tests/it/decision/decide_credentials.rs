@@ -1,5 +1,6 @@
 //! The decision: where a request carries its token.
 
+use portcullis::authz::Verdict;
 use serde_json::json;
 
 use crate::{
@@ -248,4 +249,47 @@ fn whoever_prints_a_question_or_an_answer_sees_no_credential() {
     assert!(shown.contains("set: [") && shown.contains("\"authorization\""), "{shown}");
     assert!(shown.contains("remove_query: [\"access-token\"]"), "{shown}");
     assert!(!shown.contains(&token), "{shown}");
+}
+
+#[test]
+fn a_credential_has_up_to_eight_kibibytes() {
+    for (length, expected) in
+        [(8192, (401, "malformed_token")), (8193, (400, "credential_too_large"))]
+    {
+        let asked = ask("GET", "/api/agents").bearer(&"x".repeat(length));
+        assert_eq!(outcome("", &asked), expected, "{length}");
+    }
+}
+
+#[test]
+fn a_credential_that_goes_on_is_told_to_the_gateway_where_another_one_would_not() {
+    let keeps = |toml: &str, ask: &Ask| {
+        let engine = engine(toml);
+        let input = ask.input();
+        let decision = engine.decide(&input, portcullis::clock::Timestamp::from_secs(NOW));
+        match decision.verdict {
+            Verdict::Allow(grant) => grant.keeps_credential,
+            _ => panic!("{:?}", decision.verdict),
+        }
+    };
+    let asked = ask("GET", "/a").bearer(&good());
+    let rule = |name: &str, path: &str, forward: &str| {
+        format!("{{ name = \"{name}\", path = \"{path}\", access = \"authenticated\"{forward} }}")
+    };
+    let plain = rule("a", "/a", "");
+    for (toml, is_kept) in [
+        (format!("rules = [{plain}]"), false),
+        (format!("rules = [{plain}]\napi_keys = {{}}"), true),
+        (format!("rules = [{plain}, {}]", rule("b", "/b", ", forward = \"none\"")), true),
+        (format!("rules = [{plain}]\ntokens.forward = \"none\""), false),
+        (
+            format!(
+                "rules = [{}]\ntokens.forward = \"none\"",
+                rule("a", "/a", ", forward = \"as-is\"")
+            ),
+            true,
+        ),
+    ] {
+        assert_eq!(keeps(&toml, &asked), is_kept, "{toml}");
+    }
 }

@@ -231,3 +231,86 @@ fn a_path_of_which_the_log_has_a_part_is_unknown_and_one_that_was_refused_stays_
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["unknown"], json!({ "the whole path": 2 }));
 }
+
+/// What a replay says of one line under these rules: whether it depends on something, or
+/// what it changes to.
+fn one(rules: &str, line: &str) -> String {
+    let (_, told, said) = run(rules, None, line, &["--format", "json"]);
+    let told: Value = serde_json::from_str(&told).unwrap_or_else(|_| panic!("{said}"));
+    match told["unknown"].as_object().unwrap().keys().next() {
+        Some(what) => format!("depends on {what}"),
+        None if told["unchanged"] == 1 => "unchanged".to_owned(),
+        None => told["changes"][0]["after"]["decision"].as_str().unwrap().to_owned(),
+    }
+}
+
+#[test]
+fn whether_a_token_is_for_a_resource_is_unknown_and_a_key_is_for_none() {
+    let rules = r#"
+tokens.audience = "all"
+api_keys = {}
+[[rules]]
+name = "mcp"
+path_prefix = "/mcp"
+access = "authenticated"
+credentials = ["token", "api-key"]
+resource = { url = "https://app.example.com/mcp", authorization_servers = ["https://idp.example.com"] }
+"#;
+    let by_key = json!({ "user_id": "7", "role": "ADMIN", "key_id": "0123456789abcdef" });
+    let allowed = |more: &Value| line("allow", "", "mcp", "/mcp", more);
+    assert_eq!(one(rules, &allowed(&user("ADMIN"))), "depends on the token's audience");
+    assert_eq!(one(rules, &allowed(&by_key)), "unchanged");
+}
+
+#[test]
+fn a_rule_that_lets_preflights_pass_is_known_for_all_other_requests() {
+    let rules =
+        RULES.replace("path_prefix = \"/reports\"", "path_prefix = \"/reports\"\npreflight = true");
+    assert_eq!(one(&rules, &line("allow", "", "reports", "/reports", &user("ADMIN"))), "unchanged");
+}
+
+#[test]
+fn what_is_read_in_another_way_as_well_has_to_pass_there_too() {
+    let folding = format!("check.case_insensitive = true\n{RULES}");
+    let allowed = line("allow", "", "reports", "/reports/1", &user("ADMIN"));
+    assert_eq!(one(&folding, &allowed), "unchanged");
+    let asking = format!(
+        "{folding}\n[[rules]]\nname = \"chat\"\npath = \"/chat\"\naccess = \"authenticated\"\n\
+         llm = {{ models = [\"a\"] }}\n"
+    );
+    assert_eq!(one(&asking, &allowed), "depends on what it asked for");
+    let asked = line("allow", "", "chat", "/chat", &user("ADMIN"));
+    assert_eq!(
+        one(&asking.replace("case_insensitive = true", "case_insensitive = false"), &asked),
+        "depends on what it asked for"
+    );
+    let cutting = r#"
+check.ignore_extension = true
+tokens.audience = "all"
+[[rules]]
+name = "user"
+path_template = "/users/{id}"
+when = 'path.id != "7"'
+[[rules]]
+name = "mcp"
+path_prefix = "/mcp"
+access = "authenticated"
+resource = { url = "https://app.example.com/mcp", authorization_servers = ["https://idp.example.com"] }
+[[rules]]
+name = "rest"
+path_prefix = "/"
+access = "authenticated"
+"#;
+    for (path, rule, expected) in [
+        ("/users/8.json", "user", "unchanged"),
+        ("/users/7.json", "user", "deny"),
+        ("/mcp.json", "rest", "depends on the token's audience"),
+        ("/other.json", "rest", "unchanged"),
+    ] {
+        assert_eq!(
+            one(cutting, &line("allow", "", rule, path, &user("ADMIN"))),
+            expected,
+            "{path}"
+        );
+    }
+}

@@ -32,8 +32,9 @@ const LONG: u64 = 10_000;
 /// rest is about them. Not what measures, and not what needs gateways, other languages or
 /// pages: there, the same questions come as here.
 fn is_asked(name: &str) -> bool {
-    const ROOMS: [&str; 8] = [
+    const ROOMS: [&str; 9] = [
         "decision::",
+        "house::openapi::",
         "operations::cases::",
         "operations::conditions_tried::",
         "operations::config",
