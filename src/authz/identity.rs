@@ -185,6 +185,7 @@ mod tests {
             (" ", "%20"),
             ("", ""),
             ("50%", "50%25"),
+            ("%", "%25"),
             ("Zoë", "Zo%C3%AB"),
             ("a\r\nx-user-role: ADMIN", "a%0D%0Ax-user-role: ADMIN"),
             ("a\0\u{7f}", "a%00%7F"),

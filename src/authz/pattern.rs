@@ -282,3 +282,36 @@ fn literals(text: &str) -> Result<Vec<Segment>, PatternError> {
         .map_err(|error| PatternError::NeverMatches(text.to_owned(), error))?;
     Ok(path.segments().iter().map(|text| Segment::Literal(text.clone().into_owned())).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mistake_has_its_remedy() {
+        let mend = |error: PatternError| error.mend();
+        assert!(mend(PathPattern::exact("/a/*").unwrap_err()).starts_with("write path_prefix for"));
+        assert_eq!(mend(HostPattern::parse("a.example.com:80").unwrap_err()), "correct the host");
+        assert_eq!(mend(PathPattern::template("/a/{b").unwrap_err()), "correct the pattern");
+    }
+
+    #[test]
+    fn nobody_is_below_an_address() {
+        for text in ["*.10.0.0.1", "*.[::1]"] {
+            assert_eq!(HostPattern::parse(text), Err(PatternError::BadHost(text.to_owned())));
+        }
+        assert_eq!(HostPattern::parse("10.0.0.1"), Ok(HostPattern::Exact("10.0.0.1".to_owned())));
+    }
+
+    #[test]
+    fn patterns_are_shown_as_they_are_written() {
+        let host = |text| HostPattern::parse(text).unwrap().to_string();
+        assert_eq!(host("App.example.com"), "app.example.com");
+        assert_eq!(host("*.example.com"), "*.example.com");
+        assert_eq!(HostPattern::Any.to_string(), "any other host");
+        assert_eq!(PathPattern::exact("/a/b").unwrap().to_string(), "/a/b");
+        assert_eq!(PathPattern::prefix("/a/").unwrap().to_string(), "/a[/*]");
+        assert_eq!(PathPattern::prefix("/").unwrap().to_string(), "/*");
+        assert_eq!(PathPattern::template("/a/{b}").unwrap().to_string(), "/a/{}");
+    }
+}

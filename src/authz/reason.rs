@@ -207,6 +207,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_unclear_of_a_body_says_why() {
+        let (cut, nothing) = (Unclear::Cut, Unclear::Nothing);
+        assert_eq!(Reason::BadBody(cut).cause(), Some(cut.as_str()));
+        assert_eq!(Reason::BadMcp(nothing).cause(), Some(nothing.as_str()));
+        assert_eq!(Reason::NoRule.cause(), None);
+    }
+
+    #[test]
     fn no_reason_lets_anybody_through() {
         assert!(Reason::ALL.iter().all(|reason| reason.status() >= 400));
     }

@@ -345,6 +345,11 @@ fn keys_of_somebody_elses_making_are_known_by_their_hash() {
     lists.keys.apply(&[KeyChange::Revoked(id, Timestamp::from_secs(NOW))], |_, _, _| {});
     let engine = app::engine(config(&table("authorization")), lists);
     assert_eq!(short(&agents().bearer("sk-1234").of(&engine)), (401, "key_revoked"));
+    // Its id is told of one that is known, and of no other: that would tell what it is.
+    let key_id = |text: &str| {
+        engine.decide(&agents().bearer(text).input(), Timestamp::from_secs(NOW)).key_id
+    };
+    assert_eq!((key_id("sk-1234"), key_id("sk-12345")), (Some(id), None));
 }
 
 fn sha2_hex(text: &str) -> String {
@@ -516,5 +521,21 @@ fn a_header_of_keys_never_goes_on_wherever_they_are_taken() {
     for other in ["sk-1234", "sk-other"] {
         let two = agents().with("x-api-key", &key.text).with("x-litellm-api-key", other);
         assert_eq!(short(&two.of(&engine)), (400, "ambiguous_credential"));
+    }
+}
+
+#[test]
+fn what_is_no_basic_authentication_holds_no_key() {
+    let key = made(|_| {});
+    let engine = engine_of(TAKEN, &[&key]);
+    let both = STANDARD.encode(format!("a:{}", key.text));
+    for (value, expected) in [
+        (format!("Basic {both}"), (200, "")),
+        (format!("Token {both}"), (401, "no_credential")),
+        (format!("Basic{both}"), (401, "no_credential")),
+        (format!("Basic-{both}"), (401, "no_credential")),
+    ] {
+        let out = agents().with("authorization", &value).of(&engine);
+        assert_eq!(short(&out), expected, "{value}");
     }
 }

@@ -293,3 +293,12 @@ fn a_credential_that_goes_on_is_told_to_the_gateway_where_another_one_would_not(
         assert_eq!(keeps(&toml, &asked), is_kept, "{toml}");
     }
 }
+
+#[test]
+fn the_cookies_of_both_forms_have_to_be_the_same() {
+    let cookie = format!("token={}", good());
+    let asked = ask("GET", "/api/agents").with("cookie", &cookie);
+    assert_eq!(outcome("", &asked.clone().listed("cookie", &cookie)), (200, ""));
+    let other = asked.listed("cookie", &format!("a=1; {cookie}"));
+    assert_eq!(outcome("", &other), (400, "ambiguous_credential"));
+}

@@ -628,3 +628,19 @@ fn readings_of_a_path_that_are_unclear_alike_are_no_reason_of_their_own() {
     assert_ne!(reason("/mcp"), "bad_path");
     assert_eq!(reason("/mcp/a;x"), reason("/mcp"));
 }
+
+#[test]
+fn rules_for_different_models_stand_beside_each_other() {
+    let rule = |name: &str, model: &str| {
+        format!(
+            "[[rules]]\nname = \"{name}\"\npath = \"/v1/chat/completions\"\n\
+             access = \"authenticated\"\nllm = {{ models = [\"{model}\"] }}\n"
+        )
+    };
+    let engine = engine(&[rule("one", "gpt-a"), rule("other", "claude-*")].concat());
+    for (model, expected) in [("gpt-a", "one"), ("claude-b", "other")] {
+        let body = json!({ "model": model, "messages": [] }).to_string();
+        let out = ask("POST", "/v1/chat/completions").json(&body).claiming(&json!({})).of(&engine);
+        assert_eq!((out.reason, out.rule.as_str()), ("", expected));
+    }
+}

@@ -314,3 +314,22 @@ access = "authenticated"
         );
     }
 }
+
+#[test]
+fn what_has_nothing_to_be_cut_off_is_read_in_one_way() {
+    let rules = r#"
+check.ignore_extension = true
+[[rules]]
+name = "chat"
+path = "/chat"
+access = "authenticated"
+llm = { models = ["a"] }
+[[rules]]
+name = "rest"
+path_prefix = "/"
+access = "authenticated"
+"#;
+    let allowed = |path: &str| line("allow", "", "rest", path, &user("ADMIN"));
+    assert_eq!(one(rules, &allowed("/other")), "unchanged");
+    assert_eq!(one(rules, &allowed("/other.json")), "depends on what it asked for");
+}
