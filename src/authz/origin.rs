@@ -115,6 +115,7 @@ mod tests {
         assert!(own("https://a.com", "http", "A.com:443"));
         assert!(own("http://a.com:8080", "http", "a.com:8080"));
         assert!(own("http://[::1]:8080", "http", "[::1]:8080"));
+        assert!(own("http://[::1]", "http", "[::1]") && own("https://a.com", "https", "a.com:"));
         assert!(!own("http://a.com", "https", "a.com"), "a page over plain http");
         assert!(!own("http://a.com", "", "a.com"));
         assert!(!own("https://a.com:8443", "https", "a.com"));

@@ -326,7 +326,9 @@ fn keys_of_somebody_elses_making_are_known_by_their_hash() {
     assert!(out.removes("authorization"));
     assert_eq!(short(&agents().bearer("sk-12345").of(&engine)), (401, "unknown_key_id"));
     assert_eq!(short(&agents().with("x-api-key", "sk-1234").of(&engine)), (401, "malformed_key"));
-    assert_eq!(agents().bearer(&good()).of(&engine).user, "7", "tokens are taken as before");
+    let token = agents().bearer(&good()).of(&engine);
+    assert_eq!(token.user, "7", "tokens are taken as before");
+    assert!(!token.removes("authorization"), "and go on as before");
 
     let engine = engine_of(&table("x-litellm-api-key"), &[]);
     let out = agents().with("x-litellm-api-key", "sk-1234").of(&engine);

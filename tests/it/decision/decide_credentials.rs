@@ -302,3 +302,12 @@ fn the_cookies_of_both_forms_have_to_be_the_same() {
     let other = asked.listed("cookie", &format!("a=1; {cookie}"));
     assert_eq!(outcome("", &other), (400, "ambiguous_credential"));
 }
+
+#[test]
+fn nothing_is_said_to_be_signed_in_lower_case_that_is_signed_as_it_should_be_or_by_others() {
+    let engine = engine("");
+    for token in [good(), format!("{}x", good()), "junk".to_owned()] {
+        let asked = ask("GET", "/api/agents").bearer(&token);
+        assert!(!engine.is_signed_in_lower_case(&asked.input()), "{token}");
+    }
+}

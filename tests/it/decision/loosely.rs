@@ -221,3 +221,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_condition_holds_for_the_last_segment_without_its_extension_as_well() {
+    let engine = engine(
+        r#"
+        check.ignore_extension = true
+        rules = [{ name = "user", path_template = "/users/{id}", when = 'path.id != "7"' }]
+        "#,
+    );
+    let reason = |path: &str| ask("GET", path).role("REGULAR").of(&engine).reason;
+    assert_eq!(["/users/8", "/users/8.json", "/users/7x.json"].map(reason), ["", "", ""]);
+    assert_eq!(["/users/7", "/users/7.json"].map(reason), ["condition", "condition"]);
+}

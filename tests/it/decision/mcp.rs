@@ -644,3 +644,21 @@ fn rules_for_different_models_stand_beside_each_other() {
         assert_eq!((out.reason, out.rule.as_str()), ("", expected));
     }
 }
+
+#[test]
+fn what_is_said_of_one_resource_by_several_rules_is_the_same() {
+    let rule = |path: &str, name: &str| {
+        format!(
+            "{{ name = \"{path}\", path = \"/mcp/{path}\", access = \"authenticated\", resource = {{ \
+             url = \"https://app.example.com/mcp\", name = \"{name}\", \
+             authorization_servers = [\"https://idp.example.com\"] }} }}"
+        )
+    };
+    let problems = |one: &str, other: &str| {
+        let rules = format!("rules = [{}, {}]", rule("a", one), rule("b", other));
+        load(&format!("tokens.audience = \"all\"\n{rules}"), &[KEY])
+            .err()
+            .map_or(0, |all| all.len())
+    };
+    assert_eq!((problems("Tools", "Tools"), problems("Tools", "Others")), (0, 1));
+}
