@@ -136,9 +136,9 @@ mod tests {
             session: Some(SessionClaims { id: "s", began: at(0) }),
         };
         let first = Minter::new(&verifier).mint(&new, at(0)).unwrap();
-        let verified =
+        let accepted =
             |token: &SecretString, secs| verifier.verify(token.expose_secret(), at(secs)).unwrap();
-        let first = verified(&first, 100);
+        let first = accepted(&first, 100);
         assert!(Verifier::is_due(&first.claims, at(100)));
         assert!(!Verifier::is_due(&first.claims, at(99)));
         let limits = SessionLimits { lifetime, absolute: Duration::from_secs(5000) };
@@ -147,7 +147,7 @@ mod tests {
         // Whoever else asks within the minute has the same; with that itself, none.
         let again = verifier.renewed(&first, limits, at(130)).unwrap();
         assert!(Arc::ptr_eq(&next, &again));
-        let own = verified(&next.token, 130);
+        let own = accepted(&next.token, 130);
         assert!(verifier.renewed(&own, limits, at(130)).is_none());
         // None outlives the session, nor the one before.
         let short = SessionLimits { absolute: Duration::from_secs(1000), ..limits };

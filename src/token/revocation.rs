@@ -354,11 +354,11 @@ mod tests {
         let token = |number: i64| {
             Revocation::Token(TokenRef::by_id(&number.to_string()), at(1000 + number))
         };
-        let mut taken: Vec<Revocation> = (0..2560).map(token).collect();
-        taken.push(Revocation::User("7".to_owned(), at(5)));
-        taken.push(Revocation::User("8".to_owned(), at(6)));
-        taken.push(Revocation::Everybody(at(3)));
-        list.take(taken.clone());
+        let mut given: Vec<Revocation> = (0..2560).map(token).collect();
+        given.push(Revocation::User("7".to_owned(), at(5)));
+        given.push(Revocation::User("8".to_owned(), at(6)));
+        given.push(Revocation::Everybody(at(3)));
+        list.take(given.clone());
         assert_eq!(list.len(), 2560);
         assert_eq!(format!("{list:?}"), "RevocationList { tokens: 2560, .. }");
 
@@ -366,8 +366,8 @@ mod tests {
         // Ten each, if they are spread well.
         assert!(pieces.iter().all(|piece| piece.len() < 50));
         let told = pieces.concat();
-        assert_eq!(told.len(), taken.len());
-        assert!(taken.iter().all(|one| told.contains(one)));
+        assert_eq!(told.len(), given.len());
+        assert!(given.iter().all(|one| told.contains(one)));
         let other = RevocationList::empty();
         other.take(told);
         assert!(other.len() == 2560 && other.cuts_off("8", Some(at(6))));
