@@ -273,6 +273,55 @@ mod tests {
         [field(1, name.as_bytes()), field(2, value.as_bytes())].concat()
     }
 
+    /// A question as Envoy asks it, but for these parts.
+    fn asked(time: &[u8], session: &[u8], route: &[u8]) -> Vec<u8> {
+        let http = [
+            field(1, b"i"),
+            field(2, b"GET"),
+            field(3, &entry("a", "x")),
+            field(4, b"/p"),
+            field(5, b"h"),
+        ];
+        let request = [field(1, time), field(2, &http.concat())];
+        let source = [field(1, &field(1, &field(2, b"192.0.2.1"))), field(4, b"s")];
+        let attributes = [
+            field(1, &source.concat()),
+            field(2, &field(4, b"d")),
+            field(4, &request.concat()),
+            field(10, &entry("k", "v")),
+            field(11, b""),
+            field(12, &field(1, session)),
+            field(13, route),
+        ];
+        field(1, &attributes.concat())
+    }
+
+    #[test]
+    fn what_envoy_asks_is_read_here() {
+        let message = asked(&[8, 1], b"session", b"");
+        let question = Question::read(&message).unwrap();
+        let input = question.input.unwrap();
+        assert_eq!((question.id, question.client), ("i", "192.0.2.1"));
+        assert_eq!((input.method, input.path, input.host), ("GET", "/p", "h"));
+        assert_eq!(input.headers.text("a"), Some("x"));
+        let ends = (input.source_address, input.source_principal, input.destination_principal);
+        assert_eq!(ends, ("192.0.2.1", "s", "d"));
+        assert_eq!(input.context, [("k", "v")]);
+        for (time, session, route) in
+            [(&b"\xff"[..], &b""[..], &b""[..]), (b"", b"\xff", b""), (b"", b"", b"\x0a\x00")]
+        {
+            assert!(Question::read(&asked(time, session, route)).is_none());
+        }
+    }
+
+    #[test]
+    fn a_name_may_be_of_any_length() {
+        let long = [&[0x0a, 0x88, 0x27][..], &[b'x'; 5000], &field(2, b"y")].concat();
+        let mut map = Map::default();
+        assert_eq!(map.add(&long), Some(()));
+        assert_eq!(map.headers.len(), 1);
+    }
+
     #[test]
     fn two_of_one_name_and_more_than_64_are_left_to_the_generated_types() {
         let names: Vec<Vec<u8>> = (0..65).map(|at| entry(&format!("name-{at}"), "x")).collect();

@@ -269,4 +269,74 @@ mod tests {
             assert!(problems.len() == 1 && problems[0].contains(expected), "{problems:?}");
         }
     }
+
+    /// A users file of so many accounts, each with a hash of another cost.
+    fn users(count: usize) -> String {
+        let user = |at: usize| {
+            format!(
+                "[[users]]\nid = \"{at}\"\nname = \"name-{at}\"\nemail = \"{at}@example.com\"\n\
+                 role = \"A\"\npassword_hash = \"$argon2id$v=19$m={},t=2,p=1\
+                 $c29tZXNhbHRzb21lc2FsdA$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\"\n",
+                19_456 + at
+            )
+        };
+        (0..count).map(user).collect()
+    }
+
+    fn parse(text: &str) -> Result<Accounts, Vec<String>> {
+        Accounts::parse(text, &Roles::new(vec!["A".into()]).unwrap())
+    }
+
+    #[test]
+    fn the_hashes_of_a_file_have_at_most_eight_costs() {
+        let accounts = parse(&users(8)).unwrap();
+        assert_eq!((accounts.count_costs(), accounts.iter().count()), (8, 8));
+        let problems = parse(&users(9)).unwrap_err();
+        assert!(problems[0].starts_with("its hashes have 9 different costs"), "{problems:?}");
+    }
+
+    #[test]
+    fn an_account_is_found_by_its_name_and_by_an_email_that_no_other_has() {
+        let accounts = parse(&users(2)).unwrap();
+        let id = |found: ByEmail<'_>| match found {
+            ByEmail::One(account) => account.id.to_string(),
+            ByEmail::Nobody => "nobody".to_owned(),
+            ByEmail::Several => "several".to_owned(),
+        };
+        assert_eq!(id(accounts.by_email("1@EXAMPLE.com")), "1");
+        assert_eq!(id(accounts.by_email("2@example.com")), "nobody");
+        assert_eq!(accounts.by_name("name-1").unwrap().id.as_str(), "1");
+        assert!(accounts.by_name("name-2").is_none());
+        assert_eq!(accounts.meant_by("0@example.com".to_owned()), "name-0");
+        let both = parse(&users(2).replace("1@example.com", "0@example.com")).unwrap();
+        assert_eq!(id(both.by_email("0@example.com")), "several");
+        assert_eq!(both.meant_by("0@example.com".to_owned()), "0@example.com");
+    }
+
+    #[test]
+    fn an_account_is_another_one_once_its_password_is() {
+        let of = |text: &str| {
+            let accounts = parse(text).unwrap();
+            let state = |name| accounts.by_name(name).unwrap().state.clone();
+            [state("name-0"), state("name-1")]
+        };
+        // Both have one hash.
+        let same = users(2).replace("m=19457", "m=19456");
+        let [first, second] = of(&same);
+        assert_eq!(of(&same), [first.clone(), second.clone()]);
+        assert_ne!(first, second);
+        let [changed, unchanged] = of(&same.replacen("AAEC", "BAEC", 1));
+        assert_ne!(changed, first);
+        assert_eq!(unchanged, second);
+        assert_eq!((first.state.as_str(), changed.state.as_str()), ("A", "A"));
+    }
+
+    #[test]
+    fn accounts_of_a_file_are_told_from_none() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), users(1)).unwrap();
+        let roles = Roles::new(vec!["A".into()]).unwrap();
+        assert!(Accounts::load(file.path(), &roles).unwrap().are_of_a_file());
+        assert!(!Accounts::default().are_of_a_file());
+    }
 }

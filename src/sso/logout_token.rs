@@ -179,6 +179,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_its_signature_is_told() {
+        let refusal = |header: &Value, spoilt: &str| {
+            let (token, keys) = signed(header, &json!({ "iss": "idp" }));
+            let token = token.replacen('.', spoilt, 1);
+            let (now, leeway) = (Timestamp::from_secs(NOW), Duration::ZERO);
+            let expected = Expected { issuer: "idp", client_id: "us", now, leeway };
+            verify(&token, &keys, &expected).unwrap_err()
+        };
+        let good = json!({ "alg": "EdDSA" });
+        assert_eq!(refusal(&good, "."), LogoutTokenError::Audience);
+        assert_eq!(refusal(&good, ".e"), LogoutTokenError::Signature);
+        assert_eq!(refusal(&good, ".."), LogoutTokenError::Malformed);
+        assert_eq!(refusal(&json!({ "alg": "HS256" }), "."), LogoutTokenError::Algorithm);
+        let other = json!({ "alg": "EdDSA", "kid": "other" });
+        assert_eq!(refusal(&other, "."), LogoutTokenError::UnknownKey);
+    }
+
+    #[test]
+    fn it_is_for_this_client_alone_or_among_others() {
+        let audience = |aud: Value| read(&json!({ "aud": aud })).err();
+        assert_eq!((audience(json!(["us"])), audience(json!(["them", "us"]))), (None, None));
+        for other in [json!("them"), json!(["them"]), json!([]), json!(7)] {
+            assert_eq!(audience(other), Some(LogoutTokenError::Audience));
+        }
+    }
+
+    #[test]
     fn what_it_names_has_from_one_to_255_bytes() {
         for (name, error) in [
             ("jti", LogoutTokenError::TokenId),

@@ -77,3 +77,19 @@ impl Metadata {
         Ok(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_provider_can_end_is_told_in_plain_words() {
+        let told = [
+            BackchannelLogout::BySession,
+            BackchannelLogout::BySubject,
+            BackchannelLogout::Unsupported,
+        ];
+        let told = told.map(BackchannelLogout::as_str);
+        assert_eq!(told, ["by session", "by subject", "not supported"]);
+    }
+}

@@ -332,6 +332,26 @@ mod tests {
     use crate::sso::{Started, person::tests::settings};
 
     #[test]
+    fn a_failure_is_told_for_a_second_and_what_was_fetched_serves_for_an_hour() {
+        let ago = |millis| Instant::now().checked_sub(Duration::from_millis(millis)).unwrap();
+        let mut cached = Cached::default();
+        assert_eq!(cached.at_hand(), None);
+        let error = garbled("its keys", "x");
+        assert_eq!(cached.keep(Err(error.clone())), Err(error.clone()));
+        assert_eq!(cached.at_hand(), Some(Err(error.clone())));
+        cached.failed = Some((error.clone(), ago(1000)));
+        assert_eq!(cached.at_hand(), None);
+        let seven = Arc::new(7);
+        assert_eq!(cached.keep(Ok(7)), Ok(Arc::clone(&seven)));
+        cached.value = Some((Arc::clone(&seven), ago(3_590_000)));
+        // It goes before a later failure, as long as it serves.
+        cached.failed = Some((error.clone(), ago(0)));
+        assert_eq!(cached.at_hand(), Some(Ok(Arc::clone(&seven))));
+        cached.value = Some((seven, ago(3_600_000)));
+        assert_eq!(cached.at_hand(), Some(Err(error)));
+    }
+
+    #[test]
     fn whoever_prints_it_sees_no_token_and_no_state() {
         let tokens = IdTokenField { id_token: Some("secret".to_owned()) };
         assert_eq!(format!("{tokens:?}"), "IdTokenField { .. }");

@@ -244,6 +244,26 @@ mod tests {
             assert_eq!(rules().read(bad), None, "{bad:?}");
         }
         assert_eq!(rules().read(&format!("/{}", "x".repeat(MAX_BYTES))), None);
+        // Also what is short once a browser has mended it.
+        assert_eq!(rules().read(&format!("/{}x", "./".repeat(MAX_BYTES / 2))), None);
+        assert!(rules().read(&format!("/{}", "x".repeat(MAX_BYTES - 23))).is_some());
         assert_eq!(rules().read(&format!("/{}", "\"".repeat(MAX_BYTES / 2))), None);
+    }
+
+    #[test]
+    fn an_address_of_this_host_is_written_in_full_or_as_a_path() {
+        let public_url = Url::parse("https://eu.example.com/").unwrap();
+        let rules = ReturnRules { public_url, ..rules() };
+        assert!(rules.read("https://eu.example.com/").is_some() && rules.read("/").is_some());
+        for bad in ["https://eu.example.com", "//eu.example.com/x"] {
+            assert_eq!(rules.read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_with_a_dot_at_its_end_is_none_also_where_it_is_listed() {
+        let origins = vec![Url::parse("https://app.example.com.").unwrap().origin()];
+        let rules = ReturnRules { origins, ..rules() };
+        assert_eq!(rules.read("https://app.example.com./x"), None);
     }
 }

@@ -21,12 +21,6 @@ impl ClaimWay {
         fits.then_some(Self(text))
     }
 
-    /// The way as it was written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// What is there, unless that is null.
     pub(super) fn find<'a>(&self, payload: &'a Members<'_>) -> Option<&'a Value> {
         follow(&self.0, &|name| payload.get(name)).filter(|value| !value.is_null())
