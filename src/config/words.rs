@@ -50,7 +50,7 @@ mod tests {
         ] {
             assert_eq!(meant(key), Some(near));
         }
-        for key in ["exchange", "prefix", "host", "id", ""] {
+        for key in ["exchange", "prefix", "host", ""] {
             assert_eq!(meant(key), None, "{key}");
         }
     }

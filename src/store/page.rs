@@ -13,14 +13,16 @@ const MANY: usize = 5000;
 /// else needs the processor, such as the threads of a gateway.
 const FEW: usize = 100;
 
-/// How many entries are read at a time.
-pub(super) fn size(is_caught_up: bool) -> usize {
-    if is_caught_up { FEW } else { MANY }
+/// How many entries are read at a time, and how often before they are handed over.
+pub(super) fn at_once(is_caught_up: bool) -> (usize, usize) {
+    if is_caught_up { (FEW, 10) } else { (MANY, 1) }
 }
 
 /// Entries of the stream of revocations.
 pub(super) struct Page {
     pub(super) revocations: Vec<Revocation>,
+    /// How many entries were read, also such as mean nothing here.
+    pub(super) entries: usize,
     /// The id of the last entry; empty where there is none.
     pub(super) last: String,
 }
@@ -30,7 +32,8 @@ impl FromRedisValue for Page {
     // take them onto a list.
     fn from_redis_value(answer: Value) -> Result<Self, ParsingError> {
         let entries = parts(&answer)?;
-        let mut page = Self { revocations: Vec::with_capacity(entries.len()), last: String::new() };
+        let revocations = Vec::with_capacity(entries.len());
+        let mut page = Self { revocations, entries: entries.len(), last: String::new() };
         for (at, entry) in entries.iter().enumerate() {
             let [id, fields] = parts(entry)? else { return Err("an entry is no pair".into()) };
             let fields: Vec<&str> = parts(fields)?.iter().map(text).collect::<Result<_, _>>()?;

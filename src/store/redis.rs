@@ -190,19 +190,27 @@ impl Redis {
         after: &Cursor,
     ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
         let stream = self.shared_key("stream");
-        // Before the page, so that one of another master is told of by the next question.
+        // Before the pages, so that one of another master is told of by the next question.
         // Not with it: a script takes seven times as long to hand a page over.
         let source = [scripts::HISTORY, scripts::TELL_HISTORY].concat();
         let history: String = self.ask(&script(&source, std::slice::from_ref(&stream))).await?;
-        let start = if history == after.history && !after.last.is_empty() {
-            format!("({}", after.last)
-        } else {
-            "-".to_owned()
-        };
-        let follows = after.is_caught_up && history == after.history;
-        let mut command = cmd("XRANGE");
-        command.arg(stream).arg(start).arg("+").arg("COUNT").arg(page::size(follows));
-        let Page { revocations, last } = self.ask(&command).await?;
+        let known = (history == after.history).then_some(after);
+        let (size, pages) = page::at_once(known.is_some_and(|known| known.is_caught_up));
+        let mut last = known.map(|known| known.last.clone()).unwrap_or_default();
+        let mut revocations = Vec::new();
+        for _ in 0..pages {
+            let start = if last.is_empty() { "-".to_owned() } else { format!("({last}") };
+            let mut command = cmd("XRANGE");
+            command.arg(&stream).arg(start).arg("+").arg("COUNT").arg(size);
+            let page: Page = self.ask(&command).await?;
+            revocations.extend(page.revocations);
+            if page.entries > 0 {
+                last = page.last;
+            }
+            if page.entries < size {
+                break;
+            }
+        }
         Ok((revocations, after.behind(last, history)))
     }
 

@@ -80,8 +80,9 @@ impl IssuerSettings {
             return Err(Refusal::BadClaim);
         }
         // An ID token tells its client who it is; no access token has these
-        // (OpenID Connect Core, sections 3.1.3.6 and 3.3.2.11).
-        let is_id_token = ["at_hash", "c_hash"].iter().any(|name| payload.get(name).is_some());
+        // (OpenID Connect Core, sections 3.1.3.6 and 3.3.2.11). Keycloak says so.
+        let is_id_token = ["at_hash", "c_hash"].iter().any(|name| payload.get(name).is_some())
+            || payload.get("typ").and_then(Value::as_str) == Some("ID");
         if is_id_token && !self.id_tokens {
             return Err(Refusal::BadClaim);
         }
@@ -200,7 +201,11 @@ mod tests {
             assert_eq!(read(&settings(), name, json!("x")).err(), Some(Refusal::BadClaim));
             assert!(read(&too, name, json!("x")).is_ok());
         }
-        assert!(read(&settings(), "hash", json!("x")).is_ok());
+        assert_eq!(read(&settings(), "typ", json!("ID")).err(), Some(Refusal::BadClaim));
+        assert!(read(&too, "typ", json!("ID")).is_ok());
+        for (name, value) in [("hash", "x"), ("typ", "Bearer"), ("typ", "id"), ("type", "ID")] {
+            assert!(read(&settings(), name, json!(value)).is_ok(), "{name} {value}");
+        }
         assert_eq!(read(&too, "events", json!({})).err(), Some(Refusal::BadClaim));
     }
 }

@@ -144,7 +144,8 @@ def load(target, question, **options):
 
 def build():
     command = ["cargo", "build", "--locked", "--release", "--quiet", "--bins"]
-    subprocess.check_call([*command, "--example", "grpc_floor", "--example", "load", "--example", "tokens"], cwd=ROOT)
+    subprocess.check_call([*command, "--example", "grpc_floor", "--example", "load"], cwd=ROOT)
+    subprocess.check_call([*command[:-1], "--package", "portcullis-bench"], cwd=ROOT)
     module = ["cargo", "build", "--locked", "--release", "--quiet", "--package", "portcullis-envoy"]
     subprocess.check_call(module, cwd=ROOT)
 

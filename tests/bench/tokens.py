@@ -34,7 +34,7 @@ RATIOS = {
 BESIDE = 3000
 
 
-EXAMPLE = BUILT / "examples/tokens"
+EXAMPLE = BUILT / "tokens"
 
 
 def make(room):

@@ -36,7 +36,9 @@ volumeMounts:
   # Whole directories, never a `subPath`: a file that is mounted by itself stays as it
   # was when the ConfigMap or Secret changes.
   - { name: config, mountPath: /etc/portcullis, readOnly: true }
+  {{- if .Values.signingKeys.keys }}
   - { name: keys, mountPath: /run/secrets/portcullis/keys, readOnly: true }
+  {{- end }}
   {{- if include "portcullis.accounts" . }}
   - { name: users, mountPath: /run/secrets/portcullis/users, readOnly: true }
   {{- end }}
@@ -78,8 +80,10 @@ volumes:
   - name: config
     configMap: { name: {{ include "portcullis.name" . }} }
   # Made by hand or by a secret manager, never by this chart.
+  {{- if .Values.signingKeys.keys }}
   - name: keys
     secret: { secretName: {{ .Values.signingKeys.secret }}, defaultMode: 0440 }
+  {{- end }}
   {{- if include "portcullis.accounts" . }}
   - name: users
     secret: { secretName: {{ .Values.accounts.secret }}, defaultMode: 0440 }

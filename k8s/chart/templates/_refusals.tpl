@@ -13,6 +13,12 @@ to do.
 {{- if and $v.verifyOnly $v.gateway.signIn.enabled -}}
 {{- fail "verifyOnly signs nobody in: set gateway.signIn.enabled to false" -}}
 {{- end -}}
+{{- if and (not $v.signingKeys.keys) (not $v.verifyOnly) -}}
+{{- fail "who signs people in signs their tokens: set signingKeys.keys, or verifyOnly to true" -}}
+{{- end -}}
+{{- if and (not $v.signingKeys.keys) (not $v.issuers) -}}
+{{- fail "there is no key to verify tokens by: set signingKeys.keys, or issuers" -}}
+{{- end -}}
 {{- if and (eq $v.redis.kind "none") (include "portcullis.accounts" .) (not (include "portcullis.alone" .)) -}}
 {{- fail "several replicas that sign people in share codes and revocations: set redis.kind to own or managed, or replicas.min and replicas.max to 1" -}}
 {{- end -}}

@@ -118,6 +118,15 @@ impl Redis {
         (redis, certificate)
     }
 
+    /// How often it was asked so, by its own count.
+    pub(crate) fn calls(&self, command: &str) -> u64 {
+        let all = cli(self.port, &["INFO", "commandstats"]);
+        let of = |line: &str| {
+            line.strip_prefix(&format!("cmdstat_{command}:calls="))?.split(',').next()?.parse().ok()
+        };
+        all.lines().find_map(of).unwrap_or(0)
+    }
+
     /// Kills it.
     pub(crate) fn stop(&mut self) {
         self.servers.clear();

@@ -204,9 +204,9 @@ fn a_flood_of_unknown_kids_has_the_keys_fetched_once_a_minute_and_delays_no_good
     tokens(&["flood", "3"]);
 }
 
-/// What `examples/tokens` of the release build prints, once it has held.
+/// What `tokens` of the release build prints, once it has held.
 pub(crate) fn tokens(arguments: &[&str]) -> String {
-    let tokens = root().join("target/release/examples/tokens");
+    let tokens = root().join("target/release/tokens");
     assert!(tokens.exists(), "no release build: run tests/run");
     let done = output(Command::new(tokens).args(arguments), "");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -305,33 +305,33 @@ async fn redis_behind_a_sentinel_keeps_the_contract_and_fails_over() {
 async fn who_starts_reads_much_at_once_and_who_follows_little() {
     let redis = Redis::single();
     let store = of(&redis);
-    for id in 0..250 {
-        let until = Timestamp::from_secs(4_000_000_000);
-        store.revoke(TokenRef::by_id(&id.to_string()), until).await.unwrap();
-    }
-    let (all, _) = store.revocations(&Cursor::default()).await.unwrap();
-    assert_eq!(all.len(), 250);
-    let mut cursor = Cursor::default();
-    cursor.catch_up();
-    // Another history is nobody's end.
-    let (page, _) = store.revocations(&cursor).await.unwrap();
-    assert_eq!(page.len(), 250);
-    let (_, mut cursor) = store.revocations(&Cursor::default()).await.unwrap();
-    cursor.catch_up();
-    for id in 250..500 {
-        let until = Timestamp::from_secs(4_000_000_000);
-        store.revoke(TokenRef::by_id(&id.to_string()), until).await.unwrap();
-    }
-    let mut pages = Vec::new();
-    loop {
-        let (page, next) = store.revocations(&cursor).await.unwrap();
-        if next == cursor {
-            break;
+    let revoke = async |ids: std::ops::Range<u32>| {
+        for id in ids {
+            let until = Timestamp::from_secs(4_000_000_000);
+            store.revoke(TokenRef::by_id(&id.to_string()), until).await.unwrap();
         }
-        pages.push(page.len());
-        cursor = next;
-    }
-    assert_eq!(pages, [100, 100, 50]);
+    };
+    // How many were told, and how often they were asked for.
+    let read = async |cursor: &Cursor| {
+        let asked = || redis.calls("xrange");
+        let before = asked();
+        let (page, next) = store.revocations(cursor).await.unwrap();
+        (page.len(), asked() - before, next)
+    };
+    revoke(0..250).await;
+    let mut stranger = Cursor::default();
+    stranger.catch_up();
+    // Who has been at the end of another history starts anew.
+    assert!(matches!(read(&stranger).await, (250, 1, _)));
+    let (count, pages, mut cursor) = read(&Cursor::default()).await;
+    assert_eq!((count, pages), (250, 1));
+    cursor.catch_up();
+    revoke(250..1550).await;
+    let (count, pages, next) = read(&cursor).await;
+    assert_eq!((count, pages), (1000, 10), "and hands over what it has, now and then");
+    let (count, pages, next) = read(&next).await;
+    assert_eq!((count, pages), (300, 4));
+    assert!(matches!(read(&next).await, (0, 1, same) if same == next));
 }
 
 #[tokio::test]
