@@ -151,3 +151,18 @@ fn what_is_said_of_one_resource_by_several_rules_is_the_same() {
     };
     assert_eq!((problems("Tools", "Tools"), problems("Tools", "Others")), (0, 1));
 }
+
+#[test]
+fn what_is_denied_before_an_mcp_server_is_an_error_of_its_protocol() {
+    let code = |ask: Ask| {
+        let out = ask.of(&engine(crate::mcp::RULES));
+        let body: serde_json::Value = serde_json::from_str(&out.body).unwrap();
+        assert_eq!((&body["jsonrpc"], &body["id"]), (&json!("2.0"), &json!(null)));
+        (out.status, body["error"]["code"].as_i64().unwrap())
+    };
+    let asked = || ask("POST", "/mcp");
+    let for_it = json!({ "aud": ["all", "https://app.example.com/mcp"], "scope": "mcp:read" });
+    assert_eq!(code(asked().json(&call("a"))), (401, -32001));
+    assert_eq!(code(asked().json(&call("delete_a")).claiming(&for_it)), (403, -32003));
+    assert_eq!(code(asked().json("junk").claiming(&for_it)), (400, -32600));
+}
