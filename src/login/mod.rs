@@ -138,3 +138,54 @@ impl Login {
             && noted.is_none_or(|noted| !account.state.differs_from(noted))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        clock::{Clock, SystemClock},
+        store::{Limit, Store},
+        token::Roles,
+    };
+
+    /// One account, of this name, id and role.
+    fn accounts(name: &str, id: &str, role: &str) -> Accounts {
+        let text = format!(
+            "[[users]]\nid = \"{id}\"\nname = \"{name}\"\nrole = \"{role}\"\npassword_hash = \
+             \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$\
+             AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\"\n"
+        );
+        Accounts::parse(&text, &Roles::new(vec!["A".into(), "B".into()]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_account_is_current_while_it_is_the_same_here_and_as_the_replicas_have_noted_it() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = Arc::new(Store::memory(clock, Duration::ZERO));
+        let limit = Limit { tries: 1, window: Duration::ZERO, lockout: Duration::ZERO };
+        let limits = LimitSettings { name: limit, address: limit, name_anywhere: limit };
+        let signed_in = accounts("ann", "7", "A");
+        let account = signed_in.by_name("ann").unwrap().clone();
+        let newest = Arc::new(ArcSwap::from_pointee(signed_in.clone()));
+        let login = Login::new(
+            Arc::new(signed_in),
+            Arc::clone(&newest),
+            Hasher::default(),
+            Limits::new(store, limits),
+            RoleSet::default(),
+        );
+        let other = accounts("ann", "7", "B").by_name("ann").unwrap().state.clone();
+        assert!(login.is_current(&account, None));
+        assert!(login.is_current(&account, Some(&account.state)));
+        assert!(!login.is_current(&account, Some(&other)));
+        for changed in
+            [accounts("ann", "8", "A"), accounts("ann", "7", "B"), accounts("bob", "7", "A")]
+        {
+            newest.store(Arc::new(changed));
+            assert!(!login.is_current(&account, None));
+            assert!(!login.is_current(&account, Some(&account.state)));
+        }
+    }
+}

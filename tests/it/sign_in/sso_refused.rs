@@ -183,12 +183,22 @@ async fn an_id_token_is_believed_in_none_but_its_one_good_form() {
 async fn a_new_key_of_the_provider_is_found() {
     let rogue = Rogue::start().await;
     let replica = rogue.replica().await;
+    for _ in 0..2 {
+        assert_eq!(rogue.sign_in(&replica, CALLBACK).await.0, 303);
+        assert_eq!(rogue.asked("/jwks"), 1, "they are kept");
+    }
+    let change = |kid: &'static str| {
+        rogue.change(|behaviour| {
+            behaviour.keys[0] = Key::new(kid, Algorithm::ES256);
+            behaviour.public = vec![behaviour.keys[0].public()];
+        });
+    };
+    change("next");
     assert_eq!(rogue.sign_in(&replica, CALLBACK).await.0, 303);
-    rogue.change(|behaviour| {
-        behaviour.keys[0] = Key::new("next", Algorithm::ES256);
-        behaviour.public = vec![behaviour.keys[0].public()];
-    });
-    assert_eq!(rogue.sign_in(&replica, CALLBACK).await.0, 303);
+    assert_eq!(rogue.asked("/jwks"), 2);
+    // And not again within the minute, whoever signs by what.
+    change("another");
+    assert_ne!(rogue.sign_in(&replica, CALLBACK).await.0, 303);
     assert_eq!(rogue.asked("/jwks"), 2);
 }
 
