@@ -80,6 +80,8 @@ impl Metadata {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -91,5 +93,24 @@ mod tests {
         ];
         let told = told.map(BackchannelLogout::as_str);
         assert_eq!(told, ["by session", "by subject", "not supported"]);
+    }
+
+    #[test]
+    fn an_endpoint_is_reached_by_tls_unless_the_issuer_itself_is_not() {
+        for (issuer, scheme, is_taken) in [
+            ("https://idp.example.com", "https", true),
+            ("https://idp.example.com", "http", false),
+            ("http://idp.example.com", "http", true),
+            ("http://idp.example.com", "https", true),
+            ("http://idp.example.com", "ftp", false),
+        ] {
+            let at = |path: &str| format!("{scheme}://idp.example.com/{path}");
+            let told = json!({
+                "issuer": issuer, "authorization_endpoint": at("a"), "token_endpoint": at("t"),
+                "jwks_uri": at("j"),
+            });
+            let metadata: Metadata = serde_json::from_value(told).unwrap();
+            assert_eq!(metadata.check(issuer).is_ok(), is_taken, "{issuer} {scheme}");
+        }
     }
 }
