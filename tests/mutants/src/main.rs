@@ -162,9 +162,10 @@ fn run(asked: &Asked) -> Result<bool> {
     let deadline = asked.budget.map(|budget| started + budget);
     // With little time, half of it is for the mutants.
     let half = asked.budget.map(|budget| started + budget / 2);
-    let files: Vec<&str> = chosen.iter().map(|mutant| mutant.name.file.as_str()).collect();
-    let passed = trial.reach(&mut seen.tests, workers, &files, half);
+    let first = first(&load(&room.join("reached.json")), &chosen);
+    let passed = trial.reach(&mut seen.tests, workers, &first, half);
     fs::write(&reached, serde_json::to_vec(&seen)?)?;
+    let is_all = *passed.as_ref().unwrap_or(&true);
     if let Err(error) = passed {
         wrong.push(format!("{error:#}"));
     }
@@ -178,6 +179,8 @@ fn run(asked: &Asked) -> Result<bool> {
         Ok(fs::write(room.join("outcomes.json"), serde_json::to_vec_pretty(&outcomes)?)?)
     };
     keep(&verdicts)?;
+    // Whether tests that had no turn would catch one, nobody knows.
+    verdicts.retain(|(_, verdict)| is_all || !matches!(verdict, Verdict::Survived(_)));
     let mut left = open.len() - verdicts.len();
 
     // What no switch can be written for is built by itself, where it compiles at all.
@@ -250,6 +253,16 @@ fn chosen<'m>(
             && lines.as_ref().is_none_or(|lines| changed::touches(lines, &name.file, own))
     };
     Ok(mutants.iter().filter(is_chosen).collect())
+}
+
+/// The tests to be looked at first: those beside the files of these mutants, and those that
+/// came by there in the last run of all.
+fn first(last: &Reached, chosen: &[&Mutant]) -> BTreeSet<String> {
+    let files: BTreeSet<&str> = chosen.iter().map(|it| it.name.file.as_str()).collect();
+    let file = |number: &u32| last.mutants.get(*number as usize - 1)?.split(' ').next();
+    let came_by = |test: &&Test| test.reaches.iter().filter_map(file).any(|it| files.contains(it));
+    let came_by = last.tests.iter().filter(came_by).map(|test| test.name.clone());
+    came_by.chain(files.iter().map(|file| trial::beside(file))).collect()
 }
 
 /// The tests that reach anything in the function of a mutant, or else in its file.

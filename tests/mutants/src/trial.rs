@@ -134,16 +134,16 @@ impl Trial {
         Ok(names.filter(|name| !is_whole || is_asked(name)).map(str::to_owned).collect())
     }
 
-    /// Runs each test by itself, without a mutant, and sees what it reaches. Those that are
-    /// known already are not run again. Those beside these files come first, then the other
-    /// ones of units; what has had no turn by the end of the time is not asked.
+    /// Runs each test by itself, without a mutant, and sees what it reaches; tells whether
+    /// all had a turn by the end of the time. Those that are known already are not run again;
+    /// those whose names begin so come first, then the other ones of units.
     pub(crate) fn reach(
         &self,
         tests: &mut Vec<Test>,
         workers: usize,
-        files: &[&str],
+        first: &BTreeSet<String>,
         until: Option<Instant>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut known: BTreeMap<(bool, String), Test> =
             tests.drain(..).map(|test| ((test.is_whole, test.name.clone()), test)).collect();
         let mut open = Vec::new();
@@ -157,10 +157,7 @@ impl Trial {
         }
         println!("{} tests are run once without a mutant", open.len());
         // They are taken from the end.
-        let beside: BTreeSet<String> = files.iter().map(|file| beside(file)).collect();
-        open.sort_by_key(|(is_whole, name)| {
-            !is_whole && beside.iter().any(|room| name.starts_with(room))
-        });
+        open.sort_by_key(|(_, name)| first.iter().any(|begin| name.starts_with(begin)));
         let open = Mutex::new(open);
         let (done, wrong) = (Mutex::new(tests), Mutex::new(Vec::new()));
         thread::scope(|scope| {
@@ -185,7 +182,7 @@ impl Trial {
         tests.sort_by_key(|test| (test.millis > LONG, test.is_whole, test.millis));
         let wrong = wrong.into_inner().expect("no poison");
         ensure!(wrong.is_empty(), "without any mutant:\n{}", wrong.join("\n"));
-        Ok(())
+        Ok(open.into_inner().expect("no poison").is_empty())
     }
 
     fn reached(&self, worker: usize, is_whole: bool, name: &str) -> Result<Test> {
@@ -357,7 +354,7 @@ pub(crate) fn build_of(built: &Built) -> Result<String> {
 }
 
 /// How the tests beside a file are named.
-fn beside(file: &str) -> String {
+pub(crate) fn beside(file: &str) -> String {
     let file = file.trim_start_matches("src/").trim_end_matches(".rs");
     format!("{}::", file.trim_end_matches("/mod").replace('/', "::"))
 }
