@@ -300,3 +300,19 @@ impl Denial {
         ErrorBody { message, kind, param, code: self.status() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_asked_for_another_token_is_told_so_and_nobody_else() {
+        let challenge = |refusal: Refusal| {
+            let denial = Denial::of(Reason::Token(refusal));
+            let is_told = denial.headers().iter().any(|(name, _)| *name == "www-authenticate");
+            (denial.status(), is_told)
+        };
+        assert_eq!(challenge(Refusal::Expired), (401, true));
+        assert_eq!(challenge(Refusal::IssuerUnavailable), (503, false));
+    }
+}

@@ -312,6 +312,11 @@ mod tests {
         {
             assert!(Question::read(&asked(time, session, route)).is_none());
         }
+        // A time that is no message.
+        let request = [&[1 << 3, 1][..], &field(2, b"")].concat();
+        let message = |request: &[u8]| field(1, &field(4, request));
+        assert!(Question::read(&message(&request[2..])).is_some());
+        assert!(Question::read(&message(&request)).is_none());
     }
 
     #[test]

@@ -246,7 +246,12 @@ mod tests {
         assert_eq!(rules().read(&format!("/{}", "x".repeat(MAX_BYTES))), None);
         // Also what is short once a browser has mended it.
         assert_eq!(rules().read(&format!("/{}x", "./".repeat(MAX_BYTES / 2))), None);
-        assert!(rules().read(&format!("/{}", "x".repeat(MAX_BYTES - 23))).is_some());
+        // To the last byte.
+        let listed = "https://app.example.com:8443/";
+        for (length, is_read) in [(2048, true), (2049, false)] {
+            let page = format!("{listed}{}", "x".repeat(length - listed.len()));
+            assert_eq!(rules().read(&page).is_some(), is_read, "{length}");
+        }
         assert_eq!(rules().read(&format!("/{}", "\"".repeat(MAX_BYTES / 2))), None);
     }
 

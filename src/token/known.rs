@@ -346,7 +346,8 @@ mod tests {
     fn as_long_as_there_is_room_one_pushes_out_no_other_but_that_of_its_place() {
         let known = KnownTokens::default();
         known.keep(&of("e.f.87654321", "eve"));
-        let (ann, bob) = (of("a.b.12345678", "ann"), of("c.d.12345678", "bob"));
+        let long = format!("{}.12345678", "c".repeat(4000));
+        let (ann, bob) = (of("a.b.12345678", "ann"), of(&long, "bob"));
         for _ in 0..PLACES {
             known.keep(&ann);
             known.keep(&bob);

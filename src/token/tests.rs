@@ -448,6 +448,33 @@ fn a_cut_off_is_known_until_the_last_token_before_it_has_expired_and_leaves_a_li
 }
 
 #[test]
+fn a_session_is_over_when_it_was_ended_or_began_before_a_cut_off() {
+    let (list, at) = (RevocationList::empty(), Timestamp::from_secs);
+    assert!(!list.has_ended("s", "7", at(9)));
+    list.revoke_token(TokenRef::by_session("s"), at(100));
+    assert!(list.has_ended("s", "7", at(9)) && !list.has_ended("t", "7", at(9)));
+    list.cut_off_user("7", at(9));
+    assert!(list.has_ended("t", "7", at(9)) && !list.has_ended("t", "7", at(10)));
+    assert!(!list.has_ended("t", "8", at(9)));
+    list.take(vec![Revocation::Everybody(at(5))]);
+    assert!(list.has_ended("t", "8", at(5)) && !list.has_ended("t", "8", at(6)));
+}
+
+#[test]
+fn a_cut_off_is_everybodys_when_it_is_forgotten_and_not_before() {
+    let (list, kept) = (RevocationList::empty(), Duration::from_secs(10));
+    let at = Timestamp::from_secs;
+    list.cut_off_user("7", at(5));
+    list.cut_off_user("9", at(4));
+    list.forget(at(14), kept);
+    assert!(list.has_ended("s", "7", at(5)) && !list.has_ended("s", "8", at(5)));
+    assert!(list.has_ended("s", "8", at(4)) && !list.cuts_off("9", Some(at(4))));
+    list.forget(at(15), kept);
+    assert!(list.has_ended("s", "8", at(5)) && !list.has_ended("s", "8", at(6)));
+    assert!(!list.cuts_off("7", Some(at(5))) && list.is_empty());
+}
+
+#[test]
 fn a_cut_off_voids_what_was_issued_up_to_its_second() {
     let verifier = verifier();
     verifier.revocations().cut_off_user("7", Timestamp::from_millis(NOW * 1000 + 999));

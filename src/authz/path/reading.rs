@@ -119,3 +119,18 @@ fn decoded(path: &str) -> Result<String, BadPath> {
 fn is_hidden_structure(c: char) -> bool {
     if c.is_ascii() { c.is_ascii_control() } else { is_treacherous(c) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_readings_are_made_and_not_one_more() {
+        for (path, count) in [("a", 1), ("a;b", 2), ("a?b#c", 3), ("a%253Fb;c", 7)] {
+            let of = |most| made_of(&[path.to_owned()], most, false).map(|made| made.len());
+            assert_eq!(of(100), Ok(count), "{path}");
+            assert_eq!(of(count), Ok(count), "{path}");
+            assert_eq!(of(count - 1), Err(BadPath::TwoReadings), "{path}");
+        }
+    }
+}

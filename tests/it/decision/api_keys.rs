@@ -541,3 +541,14 @@ fn what_is_no_basic_authentication_holds_no_key() {
         assert_eq!(short(&out), expected, "{value}");
     }
 }
+
+#[test]
+fn a_key_has_up_to_eight_kibibytes() {
+    let engine = engine_of(TAKEN, &[]);
+    for (length, expected) in
+        [(8192, (401, "malformed_key")), (8193, (400, "credential_too_large"))]
+    {
+        let text = format!("pck_{}", "x".repeat(length - 4));
+        assert_eq!(short(&agents().with("x-api-key", &text).of(&engine)), expected, "{length}");
+    }
+}

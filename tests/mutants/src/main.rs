@@ -88,8 +88,8 @@ fn main() -> ExitCode {
 #[derive(Default, Deserialize, Serialize)]
 struct Reached {
     build: String,
-    /// How many mutants there were.
-    mutants: usize,
+    /// Which mutants there were, by their numbers.
+    mutants: Vec<String>,
     tests: Vec<Test>,
 }
 
@@ -153,9 +153,10 @@ fn run(asked: &Asked) -> Result<bool> {
     let mut seen: Reached = load(&reached);
     if seen.build != build {
         // With new tests for the same mutants, what the others reach is the same.
-        let is_same = asked.is_again && seen.mutants == mutants.len();
+        let numbered: Vec<String> = mutants.iter().map(|it| it.name.to_string()).collect();
+        let is_same = asked.is_again && seen.mutants == numbered;
         let tests = if is_same { seen.tests } else { Vec::new() };
-        seen = Reached { build, mutants: mutants.len(), tests };
+        seen = Reached { build, mutants: numbered, tests };
     }
     let started = Instant::now();
     let deadline = asked.budget.map(|budget| started + budget);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -39,22 +39,11 @@ struct Artifacts {
 }
 
 impl Artifacts {
-    /// The binaries, where no other build of the package puts those of the same names.
-    fn tests(self, room: &Path) -> Result<Built> {
+    fn tests(self) -> Result<Built> {
         let (Some(unit), Some(whole)) = (self.unit, self.whole) else {
             bail!("cargo names no binaries")
         };
-        let copy = |built: &Path, name: &str| -> Result<PathBuf> {
-            let own = room.join(name);
-            let of = |path: &Path| fs::metadata(path).and_then(|it| Ok((it.len(), it.modified()?)));
-            let (is, was) = (of(built)?, of(&own).ok());
-            if was != Some(is) {
-                fs::copy(built, &own).with_context(|| built.display().to_string())?;
-                File::options().append(true).open(&own)?.set_modified(is.1)?;
-            }
-            Ok(own)
-        };
-        Ok(Built { unit: copy(&unit, "unit")?, whole: copy(&whole, "whole")? })
+        Ok(Built { unit, whole })
     }
 }
 
@@ -85,6 +74,17 @@ fn without_lints(manifest: &str) -> String {
     keep.collect()
 }
 
+/// The package under a version of its own: otherwise to cargo, which looks at no more than
+/// its place in the workspace, what is built of one copy is what is built of another.
+fn own(text: &str, room: &Path) -> String {
+    let room = room.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let Some((before, behind)) = text.split_once("name = \"portcullis\"\nversion = \"") else {
+        return text.to_owned();
+    };
+    let (version, rest) = behind.split_once('"').unwrap_or((behind, ""));
+    format!("{before}name = \"portcullis\"\nversion = \"{version}+{room}\"{rest}")
+}
+
 impl Tree {
     /// A copy in this room, of the repository as it is now, but for the mutants.
     pub(crate) fn new(root: &Path, room: &Path) -> Result<Self> {
@@ -110,7 +110,8 @@ impl Tree {
                 continue;
             }
             let content = match String::from_utf8(content) {
-                Ok(text) if file == "Cargo.toml" => without_lints(&text).into_bytes(),
+                Ok(text) if file == "Cargo.toml" => own(&without_lints(&text), room).into_bytes(),
+                Ok(text) if file == "Cargo.lock" => own(&text, room).into_bytes(),
                 // A service that is started without the environment has the switch all the same.
                 Ok(text) if file.starts_with("tests/it/") => {
                     text.replace(".env_clear()", ENV_CLEAR).into_bytes()
@@ -149,7 +150,7 @@ impl Tree {
             if self.cargo(&UNIT, &arms, left_out)?.is_some()
                 && let Some(built) = self.cargo(&TESTS, &arms, left_out)?
             {
-                return built.tests(&self.out);
+                return built.tests();
             }
             ensure!(left_out.len() > before, "what does not build is no mutant's");
             println!("{} cannot be written with a switch so far", left_out.len());
@@ -231,7 +232,7 @@ impl Tree {
     pub(crate) fn build_plain(&self, mutant: &Mutant) -> Result<Built> {
         let arms = self.write_plain(&[mutant])?;
         let built = self.cargo(&TESTS, &arms, &mut BTreeMap::new())?;
-        built.with_context(|| format!("{} does not build", mutant.name))?.tests(&self.out)
+        built.with_context(|| format!("{} does not build", mutant.name))?.tests()
     }
 
     /// Writes these mutants without switches. They do not overlap.

@@ -34,7 +34,7 @@ const LONG: u64 = 10_000;
 fn is_asked(name: &str) -> bool {
     const ROOMS: [&str; 9] = [
         "decision::",
-        "house::openapi::",
+        "house::openapi::every_operation",
         "operations::cases::",
         "operations::conditions_tried::",
         "operations::config",
