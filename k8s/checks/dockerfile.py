@@ -79,10 +79,13 @@ def main():
     text = (K8S / "Dockerfile").read_text()
     found = stages(text)
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
-    for cause in layer_faults(found["dependencies"]):
-        faults.add("dependencies", cause)
-    if not any(line.startswith("COPY . .") for line in found["source"]["lines"]) or found["source"]["base"] != "dependencies":
-        faults.add("source", "is not the sources over the dependencies")
+    for cause in layer_faults(found["manifests"]):
+        faults.add("manifests", cause)
+    for sources, below in (("build", "dependencies"), ("source", "dependencies-of-module")):
+        if found[below]["base"] != "manifests" or of(found[below], "COPY"):
+            faults.add(below, "has more than the manifests, so that it is made anew with every change")
+        if "COPY . ." not in found[sources]["lines"] or found[sources]["base"] != below:
+            faults.add(sources, f"is not the sources over {below}")
     images = {name: stage for name, stage in found.items() if stage["base"] == "scratch"}
     for name, stage in images.items():
         for cause in image_faults(stage, version):

@@ -30,9 +30,9 @@ Made by `tests/licences/run --write` of what Cargo.lock names; do not change it 
 
 In the programs that are shipped (portcullis, and its engine for Envoy) is the Rust
 standard library (MIT OR Apache-2.0), and what is listed here. Where there was a choice,
-the licence is the one that was taken. The texts that are to be kept are below. The images
-also have the C library of Debian (LGPL-2.1-or-later) and the certificates of public
-authorities (MPL-2.0).
+the licence is the one that was taken. The texts that are to be kept are below. In the
+image of portcullis there are also the C library musl (MIT) and the certificates of public
+authorities (MPL-2.0); in the others is the C library of Debian (LGPL-2.1-or-later).
 """
 
 
@@ -136,6 +136,7 @@ def notice():
             if licences != {"MIT"}:
                 sys.exit(f"{name} {version}: has no text of {crate['license']}: look into {crate['manifest_path']}")
             without.append(f"{name}: {', '.join(crate['authors']) or crate['repository']}")
+    without.append("musl: Copyright 2005-2020 Rich Felker, et al.")
     parts = [HEAD, "\n".join(listed)]
     if without:
         parts.append("\n".join(["These bring no text of their licence: the words of MIT are below. By whom they are:", "", *without]))

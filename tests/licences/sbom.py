@@ -1,6 +1,7 @@
 """Prints what a package's program is made of, as CycloneDX 1.6 has it: every crate whose
 code is in it, with its checksum, its licence and what it needs; and, of an image's
-directory, the packages of Debian whose files are in it. The same sources make the same text.
+directory, the packages of Debian whose files are in it, and the C library within a program
+that wants none beside it. The same sources make the same text.
 
     sbom.py PACKAGE [IMAGE]
 """
@@ -8,6 +9,7 @@ directory, the packages of Debian whose files are in it. The same sources make t
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -59,6 +61,18 @@ def of_debian(image):
         yield {"type": "library", "bom-ref": reference, "name": name, "version": version, "purl": reference}
 
 
+def of_rust(image):
+    """The C library that the compiler brings, in a static program."""
+    if any(".so" in path.name for path in image.rglob("*")):
+        return
+    sysroot = pathlib.Path(subprocess.check_output(["rustc", "--print", "sysroot"], text=True).strip())
+    library = sysroot / f"lib/rustlib/{os.uname().machine}-unknown-linux-musl/lib/self-contained/libc.a"
+    version = re.search(rb"\0(1\.\d+\.\d+)\0", library.read_bytes())[1].decode()
+    reference = f"pkg:generic/musl@{version}"
+    licence = {"licenses": [{"expression": "MIT"}]}
+    yield {"type": "library", "bom-ref": reference, "name": "musl", "version": version, "purl": reference, **licence}
+
+
 def sbom(package, image=None):
     metadata = json.loads(cargo("metadata", "--locked", "--format-version", "1"))
     crates = {each["id"]: each for each in metadata["packages"]}
@@ -84,7 +98,7 @@ def sbom(package, image=None):
     ]
     root = next(each for each in components if each["name"] == package)
     components.remove(root)
-    components += of_debian(image) if image else []
+    components += [*of_debian(image), *of_rust(image)] if image else []
     made = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
