@@ -134,7 +134,7 @@ impl Hub {
     }
 }
 
-/// These, each kind in a text of its own.
+/// These, each kind in texts of its own, none of them long.
 fn of(revoked: &[Revocation]) -> Vec<FromService> {
     let (mut tokens, mut users, mut frames) = (Vec::new(), Vec::new(), Vec::new());
     for one in revoked {

@@ -94,8 +94,8 @@ pub enum Revocation {
 /// Who hears of what is taken onto the list.
 type Watcher = Box<dyn Fn(&[Revocation]) + Send + Sync>;
 
-/// So many parts have the tokens: one that grows is moved in one go, and of a million there
-/// are four thousand in each.
+/// So many parts have the tokens, one for each first byte: one that grows is moved in one go,
+/// and of a million there are four thousand in each.
 const PARTS: usize = 256;
 
 /// The list that every check looks into, held in memory so that no check
@@ -105,7 +105,7 @@ const PARTS: usize = 256;
 /// know who was shut out and lets nobody in.
 pub struct RevocationList {
     loaded: AtomicBool,
-    /// Revoked tokens, and when each expires by itself; in the part of their first bits.
+    /// Revoked tokens, and when each expires by itself; in the part of their first byte.
     tokens: Box<[RwLock<HashMap<TokenRef, Timestamp>>; PARTS]>,
     /// How many there are.
     count: AtomicUsize,
@@ -200,7 +200,7 @@ impl RevocationList {
         tokens.chain(cut_offs)
     }
 
-    /// Takes these onto the list. What is new of them is told of at once.
+    /// Takes these onto the list. What is new of them is told of together.
     pub fn take(&self, mut revoked: Vec<Revocation>) {
         revoked.retain(|one| match one {
             Revocation::Token(token, end) => self.list(*token, *end),
@@ -227,10 +227,9 @@ impl RevocationList {
     }
 
     fn part(&self, token: &TokenRef) -> &RwLock<HashMap<TokenRef, Timestamp>> {
-        let [first, second, ..] = token.0;
+        let [first, ..] = token.0;
         let [any, ..] = &*self.tokens;
-        let part = usize::from(u16::from_be_bytes([first, second])) % PARTS;
-        self.tokens.get(part).unwrap_or(any)
+        self.tokens.get(usize::from(first)).unwrap_or(any)
     }
 
     fn is_listed(&self, token: &TokenRef) -> bool {
