@@ -56,7 +56,7 @@ impl Hints {
             && engine.is_signed_in_lower_case(input)
         {
             tracing::warn!(
-                mend = "give portcullis the secret in lower case, as the issuer uses it",
+                fix = "give portcullis the secret in lower case, as the issuer uses it",
                 "a token was signed with the lower-case form of one of the keys, and is refused"
             );
         }

@@ -181,7 +181,7 @@ impl TlsSwitch {
             *last = Some(Instant::now());
             tracing::warn!(
                 %error,
-                mend = "connect with TLS, trust the certificate, and show one where client_ca_file is set",
+                fix = "connect with TLS, trust the certificate, and show one where client_ca_file is set",
                 "a connection was refused in the TLS handshake"
             );
         }

@@ -61,7 +61,7 @@ impl Arrived {
 /// What is answered: an object, or why not.
 pub(crate) type Answer = Result<(StatusCode, Value), Refusal>;
 
-/// Why a request is not answered as it wants: the cause, and the mend.
+/// Why a request is not answered as it wants: the cause, and the fix.
 #[derive(Debug)]
 pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) &'static str);
 
@@ -70,8 +70,8 @@ impl Refusal {
     pub(crate) const NOT_FOUND: Self =
         Self(StatusCode::NOT_FOUND, "no such agent: GET /api/agents lists yours");
 
-    pub(crate) const fn bad(mend: &'static str) -> Self {
-        Self(StatusCode::BAD_REQUEST, mend)
+    pub(crate) const fn bad(fix: &'static str) -> Self {
+        Self(StatusCode::BAD_REQUEST, fix)
     }
 }
 
@@ -114,14 +114,11 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 }
 
 /// Reads a body as JSON, whatever type it says it is of.
-pub(crate) async fn read<T: DeserializeOwned>(
-    body: Body,
-    mend: &'static str,
-) -> Result<T, Refusal> {
+pub(crate) async fn read<T: DeserializeOwned>(body: Body, fix: &'static str) -> Result<T, Refusal> {
     let body = tokio::time::timeout(BODY_WITHIN, axum::body::to_bytes(body, MAX_BODY_BYTES));
     let late = Refusal(StatusCode::REQUEST_TIMEOUT, "the body took longer than 10 seconds");
     let bytes = body.await.map_err(|_| late)?.map_err(|_| {
         Refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body broke off, or has more than 32 KiB")
     })?;
-    serde_json::from_slice(&bytes).map_err(|_| Refusal::bad(mend))
+    serde_json::from_slice(&bytes).map_err(|_| Refusal::bad(fix))
 }

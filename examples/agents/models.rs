@@ -24,7 +24,7 @@ const SILENT_AT_MOST: Duration = Duration::from_secs(60);
 /// How long a whole answer may take.
 const CHAT_WITHIN: Duration = Duration::from_secs(600);
 
-/// Why the model server has no answer: the cause, and the mend.
+/// Why the model server has no answer: the cause, and the fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Failure {
     #[error("LITELLM_BASE_URL is not set")]

@@ -7,7 +7,7 @@
 //! - `{"type":"state","state":"GENERATING"}`, and `"STOPPING"`;
 //! - `{"type":"delta","content":…}` for each piece of the answer, as it comes;
 //! - `{"type":"complete","state":"AVAILABLE","finishReason":…}`;
-//! - `{"type":"error","state":…,"error":…}`: the cause, and the mend.
+//! - `{"type":"error","state":…,"error":…}`: the cause, and the fix.
 //!
 //! Each WebSocket is one conversation: what was said on it is told to the
 //! model again, and forgotten when it closes. It ends when the token expires
@@ -74,8 +74,8 @@ pub(crate) async fn open(
         Err(refusal) => return caller.answer(Err(refusal)),
     };
     let Ok(upgrade) = upgrade else {
-        let mend = "a WebSocket is to be opened here";
-        return caller.answer(Err(Refusal(StatusCode::UPGRADE_REQUIRED, mend)));
+        let fix = "a WebSocket is to be opened here";
+        return caller.answer(Err(Refusal(StatusCode::UPGRADE_REQUIRED, fix)));
     };
     let Ok(permit) = Arc::clone(&service.conversations.0).try_acquire_owned() else {
         let full = "there are as many conversations as may be: try again later";

@@ -54,8 +54,8 @@ async fn nothing_here(Extension(arrived): Extension<Arrived>) -> Response {
 }
 
 async fn wrong_method(Extension(arrived): Extension<Arrived>) -> Response {
-    let mend = "the path has no such method: the header `allow` names them";
-    arrived.answer(Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, mend)))
+    let fix = "the path has no such method: the header `allow` names them";
+    arrived.answer(Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, fix)))
 }
 
 /// What makes an agent; a client may send more, which is of no use here.

@@ -33,9 +33,9 @@ impl Settings {
                 "maxTokens has to be a whole number above 0",
             ),
         ];
-        for (name, is_good, mend) in checks {
+        for (name, is_good, fix) in checks {
             if map.get(name).is_some_and(|value| !is_good(value)) {
-                return Err(Refusal::bad(mend));
+                return Err(Refusal::bad(fix));
             }
         }
         let settings = Self(map);

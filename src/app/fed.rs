@@ -194,7 +194,7 @@ impl Following {
                 tracing::error!(
                     cause = %lost,
                     socket = %socket.display(),
-                    mend = "start portcullis with feed.listen there, in the same version; what is \
+                    fix = "start portcullis with feed.listen there, in the same version; what is \
                             known until now is enforced for max_stale",
                     "the service that tells what to decide by is lost"
                 );
@@ -226,9 +226,9 @@ impl Receiver for Following {
             Err(cause) => {
                 // Nothing else is known to be what the service decides by.
                 fed.is_able.store(false, Ordering::Relaxed);
-                let mend = "correct it, or take the module of the service's version; until then \
+                let fix = "correct it, or take the module of the service's version; until then \
                             nothing is decided here";
-                tracing::error!(cause, mend, "what the service decides by cannot be taken over");
+                tracing::error!(cause, fix, "what the service decides by cannot be taken over");
                 None
             }
         };
@@ -325,8 +325,8 @@ impl Receiver for Following {
 fn prepare(fed: &Fed, bundle: &[u8]) -> Result<Next, String> {
     let bundle = Bundle::decode(bundle)?;
     if bundle.is_of_other_build() {
-        let mend = "take the module of the service's version";
-        tracing::warn!(mend, "the service is of another build: it may decide otherwise");
+        let fix = "take the module of the service's version";
+        tracing::warn!(fix, "the service is of another build: it may decide otherwise");
     }
     let mut config = bundle.load().map_err(|problems| problems.to_string())?;
     if let Some(problem) = InModule::of(&config).never.first() {

@@ -385,7 +385,7 @@ impl InForce {
                 tracing::warn!(
                     listener,
                     days = left / DAY,
-                    mend = "renew it; the new file is taken over without a restart",
+                    fix = "renew it; the new file is taken over without a restart",
                     "the certificate is near its end, or past it"
                 );
             }

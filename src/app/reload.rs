@@ -217,9 +217,9 @@ impl Reloader {
         false
     }
 
-    fn failed(&self, cause: &str, mend: &str) {
+    fn failed(&self, cause: &str, fix: &str) {
         self.in_force.lasting.metrics.count_reload(false);
-        tracing::error!(cause, mend, "the configuration was not reloaded");
+        tracing::error!(cause, fix, "the configuration was not reloaded");
     }
 }
 
@@ -235,19 +235,19 @@ fn read(load: &Loader, in_force: &InForce, fixed: &Fixed) -> (Vec<SeenFile>, Loa
     let config = match load() {
         Ok(config) => config,
         Err(Problems { problems, files, .. }) => {
-            for Problem { key, source, cause, mend } in &problems {
-                tracing::error!(key, source, mend, "{cause}");
+            for Problem { key, source, cause, fix } in &problems {
+                tracing::error!(key, source, fix, "{cause}");
             }
             return (files, Loaded::Refused);
         }
     };
-    for Problem { key, source, cause, mend } in &config.warnings {
-        tracing::warn!(key, source, mend, "{cause}");
+    for Problem { key, source, cause, fix } in &config.warnings {
+        tracing::warn!(key, source, fix, "{cause}");
     }
     let files = config.files.clone();
     let differences = fixed.differences(&Fixed::of(&config));
     for key in &differences {
-        tracing::error!(key, mend = "restart the service, or change it back", "takes a restart");
+        tracing::error!(key, fix = "restart the service, or change it back", "takes a restart");
     }
     let summary = Summary {
         rules: config.policy.rules().len(),
@@ -256,8 +256,8 @@ fn read(load: &Loader, in_force: &InForce, fixed: &Fixed) -> (Vec<SeenFile>, Loa
     let had_accounts = in_force.lasting.accounts.load().iter().next().is_some();
     let loses_all = had_accounts && summary.accounts == 0 && config.login.users_file.is_some();
     if loses_all {
-        let mend = "leave one, or restart the service";
-        tracing::error!(key = "login.users_file", mend, "there is no account left in it");
+        let fix = "leave one, or restart the service";
+        tracing::error!(key = "login.users_file", fix, "there is no account left in it");
     }
     if loses_all || !differences.is_empty() {
         return (files, Loaded::Refused);
@@ -265,7 +265,7 @@ fn read(load: &Loader, in_force: &InForce, fixed: &Fixed) -> (Vec<SeenFile>, Loa
     match Generation::new(config, &in_force.lasting) {
         Ok(next) => (files, Loaded::Next(Box::new(next), summary)),
         Err(error) => {
-            tracing::error!(%error, mend = "correct it", "a part of it cannot be made");
+            tracing::error!(%error, fix = "correct it", "a part of it cannot be made");
             (files, Loaded::Refused)
         }
     }

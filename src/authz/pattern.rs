@@ -34,7 +34,7 @@ pub enum PatternError {
 impl PatternError {
     /// What to do about it.
     #[must_use]
-    pub fn mend(&self) -> &'static str {
+    pub fn fix(&self) -> &'static str {
         match self {
             Self::Asterisk(_) => {
                 "write path_prefix for a path and all below it, path_template with {name} for one \
@@ -289,10 +289,10 @@ mod tests {
 
     #[test]
     fn each_mistake_has_its_remedy() {
-        let mend = |error: PatternError| error.mend();
-        assert!(mend(PathPattern::exact("/a/*").unwrap_err()).starts_with("write path_prefix for"));
-        assert_eq!(mend(HostPattern::parse("a.example.com:80").unwrap_err()), "correct the host");
-        assert_eq!(mend(PathPattern::template("/a/{b").unwrap_err()), "correct the pattern");
+        let fix = |error: PatternError| error.fix();
+        assert!(fix(PathPattern::exact("/a/*").unwrap_err()).starts_with("write path_prefix for"));
+        assert_eq!(fix(HostPattern::parse("a.example.com:80").unwrap_err()), "correct the host");
+        assert_eq!(fix(PathPattern::template("/a/{b").unwrap_err()), "correct the pattern");
     }
 
     #[test]

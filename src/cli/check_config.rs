@@ -14,7 +14,7 @@ use portcullis::{
 use super::{ConfigArgs, NO, YES, keys, print, shared};
 
 /// Prints every problem of a configuration, with its key, its source and its
-/// mend; else `ok`
+/// fix; else `ok`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -82,10 +82,10 @@ fn list_keys(config: &Config) -> bool {
                 }
                 Err(error) => {
                     is_whole = false;
-                    let mend = "see the issuer's address, and whether it can be reached from here";
+                    let fix = "see the issuer's address, and whether it can be reached from here";
                     let _ = writeln!(
                         io::stderr(),
-                        "error: {name}: its keys could not be fetched: {error}\n  mend: {mend}"
+                        "error: {name}: its keys could not be fetched: {error}\n  fix: {fix}"
                     );
                 }
             },
@@ -101,8 +101,8 @@ fn tell_of_sso(config: &Config) -> bool {
     match asked {
         Ok(Ok(logout)) => print(format_args!("sso: back-channel logout: {}", logout.as_str())),
         Ok(Err(error)) => {
-            let mend = "see sso.issuer, and whether it can be reached from here";
-            let _ = writeln!(io::stderr(), "error: sso: {error}\n  mend: {mend}");
+            let fix = "see sso.issuer, and whether it can be reached from here";
+            let _ = writeln!(io::stderr(), "error: sso: {error}\n  fix: {fix}");
             return false;
         }
         Err(_) => return false,

@@ -96,8 +96,8 @@ impl Explain {
     /// with one of this run alone, which has signed the claims that are given.
     fn engine(&mut self, config: Config) -> Result<Engine, ExitCode> {
         if let Some(file) = self.claims.take() {
-            let mend = "give a JSON object such as {\"sub\": \"ann\", \"userId\": 7, \"role\": \"REGULAR\"}";
-            let wrong = |cause: String| fail(WRONG, format!("{}: {cause}", file.display()), mend);
+            let fix = "give a JSON object such as {\"sub\": \"ann\", \"userId\": 7, \"role\": \"REGULAR\"}";
+            let wrong = |cause: String| fail(WRONG, format!("{}: {cause}", file.display()), fix);
             let text = fs::read_to_string(&file).map_err(|error| wrong(error.to_string()))?;
             let claims = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
             let bench = Bench::new(config).map_err(|cause| wrong(cause.to_owned()))?;
@@ -205,7 +205,7 @@ fn in_words(
             for (name, value) in denial.headers() {
                 line("answer", &format!("{name}: {value}"));
             }
-            line("mend", advice(denial.reason));
+            line("fix", advice(denial.reason));
         }
         Verdict::Answer(answer) => {
             line("status", &answer.status.to_string());
@@ -262,7 +262,7 @@ fn in_json(decision: &Decision<'_>, engine: &Engine, read: Vec<(String, Option<S
             "answer_headers": denial.headers().into_iter()
                 .map(|(name, value)| (name.to_owned(), value.into()))
                 .collect::<serde_json::Map<_, _>>(),
-            "mend": advice(denial.reason),
+            "fix": advice(denial.reason),
         }),
         Verdict::Answer(answer) => json!({
             "status": answer.status,

@@ -85,7 +85,7 @@ impl ConfigArgs {
     }
 }
 
-/// Each problem has its mend already.
+/// Each problem has its fix already.
 fn unusable(problems: &Problems) -> ExitCode {
     let _ = write!(io::stderr(), "{problems}");
     ExitCode::from(WRONG)
@@ -117,8 +117,8 @@ fn print(text: impl Display) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-/// Says on stderr what is wrong and what would mend it.
-fn fail(code: u8, cause: impl Display, mend: impl Display) -> ExitCode {
-    let _ = writeln!(io::stderr(), "error: {cause}\n  mend: {mend}");
+/// Says on stderr what is wrong and what would fix it.
+fn fail(code: u8, cause: impl Display, fix: impl Display) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {cause}\n  fix: {fix}");
     ExitCode::from(code)
 }

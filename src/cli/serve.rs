@@ -61,7 +61,7 @@ impl Serve {
             tracing::warn!(
                 key = warning.key,
                 source = warning.source,
-                mend = warning.mend,
+                fix = warning.fix,
                 "{}",
                 warning.cause
             );

@@ -95,8 +95,8 @@ impl End {
 }
 
 fn none() -> ExitCode {
-    let mend = "see the id; what a user has beside sessions is ended by `token revoke --user-id`";
-    fail(NO, "there is no such session", mend)
+    let fix = "see the id; what a user has beside sessions is ended by `token revoke --user-id`";
+    fail(NO, "there is no such session", fix)
 }
 
 fn register(config: &Config) -> Result<(Register, Shared), ExitCode> {

@@ -135,8 +135,8 @@ impl Mint {
         let (Some(issuer), None) = (fitting.next(), fitting.next()) else {
             let names: Vec<&str> =
                 config.issuers.iter().map(|issuer| &*issuer.settings.name).collect();
-            let mend = format!("give --issuer, one of: {}", names.join(", "));
-            return Err(fail(WRONG, "it is not clear which of [[issuers]] makes the token", mend));
+            let fix = format!("give --issuer, one of: {}", names.join(", "));
+            return Err(fail(WRONG, "it is not clear which of [[issuers]] makes the token", fix));
         };
         let wanted = issued::Wanted {
             id: &self.user_id,
@@ -204,7 +204,7 @@ impl Inspect {
                 print(format_args!("refused: {refusal} ({reason})"));
                 if verifier.is_signed_in_lower_case(token) {
                     print(
-                        "mend: it was signed with the lower-case form of a key, so give portcullis \
+                        "fix: it was signed with the lower-case form of a key, so give portcullis \
                          the secret in lower case, as the issuer uses it",
                     );
                 }
@@ -267,8 +267,8 @@ impl Revoke {
         // It may be accepted for a leeway yet, whatever that is set to.
         let is_over = |(_, until): &(_, Timestamp)| until.plus(MAX_LEEWAY) <= SystemClock.now();
         if token.as_ref().is_some_and(is_over) {
-            let mend = "there is nothing to do, unless --until is wrong";
-            return Err(fail(WRONG, "the token has expired by itself", mend));
+            let fix = "there is nothing to do, unless --until is wrong";
+            return Err(fail(WRONG, "the token has expired by itself", fix));
         }
         shared.ask(async |store| {
             // What was renewed of it, too: whoever has it may have what follows it.

@@ -47,8 +47,8 @@ pub(super) fn read(root: &mut Section<'_>, roles: Option<&Roles>) -> Option<ApiK
         None => Some(KeyTable::default()),
         Some(path) => section.text_of_file("file", path, MAX_FILE_BYTES).and_then(|text| {
             let problem = |cause: String| {
-                let mend = "correct the file; `portcullis key new --file` writes an entry";
-                section.problem("file", format!("{}: {cause}", path.display()), mend);
+                let fix = "correct the file; `portcullis key new --file` writes an entry";
+                section.problem("file", format!("{}: {cause}", path.display()), fix);
             };
             let keys = keys_of_file(&text, is_role);
             keys.map_err(|causes| causes.into_iter().for_each(problem)).ok()
@@ -86,8 +86,8 @@ fn places(section: &mut Section<'_>) -> KeyPlaces {
     };
     let accepted = section.parsed_list("accept", EXPECTED, known);
     if accepted.is_empty() {
-        let mend = "name a place, or remove [api_keys]";
-        section.problem("accept", "keys are taken from nowhere", mend);
+        let fix = "name a place, or remove [api_keys]";
+        section.problem("accept", "keys are taken from nowhere", fix);
     }
     let has = |place: i32| accepted.contains(&place);
     KeyPlaces { header: has(0), bearer: has(1), basic: has(2), foreign: None }
@@ -120,9 +120,8 @@ fn foreign(
     );
     for key in ["header", "prefix", "sha256_file"] {
         if !section.has(key) {
-            let mend =
-                "write { header = \"authorization\", prefix = \"sk-\", sha256_file = \"…\" }";
-            section.problem(key, "it is missing", mend);
+            let fix = "write { header = \"authorization\", prefix = \"sk-\", sha256_file = \"…\" }";
+            section.problem(key, "it is missing", fix);
         }
     }
     let path = section.path("sha256_file");

@@ -90,7 +90,7 @@ fn warn_of_always(section: &Section<'_>, condition: &Condition, about: &About<'_
         named.collect()
     };
     let methods = about.methods.iter().map(String::as_str).collect();
-    let (cause, mend) =
+    let (cause, fix) =
         match condition.always(&Domain { methods, roles: admitted.collect(), issuers }) {
             None => return,
             Some(Always::True) => ("it is true of every request that comes here", "leave it out"),
@@ -99,5 +99,5 @@ fn warn_of_always(section: &Section<'_>, condition: &Condition, about: &About<'_
                 "see the roles, methods and issuers of the rule",
             ),
         };
-    section.warn("when", cause, mend);
+    section.warn("when", cause, fix);
 }

@@ -259,11 +259,11 @@ fn key_file(section: &mut Section<'_>, algorithms: &[Algorithm]) -> Option<KeysF
             Some(KeysFrom::Here(Arc::new(IssuerKeys::fixed(set))))
         }
         Err(error) => {
-            let mend = match error {
+            let fix = match error {
                 KeySetError::NoneFits => "list the algorithm of its keys in algorithms",
                 _ => "save what the issuer has at its jwks_uri: {\"keys\": […]}",
             };
-            section.problem("jwks_file", error.to_string(), mend);
+            section.problem("jwks_file", error.to_string(), fix);
             None
         }
     }
@@ -311,8 +311,8 @@ fn network(
     if let Some(pem) = &authorities
         && Fetch::new(true, Some(pem)).is_err()
     {
-        let mend = "name a PEM file of the authority that has signed the issuer's certificate";
-        section.problem("ca_file", "there is no PEM certificate in it, or a broken one", mend);
+        let fix = "name a PEM file of the authority that has signed the issuer's certificate";
+        section.problem("ca_file", "there is no PEM certificate in it, or a broken one", fix);
         return None;
     }
     Some(KeysFrom::Network(Box::new(KeySource {

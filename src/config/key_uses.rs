@@ -79,11 +79,11 @@ impl Uses<'_> {
             let cause = format!(
                 "a token without iss is taken for one of {name:?}, and this service's own have none"
             );
-            let mend = "set tokens.issuer, which the own tokens then have as iss";
+            let fix = "set tokens.issuer, which the own tokens then have as iss";
             if signs_in {
-                root.problem("tokens", cause, mend);
+                root.problem("tokens", cause, fix);
             } else {
-                root.warn("tokens", cause, mend);
+                root.warn("tokens", cause, fix);
             }
         }
     }

@@ -65,8 +65,8 @@ pub(super) fn secret_key(mut section: Section<'_>) -> Option<Key> {
     let kid = section.text("kid", "a name, such as \"2026-11\"");
     let secret = section.secret("secret", "secret_file");
     if secret.is_none() && !section.has("secret") && !section.has("secret_file") {
-        let mend = "give it a secret or a secret_file, or a private_key_file";
-        section.problem("", "the key has no secret", mend);
+        let fix = "give it a secret or a secret_file, or a private_key_file";
+        section.problem("", "the key has no secret", fix);
     }
     let key = secret.and_then(|secret| {
         warn_of_default(&section, "", &secret);

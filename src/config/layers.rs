@@ -193,13 +193,13 @@ impl Sources {
                     key: String::new(),
                     source: Some(name),
                     cause: "its name has an empty part".into(),
-                    mend: "write the key a.b as PORTCULLIS__A__B".into(),
+                    fix: "write the key a.b as PORTCULLIS__A__B".into(),
                 }),
                 None => problems.push(Problem {
                     key: path.join("."),
                     source: Some(name),
                     cause: "its value is not UTF-8".into(),
-                    mend: "set it to UTF-8 text".into(),
+                    fix: "set it to UTF-8 text".into(),
                 }),
             }
         }
@@ -210,11 +210,11 @@ impl Sources {
     }
 
     fn read(&self, file: &Path) -> Result<Dict, Problem> {
-        let problem = |cause: String, mend: &str| Problem {
+        let problem = |cause: String, fix: &str| Problem {
             key: String::new(),
             source: Some(file.display().to_string()),
             cause,
-            mend: mend.to_owned(),
+            fix: fix.to_owned(),
         };
         let text = match self.disk.table(file) {
             Ok(Table::Known(dict)) => return Ok(dict),

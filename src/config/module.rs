@@ -87,6 +87,6 @@ impl InModule {
     }
 }
 
-fn problem(key: &str, cause: impl Into<String>, mend: impl Into<String>) -> Problem {
-    Problem { key: key.to_owned(), source: None, cause: cause.into(), mend: mend.into() }
+fn problem(key: &str, cause: impl Into<String>, fix: impl Into<String>) -> Problem {
+    Problem { key: key.to_owned(), source: None, cause: cause.into(), fix: fix.into() }
 }

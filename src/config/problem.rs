@@ -1,8 +1,8 @@
-//! What is wrong with a configuration, and what would mend it.
+//! What is wrong with a configuration, and what would fix it.
 
 use std::fmt;
 
-/// One problem: where it is, its cause and its mend.
+/// One problem: where it is, its cause and its fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The key, as in `check.listen` or `rules[2].roles`; empty for a problem
@@ -13,7 +13,7 @@ pub struct Problem {
     /// What is wrong.
     pub cause: String,
     /// What to do about it.
-    pub mend: String,
+    pub fix: String,
 }
 
 impl fmt::Display for Problem {
@@ -24,6 +24,6 @@ impl fmt::Display for Problem {
             (None, false) => write!(f, "{}: ", self.key)?,
             (None, true) => {}
         }
-        write!(f, "{}\n  mend: {}", self.cause, self.mend)
+        write!(f, "{}\n  fix: {}", self.cause, self.fix)
     }
 }

@@ -131,27 +131,27 @@ impl<'r> Section<'r> {
     }
 
     /// Reports a problem of a key of this table, where its value could be read at all.
-    pub(super) fn problem(&self, key: &str, cause: impl Into<String>, mend: impl Into<String>) {
+    pub(super) fn problem(&self, key: &str, cause: impl Into<String>, fix: impl Into<String>) {
         if !self.unread.borrow().contains(&key) {
-            self.reader.problems.borrow_mut().push(self.describe(key, cause.into(), mend.into()));
+            self.reader.problems.borrow_mut().push(self.describe(key, cause.into(), fix.into()));
         }
     }
 
     /// Reports that the value of a key could not be read.
-    fn unread(&self, key: &'static str, cause: impl Into<String>, mend: impl Into<String>) {
-        self.problem(key, cause, mend);
+    fn unread(&self, key: &'static str, cause: impl Into<String>, fix: impl Into<String>) {
+        self.problem(key, cause, fix);
         self.unread.borrow_mut().push(key);
     }
 
     /// Reports something that works, but may not be meant.
-    pub(super) fn warn(&self, key: &str, cause: impl Into<String>, mend: impl Into<String>) {
-        self.reader.warnings.borrow_mut().push(self.describe(key, cause.into(), mend.into()));
+    pub(super) fn warn(&self, key: &str, cause: impl Into<String>, fix: impl Into<String>) {
+        self.reader.warnings.borrow_mut().push(self.describe(key, cause.into(), fix.into()));
     }
 
-    fn describe(&self, key: &str, cause: String, mend: String) -> Problem {
+    fn describe(&self, key: &str, cause: String, fix: String) -> Problem {
         let value = self.dict.get(key).or_else(|| self.dict.values().next());
         let source = value.and_then(|value| self.reader.source(value));
-        Problem { key: self.key(key), source, cause, mend }
+        Problem { key: self.key(key), source, cause, fix }
     }
 
     /// A value of this type; `None` when there is none or it is of another
@@ -200,7 +200,7 @@ impl<'r> Section<'r> {
         let text = self.text(key, expected)?;
         let parsed = parse(&text);
         if parsed.is_none() {
-            let cause = format!("{} is not {expected}", quoted(&text));
+            let cause = format!("{} is not accepted here", quoted(&text));
             self.unread(key, cause, format!("write {expected}"));
         }
         parsed
@@ -221,7 +221,7 @@ impl<'r> Section<'r> {
                 Some(item) => list.push(item),
                 None => self.problem(
                     key,
-                    format!("{} is not {expected}", quoted(&text)),
+                    format!("{} is not accepted here", quoted(&text)),
                     format!("write a list, each {expected}"),
                 ),
             }
@@ -343,10 +343,10 @@ impl<'r> Section<'r> {
 
     /// The list of tables of this key.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Section<'r>> {
-        let mend = format!("write [[{}]] for each", self.key(key));
+        let fix = format!("write [[{}]] for each", self.key(key));
         let Some(value) = self.ask(key) else { return Vec::new() };
         let Value::Array(_, items) = value else {
-            self.unread(key, "it is not a list of tables", mend);
+            self.unread(key, "it is not a list of tables", fix);
             return Vec::new();
         };
         let mut tables = Vec::with_capacity(items.len());
@@ -355,7 +355,7 @@ impl<'r> Section<'r> {
                 Value::Dict(_, dict) => {
                     tables.push(self.child(format!("{}[{at}]", self.key(key)), dict));
                 }
-                _ => self.problem(key, format!("entry {at} is not a table"), mend.clone()),
+                _ => self.problem(key, format!("entry {at} is not a table"), fix.clone()),
             }
         }
         tables
@@ -369,8 +369,8 @@ impl<'r> Section<'r> {
         for key in self.dict.keys().filter(|key| !self.asked.contains(&key.as_str())) {
             let meant = nearest(key, known.iter().copied());
             let meant = meant.map(|near| format!("write {near}, if that is meant; else "));
-            let mend = format!("{}remove it, or use one of: {all}", meant.unwrap_or_default());
-            self.problem(key, "there is no such key", mend);
+            let fix = format!("{}remove it, or use one of: {all}", meant.unwrap_or_default());
+            self.problem(key, "there is no such key", fix);
         }
     }
 }

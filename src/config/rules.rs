@@ -36,9 +36,10 @@ pub(super) fn read(
         root.problem("rules", "there is no rule, so every request is denied", "write a [[rules]]");
         return None;
     }
+    let mut names = Vec::with_capacity(count);
     let read: Vec<Rule> = tables
         .into_iter()
-        .filter_map(|table| rule(table, roles, public_url, issuers, may_read))
+        .filter_map(|table| rule(table, &mut names, roles, public_url, issuers, may_read))
         .collect();
     let complete = read.len() == count;
     let policy = Policy::compile(read);
@@ -49,22 +50,24 @@ pub(super) fn read(
             complete.then_some(policy)
         }
         Err(errors) => {
-            let mend = if folds_case {
+            let fix = if folds_case {
                 "give each rule its own name, and each host, path and method one rule; by \
                  check.case_insensitive, paths that differ in their case alone are one"
             } else {
                 "give each rule its own name, and each host, path and method one rule"
             };
             for error in errors {
-                root.problem("rules", error.to_string(), mend);
+                root.problem("rules", error.to_string(), fix);
             }
             None
         }
     }
 }
 
+/// A rule. `names` are those of the rules before it, also where there is more to fix in them.
 fn rule(
     mut section: Section<'_>,
+    names: &mut Vec<Option<String>>,
     roles: Option<&Roles>,
     public_url: Option<&Url>,
     issuers: &[IssuerConfig],
@@ -78,6 +81,12 @@ fn rule(
     if !section.has("name") {
         section.problem("name", "the rule has no name", "name it: name = \"agents\"");
     }
+    let earlier = name.as_ref().and_then(|_| names.iter().position(|other| *other == name));
+    if let Some(earlier) = earlier {
+        let cause = format!("rules[{earlier}] has the same name");
+        section.problem("name", cause, "give each rule a name of its own: logs tell it");
+    }
+    names.push(name.clone());
     let (path, variables) = path(&mut section).unzip();
     let hosts = hosts(&mut section);
     let methods = methods(&mut section);
@@ -128,7 +137,7 @@ fn rule(
     }
     section.finish();
     Some(Rule {
-        name: name?,
+        name: name.filter(|_| earlier.is_none())?,
         hosts: hosts?,
         path: path?,
         methods: methods?,
@@ -168,7 +177,7 @@ fn path(section: &mut Section<'_>) -> Option<(PathPattern, Vec<(usize, String)>)
         _ => PathPattern::template(text),
     };
     let pattern =
-        pattern.map_err(|error| section.problem(key, error.to_string(), error.mend())).ok()?;
+        pattern.map_err(|error| section.problem(key, error.to_string(), error.fix())).ok()?;
     let is_template = matches!(pattern, PathPattern::Template(_));
     let variables = if is_template { PathPattern::variables(text) } else { Vec::new() };
     Some((pattern, variables))
@@ -188,7 +197,7 @@ fn hosts(section: &mut Section<'_>) -> Option<Vec<HostPattern>> {
         match HostPattern::parse(&text) {
             Ok(host) => hosts.push(host),
             Err(error) => {
-                section.problem("hosts", error.to_string(), error.mend());
+                section.problem("hosts", error.to_string(), error.fix());
                 return None;
             }
         }
@@ -268,9 +277,9 @@ fn resource(section: &mut Section<'_>) -> Option<Arc<Resource>> {
         _ if !is_given => None,
         Ok(resource) => Some(Arc::new(resource)),
         Err(error) => {
-            let mend = "write url = \"https://gw.example.com/mcp\", as clients write it, and the \
+            let fix = "write url = \"https://gw.example.com/mcp\", as clients write it, and the \
                         issuers in authorization_servers";
-            table.problem("", error.to_string(), mend);
+            table.problem("", error.to_string(), fix);
             None
         }
     };

@@ -70,8 +70,8 @@ impl TelemetryConfig {
             })?;
             let parsed = http::web_url(&url);
             if parsed.is_none() {
-                let mend = format!("set {name} to {}", http::URL);
-                section.problem("otlp_endpoint", format!("{name} is no such URL"), mend);
+                let fix = format!("set {name} to {}", http::URL);
+                section.problem("otlp_endpoint", format!("{name} is no such URL"), fix);
             }
             parsed.map(String::from)
         });

@@ -73,8 +73,8 @@ impl Hub {
         let settings = bundle.map(|bundle| FromService::Settings(Raw(bundle)));
         let frame = settings.as_ref().and_then(|settings| encode(settings, MAX_TOLD));
         if settings.is_some() && frame.is_none() {
-            let mend = "make the files that it names smaller";
-            tracing::error!(most = MAX_TOLD, mend, "the configuration is too long to be told");
+            let fix = "make the files that it names smaller";
+            tracing::error!(most = MAX_TOLD, fix, "the configuration is too long to be told");
         }
         let frame = frame.map(Bytes::from);
         self.settings.send_replace(Settings { frame, cut_offs_kept: cut_offs_kept.as_secs() });

@@ -86,8 +86,8 @@ impl FeedServer {
                 continue;
             };
             if let Err(uid) = peer::check(&stream, &self.uids) {
-                let mend = "name the user in feed.uids, if that is who should follow";
-                tracing::warn!(uid, mend, "somebody who may not follow has connected");
+                let fix = "name the user in feed.uids, if that is who should follow";
+                tracing::warn!(uid, fix, "somebody who may not follow has connected");
                 continue;
             }
             if followers.len() >= MOST {

@@ -188,8 +188,8 @@ impl Follower {
             if self.complaints.len() < MAX_COMPLAINTS
                 && self.complaints.insert((key.clone(), cause))
             {
-                let mend = "tell the issuer, if its tokens are signed with it";
-                tracing::warn!(issuer = name, key, cause, mend, "a key of the issuer is not used");
+                let fix = "tell the issuer, if its tokens are signed with it";
+                tracing::warn!(issuer = name, key, cause, fix, "a key of the issuer is not used");
             }
         }
         let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok());
@@ -252,12 +252,12 @@ impl Follower {
         }
         self.told = state;
         let issuer = &self.source().name;
-        let mend =
+        let fix =
             "see whether it can be reached from here, with `portcullis check-config --online`";
         if serves {
-            tracing::warn!(issuer, cause = %error, mend, "the keys of the issuer could not be fetched; the last good ones serve");
+            tracing::warn!(issuer, cause = %error, fix, "the keys of the issuer could not be fetched; the last good ones serve");
         } else {
-            tracing::error!(issuer, cause = %error, mend, "the keys of the issuer could not be fetched; its tokens are refused");
+            tracing::error!(issuer, cause = %error, fix, "the keys of the issuer could not be fetched; its tokens are refused");
         }
     }
 }

@@ -164,8 +164,8 @@ async fn without_end<F: Future<Output = ()> + Send + 'static>(
         task.spawn(follow());
         task.join_next().await;
         followed.is_asked.store(true, Ordering::Relaxed);
-        let (issuer, mend) = (&followed.source.name, "report it");
-        tracing::error!(issuer, mend, "a bug: fetching the keys of the issuer has failed");
+        let (issuer, fix) = (&followed.source.name, "report it");
+        tracing::error!(issuer, fix, "a bug: fetching the keys of the issuer has failed");
         tokio::time::sleep(ANEW).await;
     }
 }

@@ -45,7 +45,7 @@ pub struct ReturnRules {
 
 impl ReturnRules {
     /// Reads an address as browsers do (WHATWG URL), and as nobody could read
-    /// otherwise: what a browser would mend is refused. `None` when it may
+    /// otherwise: what a browser would fix is refused. `None` when it may
     /// not be returned to.
     #[must_use]
     pub fn read(&self, text: &str) -> Option<ReturnTo> {
@@ -244,7 +244,7 @@ mod tests {
             assert_eq!(rules().read(bad), None, "{bad:?}");
         }
         assert_eq!(rules().read(&format!("/{}", "x".repeat(MAX_BYTES))), None);
-        // Also what is short once a browser has mended it.
+        // Also what is short once a browser has fixed it.
         assert_eq!(rules().read(&format!("/{}x", "./".repeat(MAX_BYTES / 2))), None);
         // To the last byte.
         let listed = "https://app.example.com:8443/";

@@ -54,7 +54,7 @@ pub(super) async fn pass(State(site): State<Arc<Site>>, request: Request, next: 
         if site.no_control_plane.is_due() {
             tracing::warn!(
                 path,
-                mend = "set login.control_plane_url to the address of the page that signs people \
+                fix = "set login.control_plane_url to the address of the page that signs people \
                         in, or sign in by POST /session from a page of this service",
                 "a page elsewhere asked for a sign-in, and login.control_plane_url is not set"
             );
@@ -65,7 +65,7 @@ pub(super) async fn pass(State(site): State<Arc<Site>>, request: Request, next: 
             tracing::warn!(
                 path,
                 origin = ?request.headers().get(header::ORIGIN),
-                mend = "set http.public_url to the address at which browsers reach this service, or \
+                fix = "set http.public_url to the address at which browsers reach this service, or \
                         login.control_plane_url to the one of the page that signs people in",
                 "a page of another origin asked to sign somebody in"
             );

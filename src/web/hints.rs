@@ -66,7 +66,7 @@ impl Hints {
         if self.nginx.is_due() {
             tracing::warn!(
                 is_refused,
-                mend = "let nginx ask at /auth/nginx with X-Original-Method, X-Original-URI and \
+                fix = "let nginx ask at /auth/nginx with X-Original-Method, X-Original-URI and \
                         X-Original-Host, as nginx/portcullis.conf does",
                 "a question at /api/auth is not Envoy's: where nginx asks there, every method is \
                  judged as GET, and it takes a 400 for a failure"
@@ -78,7 +78,7 @@ impl Hints {
     pub(super) fn of_headers(&self) {
         if self.headers.is_due() {
             tracing::warn!(
-                mend = "list at least authorization, cookie, connection, upgrade, \
+                fix = "list at least authorization, cookie, connection, upgrade, \
                         sec-websocket-version, origin, x-request-id and x-user-role in \
                         headersToExtAuth (Envoy: allowed_headers), and x-user-id, x-user-name, \
                         x-user-email and x-user-role in headersToBackend \

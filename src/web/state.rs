@@ -151,7 +151,7 @@ impl Site {
         if address.is_none() {
             tracing::warn!(
                 peer = %peer.ip(),
-                mend = "say in http.trusted_hops how many proxies are in front, or name it in http.trusted_proxies",
+                fix = "say in http.trusted_hops how many proxies are in front, or name it in http.trusted_proxies",
                 "a proxy that is not configured forwards sign-ins: addresses are not counted"
             );
         }

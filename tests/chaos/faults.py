@@ -1,4 +1,4 @@
-"""What is done to the parts. Each fault begins, and gives back how it is mended."""
+"""What is done to the parts. Each fault begins, and gives back how it is fixed."""
 
 import resource
 import threading
@@ -68,13 +68,13 @@ class Faults:
         ask(number, "CONFIG", "SET", "save", "3600 1000000")
         ask(number, "BGSAVE")
 
-        def mend():
+        def fix():
             (where / "in-the-way").rmdir()
             where.rmdir()
             ask(number, "CONFIG", "SET", "save", "")
             ask(number, "BGSAVE")
 
-        return mend
+        return fix
 
     def _clock(self, choice, by):
         number = self._master(choice)
@@ -113,13 +113,13 @@ class Faults:
         part = self.stack.replicas[name]
         part.limit(resource.RLIMIT_AS, part.address_space() + (1 << 20))
 
-        def mend():
+        def fix():
             if part.lives():
                 part.limit(resource.RLIMIT_AS, resource.prlimit(part.pid, resource.RLIMIT_AS)[1])
             else:
                 self.stack.start_replica(name)
 
-        return mend
+        return fix
 
     def do_replica_without_descriptors(self, choice):
         part = self.stack.replicas[self._replica(choice)]
@@ -145,11 +145,11 @@ class Faults:
         thread = threading.Thread(target=rest, daemon=True)
         thread.start()
 
-        def mend():
+        def fix():
             done.set()
             thread.join()
 
-        return mend
+        return fix
 
     def do_provider_another_key(self, _):
         from parts import fetch
@@ -163,12 +163,12 @@ class Faults:
         before = {name: certificate(self.stack.ports[name]["http"]) for name in REPLICAS}
         self.settings.certify()
 
-        def mend():
+        def fix():
             for name in REPLICAS:
                 if certificate(self.stack.ports[name]["http"]) == before[name]:
                     self.ledger.wrong("not recovered", f"{name} shows the former certificate")
 
-        return mend
+        return fix
 
     def do_bad_certificate(self, _):
         self.settings.break_certificate()
@@ -195,7 +195,7 @@ class Faults:
             sites = self.load.sites.values()
             return all(site.session(token) == 401 for site in sites for token in tokens)
 
-        def mend():
+        def fix():
             try:
                 wait_for("the cut-off", is_out, AFTERWARDS)
             except TimeoutError:
@@ -205,7 +205,7 @@ class Faults:
             self.settings.is_disabled = False
             self.settings.write_users()
 
-        return mend
+        return fix
 
     def do_bad_users(self, _):
         self.settings.write_users(is_broken=True)

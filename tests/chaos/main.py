@@ -57,16 +57,16 @@ def hurt(options, stack, load, ledger):
         print(f"{begun - ledger.begun:7.1f} s  {name}", flush=True)
         ledger.begin(name)
         ledger.count("faults")
-        mend = faults.all[name](choice)
+        fix = faults.all[name](choice)
         hold(begun + options.every * 0.4, stack, ledger, name)
-        mend()
+        fix()
         ledger.end()
         hold(begun + options.every, stack, ledger, None)
 
 
 def hold(until, stack, ledger, name):
     while time.monotonic() < until:
-        # One that was killed, or has no memory, stays away until it is mended.
+        # One that was killed, or has no memory, stays away until it is fixed.
         if name not in ("replica_killed", "replica_without_memory"):
             supervise(stack, ledger)
         time.sleep(0.2)

@@ -37,7 +37,7 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and how to mend it.
+    /// What is wrong with it, and how to fix it.
     pub(crate) fn watched(file: &Path) -> Result<Arc<Self>, String> {
         let read = Read::of(file)?;
         let checker = Checker::new(read.engine, Arc::new(SystemClock), read.log)
@@ -68,7 +68,7 @@ impl Read {
             return Err(problem.to_string());
         }
         for warning in &config.warnings {
-            tracing::warn!(key = warning.key, mend = warning.mend, "{}", warning.cause);
+            tracing::warn!(key = warning.key, fix = warning.fix, "{}", warning.cause);
         }
         let files = config.files.clone();
         let log = DecisionLog::new(config.telemetry.allowed_decisions);
@@ -112,7 +112,7 @@ fn watch(of: &Weak<Files>, mut files: Vec<SeenFile>) {
             }
             Err(cause) => tracing::error!(
                 cause,
-                mend = "correct it; the earlier one stays in force",
+                fix = "correct it; the earlier one stays in force",
                 "the configuration was not reloaded"
             ),
         }

@@ -22,7 +22,7 @@ impl Route {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and how to mend it.
+    /// What is wrong with it, and how to fix it.
     pub(crate) fn of(config: &[u8]) -> Result<Self, String> {
         let said: Said = serde_json::from_slice(config).map_err(|error| {
             format!(

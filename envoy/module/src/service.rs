@@ -32,7 +32,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and how to mend it.
+    /// What is wrong with it, and how to fix it.
     pub(crate) fn of(source: &Source) -> Result<Self, String> {
         log::start();
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

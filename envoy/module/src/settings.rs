@@ -64,7 +64,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// What is wrong with them, and how to mend it.
+    /// What is wrong with them, and how to fix it.
     pub(crate) fn of(config: &[u8]) -> Result<(Self, Source), String> {
         let settings: Self = serde_json::from_slice(config).map_err(|error| {
             format!(

@@ -62,17 +62,17 @@ fn look_at_share(body: &Node<'_>, report: &mut Report) {
     let denies = body.get("deny_at_disable").is_some_and(|flag| flag.is_on("default_value"));
     if let Some(enabled) = body.get("filter_enabled") {
         let is_all = enabled.get("default_value").is_some_and(|share| is_all(&share));
-        let mend = "leave filter_enabled out, or write deny_at_disable: { default_value: true }";
+        let fix = "leave filter_enabled out, or write deny_at_disable: { default_value: true }";
         match (is_all, denies) {
             (false, false) => report.error(
                 &enabled,
                 "only a part of the requests is asked about, and the rest passes",
-                mend,
+                fix,
             ),
             (true, false) => report.warn(
                 &enabled,
                 "a value of the runtime turns the filter off, and requests pass",
-                mend,
+                fix,
             ),
             (false, true) => report.warn(
                 &enabled,
@@ -151,7 +151,7 @@ fn look_at_sent(body: &Node<'_>, underscores_come: bool, report: &mut Report) {
     };
     let place = allowed.as_ref().or(never.as_ref()).unwrap_or(body);
     let forged = WITH_UNDERSCORES.iter().find(|name| !is_sent(name));
-    let mend = "send every spelling, as envoy/envoy.yaml does, or leave allowed_headers out";
+    let fix = "send every spelling, as envoy/envoy.yaml does, or leave allowed_headers out";
     if let Some(name) = forged.filter(|_| underscores_come) {
         report.error(
             place,
@@ -160,7 +160,7 @@ fn look_at_sent(body: &Node<'_>, underscores_come: bool, report: &mut Report) {
                  upstreams it is {}",
                 name.replace('_', "-")
             ),
-            format!("write headers_with_underscores_action: REJECT_REQUEST; and {mend}"),
+            format!("write headers_with_underscores_action: REJECT_REQUEST; and {fix}"),
         );
     }
     if let Some(name) = WITHOUT_UNDERSCORES.iter().find(|name| !is_sent(name)) {
@@ -170,7 +170,7 @@ fn look_at_sent(body: &Node<'_>, underscores_come: bool, report: &mut Report) {
                 "a client's {name} is not shown to portcullis, which takes it off: some upstreams \
                  may take it for one of its headers"
             ),
-            mend,
+            fix,
         );
     }
     if is_sent("cookie") && !is_sent("origin") && !is_sent("sec-fetch-site") {

@@ -244,16 +244,16 @@ impl<'t> Chain<'t> {
     fn look_before(&self, report: &mut Report) {
         let before = self.filters.iter().take_while(|filter| !filter.is_guard());
         for Filter { node, what, kind, .. } in before.filter(|filter| !filter.is_off) {
-            let mend = "put the filter that asks portcullis before it";
+            let fix = "put the filter that asks portcullis before it";
             if *kind == Kind::Router {
-                report.error(node, "it hands requests on before anybody is asked", mend);
+                report.error(node, "it hands requests on before anybody is asked", fix);
             } else if REMEMBERING.contains(what) {
                 let cause = "it answers before anybody is asked, with what somebody else may see";
-                report.error(node, cause, mend);
+                report.error(node, cause, fix);
             } else if !HARMLESS.contains(what) {
                 let cause =
                     format!("{what} may answer or change a request before anybody is asked");
-                report.warn(node, cause, mend);
+                report.warn(node, cause, fix);
             }
         }
     }
@@ -264,13 +264,13 @@ impl<'t> Chain<'t> {
         let asking = self.filters.iter().enumerate().filter(|(_, it)| it.kind == Kind::Asks);
         for (at, filter) in asking {
             let is_behind = module.is_some_and(|module| module < at);
-            let mend = "write [module, ext_authz], with filter_enabled_metadata as in \
+            let fix = "write [module, ext_authz], with filter_enabled_metadata as in \
                         envoy/module.yaml";
             if module.is_some() && !is_behind {
                 report.warn(
                     &filter.node,
                     "it stands before the module, which then decides once more",
-                    mend,
+                    fix,
                 );
             }
             let body = filter.body.as_ref();
@@ -279,7 +279,7 @@ impl<'t> Chain<'t> {
                     report.warn(
                         &filter.node,
                         "it asks once more about what the module has allowed",
-                        mend,
+                        fix,
                     );
                 }
                 continue;

@@ -32,7 +32,7 @@ use self::{found::Found, report::Report, tree::Node};
 use super::{NO, WRONG, YES, fail, print};
 
 /// Says what of an Envoy's configuration leaves a way past portcullis, each with its
-/// place, its cause and its mend; else `ok`
+/// place, its cause and its fix; else `ok`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -64,7 +64,7 @@ pub(super) struct CheckEnvoy {
 impl CheckEnvoy {
     pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
         let name = self.file.display();
-        let wrong = |cause: String, mend: &str| fail(WRONG, format!("{name}: {cause}"), mend);
+        let wrong = |cause: String, fix: &str| fail(WRONG, format!("{name}: {cause}"), fix);
         let tree = tree::read(&self.file).map_err(|cause| {
             wrong(
                 cause,

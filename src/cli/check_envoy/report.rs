@@ -52,33 +52,28 @@ impl Report {
         &mut self,
         at: &Node<'_>,
         cause: impl Into<String>,
-        mend: impl Into<String>,
+        fix: impl Into<String>,
     ) {
-        self.add(Severity::Error, at, cause.into(), mend.into());
+        self.add(Severity::Error, at, cause.into(), fix.into());
     }
 
     /// It may not be meant.
-    pub(super) fn warn(
-        &mut self,
-        at: &Node<'_>,
-        cause: impl Into<String>,
-        mend: impl Into<String>,
-    ) {
-        self.add(Severity::Warning, at, cause.into(), mend.into());
+    pub(super) fn warn(&mut self, at: &Node<'_>, cause: impl Into<String>, fix: impl Into<String>) {
+        self.add(Severity::Warning, at, cause.into(), fix.into());
     }
 
     /// An error where it opens, and else a warning.
-    pub(super) fn grave(&mut self, opens: bool, at: &Node<'_>, cause: String, mend: &str) {
+    pub(super) fn grave(&mut self, opens: bool, at: &Node<'_>, cause: String, fix: &str) {
         let severity = if opens { Severity::Error } else { Severity::Warning };
-        self.add(severity, at, cause, mend.to_owned());
+        self.add(severity, at, cause, fix.to_owned());
     }
 
-    fn add(&mut self, severity: Severity, at: &Node<'_>, cause: String, mend: String) {
+    fn add(&mut self, severity: Severity, at: &Node<'_>, cause: String, fix: String) {
         if !self.told.insert((at.at().to_owned(), cause.clone())) {
             return;
         }
         let source = self.listener.as_ref().map(|name| format!("listener {name:?}"));
-        let problem = Problem { key: at.at().to_owned(), source, cause, mend };
+        let problem = Problem { key: at.at().to_owned(), source, cause, fix };
         self.findings.push(Finding { severity, problem });
     }
 
@@ -88,10 +83,10 @@ impl Report {
 
     pub(super) fn in_json(&self) -> Value {
         let finding = |Finding { severity, problem }: &Finding| {
-            let Problem { key, source, cause, mend } = problem;
+            let Problem { key, source, cause, fix } = problem;
             let listener = source.as_deref().and_then(|source| source.strip_prefix("listener "));
             json!({
-                "severity": severity.as_str(), "at": key, "cause": cause, "mend": mend,
+                "severity": severity.as_str(), "at": key, "cause": cause, "fix": fix,
                 "listener": listener.map(|name| name.trim_matches('"')),
             })
         };

@@ -71,8 +71,8 @@ impl Inspect {
         }
         let engine = app::engine(config, lists);
         let Some(keys) = &engine.api_keys else {
-            let mend = "add [api_keys] to it, or say --offline";
-            return Err(wrong("the configuration takes no keys", mend));
+            let fix = "add [api_keys] to it, or say --offline";
+            return Err(wrong("the configuration takes no keys", fix));
         };
         let shown = Shown { address: &self.from, now };
         match keys.verify(text, shown, &engine.verifier) {
@@ -83,7 +83,7 @@ impl Inspect {
             }
             Err(refusal) => {
                 print(format_args!("refused: {refusal} ({})", refusal.as_str()));
-                print(format_args!("mend: {}", advice(Reason::Key(refusal))));
+                print(format_args!("fix: {}", advice(Reason::Key(refusal))));
                 Ok(ExitCode::from(NO))
             }
         }

@@ -80,11 +80,11 @@ fn key_id(text: &str) -> Result<KeyId, ExitCode> {
 }
 
 fn unknown(id: KeyId) -> ExitCode {
-    let mend = "`portcullis key list` names those that there are";
-    fail(NO, format!("the store has no key {id}"), mend)
+    let fix = "`portcullis key list` names those that there are";
+    fail(NO, format!("the store has no key {id}"), fix)
 }
 
 /// The usage is wrong.
-fn wrong(cause: impl std::fmt::Display, mend: &str) -> ExitCode {
-    fail(WRONG, cause, mend)
+fn wrong(cause: impl std::fmt::Display, fix: &str) -> ExitCode {
+    fail(WRONG, cause, fix)
 }

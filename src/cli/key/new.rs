@@ -71,8 +71,8 @@ impl New {
         };
         let roles = &config.identity.roles;
         if roles.get(&self.role).is_none() {
-            let mend = format!("use one of: {}", roles.names().join(", "));
-            return Err(wrong(format!("--role: {:?} is no role", self.role), &mend));
+            let fix = format!("use one of: {}", roles.names().join(", "));
+            return Err(wrong(format!("--role: {:?} is no role", self.role), &fix));
         }
         let shared = match &self.file {
             Some(_) => None,
@@ -155,8 +155,8 @@ impl Rotate {
         let (new, key) = made(says, lifetime.map(|span| now.plus(span)))?;
         let ends = now.plus(self.overlap);
         if !shared.ask(|store| store.rotate_key(id, ends, &key))? {
-            let mend = "make another one: `portcullis key new`";
-            return Err(fail(NO, format!("the key {id} is revoked"), mend));
+            let fix = "make another one: `portcullis key new`";
+            return Err(fail(NO, format!("the key {id} is revoked"), fix));
         }
         tell(&new, &key);
         Ok(ExitCode::from(YES))
@@ -166,8 +166,8 @@ impl Rotate {
 /// The store, where the configuration takes keys.
 fn taking_keys(config: &Config) -> Result<Shared, ExitCode> {
     if config.api_keys.is_none() {
-        let mend = "add [api_keys] to it, for the service and for this command";
-        return Err(wrong("the configuration takes no keys", mend));
+        let fix = "add [api_keys] to it, for the service and for this command";
+        return Err(wrong("the configuration takes no keys", fix));
     }
     Shared::of(config, OTHERWISE)
 }

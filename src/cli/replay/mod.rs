@@ -94,8 +94,8 @@ impl Replay {
             Format::Json => print(summary.in_json()),
         }
         if summary.decisions == 0 {
-            let mend = "give the log of the target portcullis::decision, with log_format json";
-            return Err(fail(WRONG, "there is no decision in it", mend));
+            let fix = "give the log of the target portcullis::decision, with log_format json";
+            return Err(fail(WRONG, "there is no decision in it", fix));
         }
         let fails = match self.fail_on {
             None => false,

@@ -16,7 +16,7 @@ use self::{
 };
 use super::{ConfigArgs, NO, WRONG, YES, fail, print};
 
-/// Tries cases against a configuration: who asks for what, and what is to come of it
+/// Tries cases against a configuration: which caller asks for what, and the answer that is expected
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -66,8 +66,8 @@ impl Test {
         for file in &self.cases {
             let name = file.display().to_string();
             let cases = cases::read(file).map_err(|cause| {
-                let mend = "see the example of `portcullis test --help`";
-                fail(WRONG, format!("{name}: {cause}"), mend)
+                let fix = "see the example of `portcullis test --help`";
+                fail(WRONG, format!("{name}: {cause}"), fix)
             })?;
             files.push((name, cases));
         }

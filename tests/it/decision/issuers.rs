@@ -196,7 +196,7 @@ async fn the_commands_fetch_the_keys_and_tell_of_the_issuer() {
     let (code, _, complaint) = run(&config, &["check-config", "--online"]);
     assert_eq!(code, Some(1), "{complaint}");
     assert!(complaint.contains("error: acme: its keys could not be fetched: "), "{complaint}");
-    assert!(complaint.contains("\n  mend: "), "{complaint}");
+    assert!(complaint.contains("\n  fix: "), "{complaint}");
     assert_eq!(run(&config, &["check-config"]).0, Some(0));
     let (code, told, _) = run(&config, &["token", "inspect", &token]);
     assert_eq!(code, Some(1), "{told}");

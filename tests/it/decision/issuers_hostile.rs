@@ -131,7 +131,7 @@ async fn whatever_an_issuer_answers_its_last_good_keys_serve_and_it_is_told_once
         let told: Value = serde_json::from_str(&told[0]).unwrap();
         assert_eq!(told["level"], "WARN");
         assert!(told["cause"].as_str().unwrap().contains(cause), "{name}: {told}");
-        assert!(told["mend"].as_str().unwrap().contains("check-config --online"), "{told}");
+        assert!(told["fix"].as_str().unwrap().contains("check-config --online"), "{told}");
         assert!(told["message"].as_str().unwrap().ends_with("the last good ones serve"), "{told}");
     }
     assert_eq!(asker.reason(&own()).await, "");
@@ -139,7 +139,7 @@ async fn whatever_an_issuer_answers_its_last_good_keys_serve_and_it_is_told_once
     println!("{} MiB more than the {} of {} issuers", grown >> 20, before >> 20, ROWS.len());
     assert!(grown < 48 << 20, "{grown} bytes");
 
-    // What mends itself is good again, and told of.
+    // What recovers is good again, and told of.
     for (_, _, _, rogue) in &rogues {
         rogue.change(|it| {
             (it.jwks, it.discovery) = (Reply::Right, Reply::Right);

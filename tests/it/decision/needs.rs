@@ -123,9 +123,9 @@ fn what_cannot_be_meant_of_scopes_and_issuers_is_a_problem() {
     for (lines, told) in [
         ("roles = [\"ADMIN\"]\nscopes = []", "the list is empty"),
         ("issuers = []", "the list is empty"),
-        ("scopes = [\"a b\"]", "is not a scope"),
-        ("scopes = [\"a\\\"\"]", "is not a scope"),
-        ("issuers = [\"acme\"]", "is not one of: own"),
+        ("scopes = [\"a b\"]", "is not accepted here"),
+        ("scopes = [\"a\\\"\"]", "is not accepted here"),
+        ("issuers = [\"acme\"]", "each one of: own"),
         ("access = \"public\"\nscopes = [\"a\"]", "asks for no credential"),
         ("access = \"deny\"\nissuers = [\"own\"]", "asks for no credential"),
     ] {
@@ -136,6 +136,6 @@ fn what_cannot_be_meant_of_scopes_and_issuers_is_a_problem() {
         let done = output(command.args(["check-config", "--config", file.to_str().unwrap()]), "");
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(done.status.code(), Some(2), "{lines}");
-        assert!(said.contains(told) && said.contains("mend: "), "{lines}: {said}");
+        assert!(said.contains(told) && said.contains("fix: "), "{lines}: {said}");
     }
 }

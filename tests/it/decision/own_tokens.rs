@@ -174,7 +174,7 @@ fn claims_that_could_mean_two_things_are_refused() {
     ] {
         let (code, said) = check(toml);
         assert_eq!(code, Some(2), "{toml}: {said}");
-        assert!(said.contains(key) && said.contains("mend:"), "{toml}: {said}");
+        assert!(said.contains(key) && said.contains("fix:"), "{toml}: {said}");
     }
     let (code, said) = check(LITELLM);
     assert_eq!((code, said.as_str()), (Some(0), ""));
@@ -200,7 +200,7 @@ fn a_secret_that_the_issuer_writes_in_lower_case_is_told_of_and_accepts_nothing(
     };
     let (code, said) = inspect(&signed(jwt::SECRET));
     assert_eq!(code, Some(1));
-    assert!(said.contains("lower-case form of a key") && said.contains("mend:"), "{said}");
+    assert!(said.contains("lower-case form of a key") && said.contains("fix:"), "{said}");
     let (code, said) = inspect(&signed("another-secret-of-the-tests-0123456789"));
     assert!(code == Some(1) && !said.contains("lower-case"), "{said}");
     let (code, said) = inspect(&signed(&secret));

@@ -156,11 +156,11 @@ async fn an_agent_of_another_is_none_but_to_an_admin() {
 }
 
 #[tokio::test]
-async fn what_makes_no_agent_is_refused_with_its_mend() {
+async fn what_makes_no_agent_is_refused_with_its_fix() {
     let agents = Alone::start(&[]);
     let ann = user("7", "REGULAR");
     let long = "x".repeat(201);
-    for (body, status, mend) in [
+    for (body, status, fix) in [
         (String::new(), 400, "modelType is required"),
         ("{}".into(), 400, "modelType is required"),
         (json!({ "name": "Bob" }).to_string(), 400, "modelType is required"),
@@ -183,7 +183,7 @@ async fn what_makes_no_agent_is_refused_with_its_mend() {
     ] {
         let (told, answer) = agents.send_text(Method::POST, "", &ann, body.clone()).await;
         assert_eq!(told, status, "{body}");
-        assert!(answer["error"].as_str().unwrap().contains(mend), "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains(fix), "{answer}");
         assert_eq!(answer["received"]["method"], "POST");
     }
     assert_eq!(agents.get("", &ann).await.1["agents"], json!([]));

@@ -111,7 +111,7 @@ fn an_older_envoy_refuses_it_and_says_why() {
 }
 
 #[test]
-fn what_is_no_configuration_is_refused_with_its_mend() {
+fn what_is_no_configuration_is_refused_with_its_fix() {
     for (config, expected) in [
         ("not = a toml", "line 1"),
         ("mcp.source = \"envoy\"\n", "take \"body\""),

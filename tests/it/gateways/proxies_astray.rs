@@ -62,8 +62,8 @@ fn nginx_that_asks_where_envoy_does_is_refused_and_told_where_to_ask() {
     let told = told(&stack, OF_NGINX);
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["level"], "WARN");
-    let mend = told[0]["mend"].as_str().unwrap();
-    assert!(mend.contains("/auth/nginx") && mend.contains("X-Original-Method"), "{mend}");
+    let fix = told[0]["fix"].as_str().unwrap();
+    assert!(fix.contains("/auth/nginx") && fix.contains("X-Original-Method"), "{fix}");
 }
 
 #[test]
@@ -116,11 +116,11 @@ fn a_policy_without_the_headers_of_a_websocket_is_told_once_what_to_add() {
     let told = told(&stack, OF_HEADERS);
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["level"], "WARN");
-    let mend = told[0]["mend"].as_str().unwrap();
+    let fix = told[0]["fix"].as_str().unwrap();
     for name in ["upgrade", "sec-websocket-version", "headersToExtAuth", "x-user-role"] {
-        assert!(mend.contains(name), "{mend}");
+        assert!(fix.contains(name), "{fix}");
     }
-    assert!(!mend.contains("eyJ"));
+    assert!(!fix.contains("eyJ"));
 }
 
 #[test]

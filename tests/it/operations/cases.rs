@@ -214,7 +214,7 @@ fn a_file_of_cases_that_cannot_be_meant_is_refused_with_its_cause() {
     ] {
         let (code, told, said) = run(&[(name, text)], &[]);
         assert_eq!((code, told.as_str()), (2, ""), "{text}");
-        assert!(said.contains(cause) && said.contains("mend: "), "{text}: {said}");
+        assert!(said.contains(cause) && said.contains("fix: "), "{text}: {said}");
     }
     let (code, _, said) = run(&[], &["none.yaml"]);
     assert_eq!(code, 2);

@@ -285,7 +285,7 @@ fn what_an_rds_or_an_ecds_has_sent_is_looked_at_where_a_dump_has_it() {
 }
 
 #[test]
-fn a_file_that_is_none_is_told_with_its_mend() {
+fn a_file_that_is_none_is_told_with_its_fix() {
     let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(200), close.repeat(200));
     for (text, told) in [
         ("", "no listener in it"),
@@ -305,7 +305,7 @@ fn a_file_that_is_none_is_told_with_its_mend() {
     ] {
         let (code, out, err) = check(text, &[]);
         assert_eq!((code, out.as_str()), (2, ""), "{text}: {err}");
-        assert!(err.contains(told) && err.contains("\n  mend: "), "{text}: {err}");
+        assert!(err.contains(told) && err.contains("\n  fix: "), "{text}: {err}");
     }
     let room = tempfile::tempdir().unwrap();
     let of = |name: &str| {

@@ -68,7 +68,7 @@ fn check_config_says_ok_or_everything_that_is_wrong() {
     for key in ["check.listen", "tokens.leeway", "nonsense"] {
         assert!(said.contains(&format!("error: {key} ({}): ", file.display())), "{said}");
     }
-    assert_eq!(said.matches("\n  mend: ").count(), 3, "{said}");
+    assert_eq!(said.matches("\n  fix: ").count(), 3, "{said}");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn explain_tells_the_decision_of_the_same_engine() {
     answer   content-type: application/json
     answer   cache-control: no-store
     answer   www-authenticate: Bearer realm="portcullis"
-    mend     send `Authorization: Bearer TOKEN`; on a WebSocket, the query parameter
+    fix     send `Authorization: Bearer TOKEN`; on a WebSocket, the query parameter
     "#);
 
     let bearer = format!("Authorization: Bearer {}", mint("REGULAR"));
@@ -185,7 +185,7 @@ fn mint_prints_a_token_and_nothing_else() {
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 1800);
     assert!(told.contains("accepted, for another 29m"), "{told}");
 
-    for (arguments, mend) in [
+    for (arguments, fix) in [
         (&["--role", "KING"][..], "use one of: INACTIVE, RESTRICTED, REGULAR, ADMIN"),
         (&["--role", "ADMIN", "--ttl", "8d"], "tokens.max_lifetime"),
         (&["--role", "ADMIN", "--ttl", "soon"], "--ttl"),
@@ -193,7 +193,7 @@ fn mint_prints_a_token_and_nothing_else() {
         let refused =
             run(&[&["token", "mint", "--name", "a", "--user-id", "1"], arguments].concat());
         assert_eq!((code(&refused), out(&refused).as_str()), (2, ""));
-        assert!(err(&refused).contains(mend), "{}", err(&refused));
+        assert!(err(&refused).contains(fix), "{}", err(&refused));
     }
 }
 
@@ -222,7 +222,7 @@ fn inspect_tells_why_a_token_would_be_refused() {
 }
 
 #[test]
-fn bad_configuration_ends_with_2_a_cause_and_a_mend() {
+fn bad_configuration_ends_with_2_a_cause_and_a_fix() {
     let mut no_key = portcullis();
     no_key.env_remove("AUTH_JWT_SECRET").arg("serve");
     let no_key = output(&mut no_key, "");
@@ -238,7 +238,7 @@ fn bad_configuration_ends_with_2_a_cause_and_a_mend() {
         assert_eq!(code(&refused), 2, "{listen}");
         let said = err(&refused);
         assert!(said.contains(&format!("check.listen: cannot listen on {listen}")), "{said}");
-        assert!(said.contains("\n  mend: "), "{said}");
+        assert!(said.contains("\n  fix: "), "{said}");
     }
     // A file that is no socket is nobody's to remove.
     let room = tempfile::tempdir().unwrap();

@@ -250,7 +250,7 @@ fn what_is_wrong_with_a_condition_is_told_with_line_and_caret() {
         let rules = format!("[{{ name = \"a\", path_template = \"/a/{{id}}\", {rule} }}]");
         let (code, _, said) = run(&rules, &[], &["check-config", "--config", "c.toml"]);
         assert_eq!(code, 2, "{rule}: {said}");
-        assert!(said.contains(cause) && said.contains("mend: "), "{rule}: {said}");
+        assert!(said.contains(cause) && said.contains("fix: "), "{rule}: {said}");
     }
     let warned = |rule: &str| {
         let rules = format!("[{{ name = \"a\", path_template = \"/a/{{id}}\", {rule} }}]");

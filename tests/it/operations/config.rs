@@ -27,6 +27,29 @@ pub(crate) fn keys(toml: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_name_that_is_taken_is_told_with_what_else_is_wrong() {
+    let toml = r#"
+[[rules]]
+name = "agents"
+path = "/agents"
+roles = ["NOBODY"]
+[[rules]]
+name = "other"
+path = "/other"
+access = "public"
+[[rules]]
+name = "agents"
+path = "/more"
+access = "public"
+"#;
+    let problems = load(toml, &[KEY]).unwrap_err();
+    let told = |problem: &Problem| (problem.key.clone(), problem.cause.clone());
+    let [roles, name] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(told(roles).0, "rules[0].roles");
+    assert_eq!(told(name), ("rules[2].name".into(), "rules[0] has the same name".into()));
+}
+
+#[test]
 fn the_whole_sample_of_the_reference_is_understood() {
     let room = tempfile::tempdir().unwrap();
     let secret = room.path().join("jwt");
@@ -155,7 +178,7 @@ fn limits_that_shut_everybody_out_are_problems_or_warned_of() {
 }
 
 #[test]
-fn every_problem_is_named_at_once_with_its_key_its_source_and_its_mend() {
+fn every_problem_is_named_at_once_with_its_key_its_source_and_its_fix() {
     let toml = r#"
 [check]
 listen = "nowhere"
@@ -234,7 +257,7 @@ kind = "redis"
     for problem in &problems {
         let source = problem.source.as_deref();
         assert!(source.is_some_and(|source| source.ends_with("portcullis.toml")), "{problem:?}");
-        assert!(!problem.cause.is_empty() && !problem.mend.is_empty(), "{problem:?}");
+        assert!(!problem.cause.is_empty() && !problem.fix.is_empty(), "{problem:?}");
     }
 }
 
@@ -250,8 +273,8 @@ fn what_cannot_be_read_is_said_once_and_a_slip_of_the_pen_is_understood() {
     }
     let problems = load("[check]\nlistn = \"127.0.0.1:0\"", &[KEY]).unwrap_err();
     let [problem] = problems.as_slice() else { panic!("{problems:?}") };
-    assert!(problem.mend.starts_with("write listen, if that is meant; else remove it, or"));
-    assert!(problem.mend.contains("sign_in_url, tls, upgrades"), "{}", problem.mend);
+    assert!(problem.fix.starts_with("write listen, if that is meant; else remove it, or"));
+    assert!(problem.fix.contains("sign_in_url, tls, upgrades"), "{}", problem.fix);
 }
 
 #[test]
@@ -301,7 +324,7 @@ fn a_problem_of_a_variable_names_the_variable() {
 fn keys_are_long_enough_apart_and_given_one_way() {
     assert_eq!(load("", &[]).unwrap_err()[0].key, "tokens.keys");
     let short = load("", &[("AUTH_JWT_SECRET", "0123456789012345678901234567890")]).unwrap_err();
-    assert!(short[0].cause.contains("31 bytes") && short[0].mend.contains("openssl rand -hex 32"));
+    assert!(short[0].cause.contains("31 bytes") && short[0].fix.contains("openssl rand -hex 32"));
     let long = "0123456789".repeat(4);
     for (keys_value, bad) in [
         (format!("{{ secret = \"{long}\" }}"), vec![]),

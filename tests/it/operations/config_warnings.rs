@@ -6,7 +6,7 @@ use crate::{
     support::{output, portcullis},
 };
 
-/// The warnings of a configuration, each by its key, cause and mend.
+/// The warnings of a configuration, each by its key, cause and fix.
 fn warnings(toml: &str) -> Vec<String> {
     ask::config(toml).warnings.iter().map(ToString::to_string).collect()
 }
@@ -127,7 +127,7 @@ fn what_the_engine_in_envoy_cannot_hold_alone_is_told_with_what_the_service_does
     ] {
         let (code, said) = of(toml);
         assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains(refused) && said.contains("\n  mend: "), "{said}");
+        assert!(said.contains(refused) && said.contains("\n  fix: "), "{said}");
         assert!(!said.contains("ok\n"), "{said}");
         assert!(beside.is_none_or(|part| said.contains(part)), "{said}");
     }

@@ -111,9 +111,9 @@ async fn a_bad_file_changes_nothing_and_is_told_of() {
         assert!((replica.metric(failed).await - expected).abs() < 0.1);
         assert!(replica.metric("portcullis_config_last_reload_successful").await < 0.5);
     }
-    // Each with its key, its source and its mend.
+    // Each with its key, its source and its fix.
     let log = replica.running.log();
-    for part in ["\"key\":\"tokens.leeway\"", "portcullis.toml\"", "\"mend\":\"write a duration"] {
+    for part in ["\"key\":\"tokens.leeway\"", "portcullis.toml\"", "\"fix\":\"write a duration"] {
         assert!(log.contains(part), "{part}");
     }
     reloaded(&replica, || mount.swap(&[("portcullis.toml", &toml("/b", ""))]));

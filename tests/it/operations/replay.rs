@@ -185,7 +185,7 @@ fn what_is_no_log_is_told() {
     for (log, arguments) in [("", &[][..]), ("junk\n", &[]), (&log(), &["none.log"])] {
         let (code, _, said) = run(RULES, None, log, arguments);
         assert_eq!(code, 2);
-        assert!(said.contains("error: ") && said.contains("mend: "), "{said}");
+        assert!(said.contains("error: ") && said.contains("fix: "), "{said}");
     }
     // Not without an end either, nor what is no text.
     let endless = "x".repeat(1 << 20);

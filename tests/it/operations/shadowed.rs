@@ -235,7 +235,7 @@ async fn a_shadow_with_problems_is_one_and_an_earlier_one_stays() {
     let (code, said) = check();
     assert_eq!(code, 2, "{said}");
     assert!(
-        said.contains("shadow.file") && said.contains("rules[0]") && said.contains("mend:"),
+        said.contains("shadow.file") && said.contains("rules[0]") && said.contains("fix:"),
         "{said}"
     );
     eventually("a refusal", || replica.running.log().contains("it has problems").then_some(()));

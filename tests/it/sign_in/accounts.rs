@@ -259,7 +259,7 @@ fn hash_password_prints_a_hash_that_is_accepted() {
     }
     let empty = output(portcullis().arg("hash-password"), "");
     assert_eq!(empty.status.code(), Some(2));
-    assert!(String::from_utf8(empty.stderr).unwrap().contains("mend: "));
+    assert!(String::from_utf8(empty.stderr).unwrap().contains("fix: "));
 }
 
 #[tokio::test]

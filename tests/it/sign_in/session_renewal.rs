@@ -319,7 +319,7 @@ fn a_session_is_at_least_as_long_as_its_first_token() {
         let (code, said) = check(&[(absolute, given)]);
         assert_eq!(code, Some(2), "{given}");
         assert!(said.contains("sessions.absolute") && said.contains(cause), "{said}");
-        assert!(said.contains("mend: "), "{said}");
+        assert!(said.contains("fix: "), "{said}");
     }
     assert_eq!(check(&[(absolute, "8h")]).0, Some(0));
     // Who had longer tokens before there were sessions has them yet.

@@ -281,7 +281,7 @@ async fn whatever_ends_a_session_ends_it_on_every_replica_within_a_second() {
     everywhere("the operator's end", &[&own, &new]).await;
     let (code, _, error) = command(&a, &["end", "--sid", &sid(&own)]);
     assert_eq!(code, 1);
-    assert!(error.contains("there is no such session") && error.contains("mend: "), "{error}");
+    assert!(error.contains("there is no such session") && error.contains("fix: "), "{error}");
     let (one, two) = (a.token("ann").await, b.token("ann").await);
     assert_eq!(command(&a, &["end", "--user-id", "7"]).0, 0);
     everywhere("the operator's end of all", &[&one, &two]).await;
