@@ -164,7 +164,7 @@ fn max_body_bytes(section: &mut Section<'_>, max_message_bytes: usize) -> usize 
 
 /// `context`: names, as a condition can write them, and their defaults.
 fn context(section: &mut Section<'_>) -> Vec<(String, String)> {
-    let expected = "a table of texts, such as { plan = \"free\" }";
+    let expected = "a table of strings, such as { plan = \"free\" }";
     let named: BTreeMap<String, String> = section.get("context", expected).unwrap_or_default();
     let is_name = |name: &str| {
         name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

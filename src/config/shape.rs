@@ -57,7 +57,7 @@ fn extra(section: &mut Section<'_>, claims: &ClaimNames) -> Vec<(String, Extra)>
         if value.is_array() || value.is_object() || value.is_null() {
             section.problem(
                 "extra",
-                format!("{name:?} is not a text, a number, or true or false"),
+                format!("{name:?} is not a string, a number, or true or false"),
                 "write a fixed value, or one of \"method\", \"id\", \"name\", \"email\" and \"role\"",
             );
         }

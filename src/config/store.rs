@@ -74,7 +74,7 @@ impl StoreConfig {
         }
         let config = Self {
             target,
-            prefix: section.text("prefix", "text").unwrap_or_default(),
+            prefix: section.text("prefix", "a string").unwrap_or_default(),
             timeout,
             require_at_start: section.get("require_at_start", "true or false").unwrap_or(true),
         };

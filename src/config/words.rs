@@ -21,7 +21,7 @@ pub(super) fn what_is_wrong(kind: &Kind) -> String {
             let actual = match actual {
                 Actual::Bool(_) => "true or false",
                 Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "a number",
-                Actual::Char(_) | Actual::Str(_) => "text",
+                Actual::Char(_) | Actual::Str(_) => "a string",
                 Actual::Seq => "a list",
                 Actual::Map => "a table",
                 _ => "another type",
