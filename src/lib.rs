@@ -71,6 +71,7 @@ pub mod lifecycle;
 pub mod login;
 pub mod metrics;
 pub mod operation;
+mod pace;
 pub mod places;
 pub mod proto;
 pub mod revocations;

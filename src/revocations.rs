@@ -6,15 +6,18 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
+use tokio::{runtime, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api_key::{ApiKey, KeyId, KeyList, Told},
     clock::{Clock, Timestamp},
+    pace::Pace,
     store::{Cursor, Store, StoreError},
     token::{MAX_LEEWAY, Revocation, RevocationList},
 };
@@ -26,6 +29,9 @@ const POLL: Duration = Duration::from_millis(200);
 const SWEEP: Duration = Duration::from_secs(60);
 /// How often the store is told which keys were used.
 const HAND_ON: Duration = Duration::from_secs(5);
+
+/// So many are taken onto the list at a time: who hears of them has little to do in one go.
+const AT_ONCE: usize = 100;
 
 /// How the list stands to the store.
 #[derive(Debug)]
@@ -83,6 +89,25 @@ pub struct Follower {
 }
 
 impl Follower {
+    /// Follows on a thread of its own until it is told to stop: there it can rest while much
+    /// comes, and is in the way of no request.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no such thread, or not any more.
+    pub async fn run_apart(self, stop: CancellationToken) -> Result<(), String> {
+        let (end, ended) = oneshot::channel();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let thread = runtime.and_then(|runtime| {
+            thread::Builder::new().name("revocations".into()).spawn(move || {
+                runtime.block_on(self.run(stop));
+                let _ = end.send(());
+            })
+        });
+        thread.map_err(|error| format!("the store cannot be followed: {error}"))?;
+        ended.await.map_err(|_| "a bug: the thread that follows the store has ended".to_owned())
+    }
+
     /// Follows until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
         let mut cursors = Cursors::default();
@@ -153,12 +178,14 @@ impl Cursors {
         (keys, takes_keys): (&Arc<KeyList>, bool),
         clock: &(dyn Fn() -> Timestamp + Sync),
     ) -> Result<(), StoreError> {
+        let mut work = Pace::new();
         loop {
             let (page, next) = store.revocations(&self.revocations).await?;
             if self.revocations == next {
                 self.revocations.catch_up();
                 break;
             }
+            let follows = self.revocations.is_caught_up();
             self.revocations = next;
             let now = clock();
             // One that has expired is refused for that, whatever the leeway: it can be
@@ -172,7 +199,18 @@ impl Cursors {
                     keys.cut_off(id, *at);
                 }
             }
-            list.take(page.into_iter().filter(counts).collect());
+            let mut page = page.into_iter().filter(counts);
+            loop {
+                let some: Vec<Revocation> = page.by_ref().take(AT_ONCE).collect();
+                if some.is_empty() {
+                    break;
+                }
+                list.take(some);
+                // Who starts is waited for, and rests later.
+                if follows {
+                    work.rest();
+                }
+            }
         }
         if !takes_keys {
             self.keys = Cursor::default();

@@ -257,6 +257,7 @@ impl App {
             health: Arc::clone(&in_force.internal.health),
             clock: Arc::clone(clock),
         };
+        parts.spawn(follower.run_apart(close.clone()));
         let watch = AccountsWatch {
             accounts: Arc::clone(accounts),
             store: Arc::clone(store),
@@ -276,7 +277,6 @@ impl App {
         run(Box::pin(http.serve(pages, http_tls, close.clone())));
         run(Box::pin(internal.serve(answers, Arc::default(), close.clone())));
         run(Box::pin(tell_concerns(Arc::clone(store), close.clone())));
-        run(Box::pin(follower.run(close.clone())));
         run(Box::pin(watch.run(close.clone())));
         run(Box::pin(Arc::clone(keys).run(close.clone())));
         let checker = Arc::clone(&in_force.checker);

@@ -215,16 +215,18 @@ impl<'r> Section<'r> {
     ) -> Vec<T> {
         let texts: Vec<String> =
             self.get(key, &format!("a list, each {expected}")).unwrap_or_default();
-        let mut list = Vec::with_capacity(texts.len());
+        let (mut list, mut all) = (Vec::with_capacity(texts.len()), true);
         for text in texts {
-            match parse(&text) {
-                Some(item) => list.push(item),
-                None => self.problem(
-                    key,
-                    format!("{} is not accepted here", quoted(&text)),
-                    format!("write a list, each {expected}"),
-                ),
+            let parsed = parse(&text);
+            if parsed.is_none() {
+                let cause = format!("{} is not accepted here", quoted(&text));
+                self.problem(key, cause, format!("write a list, each {expected}"));
+                all = false;
             }
+            list.extend(parsed);
+        }
+        if !all {
+            self.unread.borrow_mut().push(key);
         }
         list
     }

@@ -17,11 +17,11 @@ use super::{
         FrameError, Frames, FromEngine, FromService, MAX_ASKED, MAX_TOLD, Raw, Tokens, encode,
     },
     greeting::{self, Stranger},
-    pace::Pace,
 };
 use crate::{
     api_key::{KeyChange, KeyId},
     clock::Timestamp,
+    pace::Pace,
     token::{RenewedSession, Revocation},
 };
 

@@ -18,7 +18,6 @@ mod client;
 mod frame;
 mod greeting;
 mod hub;
-mod pace;
 mod peer;
 mod record;
 mod server;

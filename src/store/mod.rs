@@ -49,7 +49,7 @@ enum Backend {
     /// In this process: for one replica.
     Memory(Box<Memory>),
     /// Redis, alone, as a cluster, or behind sentinels.
-    Redis(Redis),
+    Redis(Box<Redis>),
 }
 
 /// The store. Every question to it is counted.
@@ -81,7 +81,7 @@ impl Store {
         timeout: Duration,
         keep_cut_offs: Duration,
     ) -> Result<Self, StoreError> {
-        let backend = Backend::Redis(Redis::new(target, prefix, timeout)?);
+        let backend = Backend::Redis(Box::new(Redis::new(target, prefix, timeout)?));
         Ok(Self::of(backend, keep_cut_offs))
     }
 

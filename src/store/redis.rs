@@ -25,6 +25,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Redis {
     link: Link,
+    /// For who follows: a page of thousands delays no sign-in, and is read by the thread
+    /// that follows.
+    following: Link,
     prefix: String,
 }
 
@@ -34,7 +37,8 @@ impl Redis {
         prefix: &str,
         timeout: Duration,
     ) -> Result<Self, StoreError> {
-        Ok(Self { link: Link::new(target, timeout)?, prefix: prefix.to_owned() })
+        let link = || Link::new(target, timeout);
+        Ok(Self { link: link()?, following: link()?, prefix: prefix.to_owned() })
     }
 
     pub(super) fn key(&self, key: &Key) -> String {
@@ -47,6 +51,12 @@ impl Redis {
 
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         let answer = self.link.send(command).await?;
+        from_redis_value(answer).map_err(|_| StoreError::Garbled)
+    }
+
+    /// The same, for who follows.
+    pub(super) async fn read<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        let answer = self.following.send(command).await?;
         from_redis_value(answer).map_err(|_| StoreError::Garbled)
     }
 
@@ -193,7 +203,7 @@ impl Redis {
         // Before the pages, so that one of another master is told of by the next question.
         // Not with it: a script takes seven times as long to hand a page over.
         let source = [scripts::HISTORY, scripts::TELL_HISTORY].concat();
-        let history: String = self.ask(&script(&source, std::slice::from_ref(&stream))).await?;
+        let history: String = self.read(&script(&source, std::slice::from_ref(&stream))).await?;
         let known = (history == after.history).then_some(after);
         let (size, pages) = page::at_once(known.is_some_and(|known| known.is_caught_up));
         let mut last = known.map(|known| known.last.clone()).unwrap_or_default();
@@ -202,7 +212,7 @@ impl Redis {
             let start = if last.is_empty() { "-".to_owned() } else { format!("({last}") };
             let mut command = cmd("XRANGE");
             command.arg(&stream).arg(start).arg("+").arg("COUNT").arg(size);
-            let page: Page = self.ask(&command).await?;
+            let page: Page = self.read(&command).await?;
             revocations.extend(page.revocations);
             if page.entries > 0 {
                 last = page.last;

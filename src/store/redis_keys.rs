@@ -198,7 +198,7 @@ impl Redis {
         let source = [scripts::HISTORY, scripts::BEHIND, RANGE].concat();
         let mut command = script(&source, &[self.shared_key(KEYS[0])]);
         command.arg(&after.history).arg(&after.last).arg(PAGE);
-        let (history, last, page): (String, String, Vec<u8>) = self.ask(&command).await?;
+        let (history, last, page): (String, String, Vec<u8>) = self.read(&command).await?;
         Ok((KeyPage(page), after.behind(last, history)))
     }
 

@@ -124,6 +124,11 @@ impl Cursor {
         Self { last: if is_same { self.last.clone() } else { last }, history, is_caught_up }
     }
 
+    /// Whether the reader has been at the end.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.is_caught_up
+    }
+
     /// The reader is at the end: what comes from now on is new to everybody, and read in
     /// small pages.
     pub fn catch_up(&mut self) {

@@ -83,7 +83,7 @@ fn explain_tells_the_decision_of_the_same_engine() {
     answer   content-type: application/json
     answer   cache-control: no-store
     answer   www-authenticate: Bearer realm="portcullis"
-    fix     send `Authorization: Bearer TOKEN`; on a WebSocket, the query parameter
+    fix      send `Authorization: Bearer TOKEN`; on a WebSocket, the query parameter
     "#);
 
     let bearer = format!("Authorization: Bearer {}", mint("REGULAR"));

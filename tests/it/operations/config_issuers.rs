@@ -124,15 +124,23 @@ fn what_cannot_be_meant_of_an_issuer_is_a_problem_with_its_key_and_fix() {
         (issuer("jwks_file = \"none.json\""), "issuers[0].jwks_file", "cannot be read"),
         (issuer("keys = []"), "issuers[0].keys", "the list is empty"),
         (issuer("keys = [{ secret = \"short\" }]"), "issuers[0].keys[0]", "HS256 needs at least"),
-        (issuer("algorithms = [\"HS256\"]"), "issuers[0].algorithms", "\"HS256\" is not accepted"),
-        (issuer("algorithms = [\"none\"]"), "issuers[0].algorithms", "\"none\" is not accepted"),
+        (
+            issuer("algorithms = [\"HS256\"]"),
+            "issuers[0].algorithms",
+            "\"HS256\" is not accepted here",
+        ),
+        (
+            issuer("algorithms = [\"none\"]"),
+            "issuers[0].algorithms",
+            "\"none\" is not accepted here",
+        ),
         (issuer("algorithms = []"), "issuers[0].algorithms", "no token would be accepted"),
         (
             issuer(
                 "keys = [{ secret = \"another-secret-of-at-least-32-bytes\" }]\nalgorithms = [\"RS256\"]",
             ),
             "issuers[0].algorithms",
-            "since it has keys",
+            "\"RS256\" is not accepted here",
         ),
         (
             issuer("role_map = { staff = \"ROOT\" }"),
@@ -144,7 +152,11 @@ fn what_cannot_be_meant_of_an_issuer_is_a_problem_with_its_key_and_fix() {
         (issuer("claims = { ids = \"sub\" }"), "issuers[0].claims.ids", "no such key"),
         (issuer("refresh = \"2h\"\nstale_for = \"1h\""), "issuers[0].stale_for", "too old"),
         (issuer("refresh = \"0s\""), "issuers[0].refresh", "no time at all"),
-        (issuer("max_lifetime = \"soon\""), "issuers[0].max_lifetime", "\"soon\" is not accepted here"),
+        (
+            issuer("max_lifetime = \"soon\""),
+            "issuers[0].max_lifetime",
+            "\"soon\" is not accepted here",
+        ),
         (issuer("ca_file = \"none.pem\""), "issuers[0].ca_file", "cannot be read"),
         (issuer("jwks = \"x\""), "issuers[0].jwks", "no such key"),
         (

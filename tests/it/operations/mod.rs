@@ -13,6 +13,7 @@ mod config_sso;
 mod config_warnings;
 pub(crate) mod feed;
 pub(crate) mod floods;
+mod following;
 mod lifecycle;
 mod manual;
 pub(crate) mod measured;

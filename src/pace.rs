@@ -1,4 +1,5 @@
-//! How long the engine's thread works in one go.
+//! How long a thread works in one go that others need not wait for: the one that follows the
+//! store, and the engine's in a gateway.
 //!
 //! Who works in one go keeps a processor for a slice of the scheduler, some three
 //! milliseconds, whatever the priorities, and the gateway's thread on it waits: a list of a
@@ -16,15 +17,15 @@ const WORK: Duration = Duration::from_micros(100);
 const REST: Duration = Duration::from_micros(100);
 
 /// Since when there has been no rest.
-pub(super) struct Pace(Instant);
+pub(crate) struct Pace(Instant);
 
 impl Pace {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Instant::now())
     }
 
     /// Waits for something. What it waits is a rest, where it is long enough.
-    pub(super) fn waits<T>(&mut self, wait: impl FnOnce() -> T) -> T {
+    pub(crate) fn waits<T>(&mut self, wait: impl FnOnce() -> T) -> T {
         let asked = Instant::now();
         let given = wait();
         if asked.elapsed() >= REST {
@@ -34,7 +35,7 @@ impl Pace {
     }
 
     /// A piece of work is done: takes a rest, where one is due.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         if self.0.elapsed() >= WORK {
             thread::sleep(REST);
             self.0 = Instant::now();
