@@ -13,7 +13,7 @@ use super::{ConfigArgs, NO, YES, fail, print};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks the running service's `/readyz`, for the probes of a container
+/// Asks the running service's `/readyz`, for container probes
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  portcullis healthcheck --config portcullis.toml")]
 pub(super) struct Healthcheck {

@@ -18,8 +18,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{ConfigArgs, NO, WRONG, YES, fail, unusable};
 
-/// Answers checks until SIGTERM or SIGINT, then drains and stops; a second
-/// signal cuts the draining short
+/// Runs the service until SIGTERM or SIGINT, then drains and stops; a second
+/// signal ends the draining early
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,9 +29,9 @@ pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// For trying: a random key for this run when none is given, the user
-    /// `demo` with the password `demo` when there is no users file, loopback
-    /// addresses alone
+    /// For trying things out: listens only on loopback addresses, uses a random
+    /// key for this run if none is given, and adds the user `demo` with the
+    /// password `demo` if there is no users file
     #[arg(long)]
     dev: bool,
 }

@@ -41,7 +41,7 @@ struct Whose {
     sid: Option<String>,
 }
 
-/// Prints the sessions of a user, or one of them
+/// Lists the sessions of a user, or a single session
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -64,7 +64,7 @@ impl List {
     }
 }
 
-/// Ends the sessions of a user, or one of them, on every replica
+/// Ends all sessions of a user, or a single session, on every replica
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

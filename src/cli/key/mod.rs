@@ -17,7 +17,7 @@ use super::{ConfigArgs, NO, WRONG, YES, fail, print, shared::Shared};
 /// What to do without a shared store.
 const OTHERWISE: &str = "keep the keys in api_keys.file: see `portcullis key new --file`";
 
-/// Makes and revokes keys for machines
+/// Makes, lists and revokes keys for machines (API keys)
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
     New(new::New),
@@ -41,7 +41,7 @@ impl Key {
     }
 }
 
-/// Revokes a key on every replica, within a second; also one of a file
+/// Revokes a key on every replica within a second, also one from a file
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -49,7 +49,7 @@ Example:
 pub(super) struct Revoke {
     #[command(flatten)]
     config: ConfigArgs,
-    /// What names the key: the eleven characters behind `pck_`
+    /// The key's id: the eleven characters after `pck_`
     id: String,
 }
 

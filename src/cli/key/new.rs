@@ -22,39 +22,40 @@ use super::{
     OTHERWISE, key_id, unknown, wrong,
 };
 
-/// Makes a key, and prints it once: only a hash of it is kept
+/// Makes a key and prints it, this once: only a hash of it is stored
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  # in the Redis that the replicas share: it is good everywhere within a second
+  # in the Redis that the replicas share: every replica accepts it within a second
   portcullis key new --config portcullis.toml --name ci --user-id 7 --role REGULAR --expires 90d
   # in a file, for api_keys.file
   portcullis key new --file api-keys.toml --name ci --user-id 7 --role REGULAR")]
 pub(in crate::cli) struct New {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The name of its user
+    /// The name of the key's user
     #[arg(long)]
     name: String,
-    /// The id of its user
+    /// The id of the key's user
     #[arg(long)]
     user_id: String,
-    /// One of identity.roles
+    /// The role of the key's user, one of identity.roles
     #[arg(long)]
     role: String,
-    /// What it is good for; may be given several times
+    /// A scope that the key grants; may be given several times
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// How long it lives, such as 90d; for ever without
+    /// How long the key is valid, such as 90d; without it, the key does not expire
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     expires: Option<Duration>,
-    /// From where it may be used, such as 10.0.0.0/8; may be given several times
+    /// A network that the key may be used from, such as 10.0.0.0/8; may be given
+    /// several times
     #[arg(long, value_name = "CIDR", value_parser = cidr)]
     allow: Vec<IpNet>,
-    /// What to note about it
+    /// A note to store with the key
     #[arg(long)]
     note: Option<String>,
-    /// Puts it into this file of keys, in the place of the store
+    /// Adds the key to this file of keys instead of the store
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -117,7 +118,7 @@ impl New {
     }
 }
 
-/// Makes a key in the place of another one, which is good for a while yet
+/// Makes a key to replace another one, which stays valid for a while
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -125,9 +126,9 @@ Example:
 pub(in crate::cli) struct Rotate {
     #[command(flatten)]
     config: ConfigArgs,
-    /// What names the key: the eleven characters behind `pck_`
+    /// The key's id: the eleven characters after `pck_`
     id: String,
-    /// For how long the old one is good yet
+    /// How long the old key stays valid
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = humantime::parse_duration)]
     overlap: Duration,
 }
