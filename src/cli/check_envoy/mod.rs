@@ -76,7 +76,7 @@ impl CheckEnvoy {
         let found = Found::look(&Node::root(&tree));
         if found.listeners.is_empty() {
             return Err(wrong(
-                "no listener in it".to_owned(),
+                "it contains no listener".to_owned(),
                 "give a file with static_resources.listeners, a listener, or what /config_dump \
                  prints",
             ));
