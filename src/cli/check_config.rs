@@ -82,7 +82,7 @@ fn list_keys(config: &Config) -> bool {
                 }
                 Err(error) => {
                     is_whole = false;
-                    let fix = "see the issuer's address, and whether it can be reached from here";
+                    let fix = "check the issuer's address, and whether it can be reached from here";
                     let _ = writeln!(
                         io::stderr(),
                         "error: {name}: its keys could not be fetched: {error}\n  fix: {fix}"
@@ -101,7 +101,7 @@ fn tell_of_sso(config: &Config) -> bool {
     match asked {
         Ok(Ok(logout)) => print(format_args!("sso: back-channel logout: {}", logout.as_str())),
         Ok(Err(error)) => {
-            let fix = "see sso.issuer, and whether it can be reached from here";
+            let fix = "check sso.issuer, and whether it can be reached from here";
             let _ = writeln!(io::stderr(), "error: sso: {error}\n  fix: {fix}");
             return false;
         }

@@ -64,7 +64,7 @@ impl Explain {
         if !config.has_own_rules {
             let _ = writeln!(
                 io::stderr(),
-                "note: no configuration with rules is named, so the two built-in rules decide: name yours with --config"
+                "note: the configuration has no rules of its own, so the two built-in rules decide: name yours with --config"
             );
         }
         let engine = self.engine(config)?;
@@ -126,7 +126,8 @@ impl Explain {
 
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write it as \"name: value\"")?;
-    http::HeaderName::try_from(name.trim()).map_err(|_| format!("{name:?} is no header's name"))?;
+    http::HeaderName::try_from(name.trim())
+        .map_err(|_| format!("{name:?} is not the name of a header"))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 

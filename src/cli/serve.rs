@@ -68,7 +68,7 @@ impl Serve {
         }
         if dev {
             tracing::warn!(
-                "--dev is for trying: everybody on this machine can sign in as demo, and its key is gone with the run"
+                "--dev is for trying things out: anybody on this machine can sign in as demo, and its key is lost when it stops"
             );
         }
         raise_file_limit();
@@ -116,7 +116,7 @@ fn failed(error: &AppError) -> ExitCode {
         AppError::Bind { .. } => fail(
             WRONG,
             error,
-            "stop what listens there, or choose another address or a directory that can be written",
+            "stop what listens there, or choose another address, or a directory that can be written",
         ),
         AppError::Store(_) => fail(WRONG, error, "write the store's address as a Redis URL"),
         AppError::Sso(_) => {

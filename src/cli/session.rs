@@ -95,7 +95,8 @@ impl End {
 }
 
 fn none() -> ExitCode {
-    let fix = "see the id; what a user has beside sessions is ended by `token revoke --user-id`";
+    let fix =
+        "check the id; tokens that belong to no session are revoked with `token revoke --user-id`";
     fail(NO, "there is no such session", fix)
 }
 

@@ -100,7 +100,7 @@ impl Mint {
             let known = verifier.roles().names().join(", ");
             fail(
                 WRONG,
-                format!("--role: {:?} is no role", self.role),
+                format!("--role: {:?} is not a role", self.role),
                 format!("use one of: {known}"),
             )
         })?;
@@ -309,7 +309,7 @@ fn of_token(config: Config, token: &str) -> Result<Named, ExitCode> {
     named.map_err(|refusal| {
         fail(
             WRONG,
-            format!("the token is none of this service: {refusal}"),
+            format!("the token does not belong to this service: {refusal}"),
             "there is nothing to do",
         )
     })

@@ -47,7 +47,7 @@ impl Inspect {
         let text = self.key.map_or_else(from_stdin, Ok)?;
         let text = text.trim();
         let Some(form) = KeyText::parse(text) else {
-            print("refused: it has not the form of a key (malformed_key)");
+            print("refused: it does not have the form of a key (malformed_key)");
             return Ok(ExitCode::from(NO));
         };
         print(format_args!("id        {}", form.id));
@@ -71,8 +71,8 @@ impl Inspect {
         }
         let engine = app::engine(config, lists);
         let Some(keys) = &engine.api_keys else {
-            let fix = "add [api_keys] to it, or say --offline";
-            return Err(wrong("the configuration takes no keys", fix));
+            let fix = "add [api_keys] to it, or use --offline";
+            return Err(wrong("the configuration does not accept keys", fix));
         };
         let shown = Shown { address: &self.from, now };
         match keys.verify(text, shown, &engine.verifier) {

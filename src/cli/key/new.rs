@@ -73,7 +73,7 @@ impl New {
         let roles = &config.identity.roles;
         if roles.get(&self.role).is_none() {
             let fix = format!("use one of: {}", roles.names().join(", "));
-            return Err(wrong(format!("--role: {:?} is no role", self.role), &fix));
+            return Err(wrong(format!("--role: {:?} is not a role", self.role), &fix));
         }
         let shared = match &self.file {
             Some(_) => None,
@@ -142,7 +142,7 @@ impl Rotate {
         let standing = shared.ask(|store| store.standing(&old.says.user_id))?;
         let made_at = old.says.created.map(Timestamp::from_secs);
         if standing.cut_off.is_some_and(|at| made_at.is_none_or(|made| made <= at)) {
-            let cause = format!("the key {id} is void: its user was cut off since it was made");
+            let cause = format!("the key {id} is void: its user was cut off after it was made");
             return Err(fail(NO, cause, "make another one: `portcullis key new`"));
         }
         let now = standing.issue_at();
@@ -168,7 +168,7 @@ impl Rotate {
 fn taking_keys(config: &Config) -> Result<Shared, ExitCode> {
     if config.api_keys.is_none() {
         let fix = "add [api_keys] to it, for the service and for this command";
-        return Err(wrong("the configuration takes no keys", fix));
+        return Err(wrong("the configuration does not accept keys", fix));
     }
     Shared::of(config, OTHERWISE)
 }
@@ -189,7 +189,7 @@ fn tell(new: &NewKey, key: &ApiKey) {
     );
     let _ = writeln!(
         io::stderr(),
-        "This is the key {} of {}; {ends}. It is shown this once.",
+        "This is the key {} of {}; {ends}. It is shown only this once.",
         new.id,
         key.says.name
     );

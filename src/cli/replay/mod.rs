@@ -97,8 +97,9 @@ impl Replay {
             Format::Json => print(summary.in_json()),
         }
         if summary.decisions == 0 {
-            let fix = "give the log of the target portcullis::decision, with log_format json";
-            return Err(fail(WRONG, "there is no decision in it", fix));
+            let fix =
+                "give a log with the target portcullis::decision, written with log_format json";
+            return Err(fail(WRONG, "it contains no decision", fix));
         }
         let fails = match self.fail_on {
             None => false,
