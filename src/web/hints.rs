@@ -68,8 +68,8 @@ impl Hints {
                 is_refused,
                 fix = "let nginx ask at /auth/nginx with X-Original-Method, X-Original-URI and \
                         X-Original-Host, as nginx/portcullis.conf does",
-                "a request at /api/auth does not come from Envoy: if nginx asks there, every method \
-                 is judged as GET, and nginx treats a 400 as a failure"
+                "a request at /api/auth does not come from Envoy: if nginx asks there, every \
+                 method is judged as GET, and nginx treats a 400 as a failure"
             );
         }
     }

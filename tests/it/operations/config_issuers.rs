@@ -232,8 +232,8 @@ fn a_key_pair_is_a_private_key_of_p_256_or_ed25519_with_a_kid() {
     let both = format!("{}, {}", pair("a", "es256.pem"), pair("b", "ed25519.pem"));
     assert_eq!(keys(&both), (Some(0), "ok\n".to_owned()));
     for (given, told) in [
-        (pair("a", "junk.pem"), "no private key of P-256 or Ed25519"),
-        (pair("a", "p384.pem"), "no private key of P-256 or Ed25519"),
+        (pair("a", "junk.pem"), "not a private key of P-256 or Ed25519"),
+        (pair("a", "p384.pem"), "not a private key of P-256 or Ed25519"),
         (pair("a", "none.pem"), "cannot be read"),
         (pair("", "es256.pem"), "write a name"),
         ("{ private_key_file = \"es256.pem\" }".to_owned(), "the key has no kid"),
