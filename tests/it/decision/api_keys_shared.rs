@@ -239,7 +239,11 @@ async fn a_key_of_the_command_line_is_good_and_void_on_every_replica_within_a_se
 
     for (text, code, told) in [
         (&first, 1, "refused: it has expired (key_expired)"),
-        (&second, 1, "refused: it was revoked, or all that its user had was (key_revoked)"),
+        (
+            &second,
+            1,
+            "refused: it was revoked, or everything that its user had was revoked (key_revoked)",
+        ),
         (&first[..64].to_owned(), 1, "malformed_key"),
         (&made(|_| {}).text, 1, "unknown_key_id"),
     ] {

@@ -230,7 +230,7 @@ fn what_is_wrong_with_a_condition_is_told_with_line_and_caret() {
     for (rule, cause) in [
         (
             r#"roles = ["ADMIN"], when = 'path.id == 7'"#,
-            "== cannot be done with string and int; a text is written in quotes, as \"7\"\n    path.id == 7\n            ^",
+            "== cannot be used with string and int; write a string in quotes, as in \"7\"\n    path.id == 7\n            ^",
         ),
         (
             r#"access = "public", when = 'path.id == user.id'"#,

@@ -150,7 +150,11 @@ fn what_cannot_be_meant_of_an_issuer_is_a_problem_with_its_key_and_fix() {
         (issuer("default_role = \"ROOT\""), "issuers[0].default_role", "not one of identity.roles"),
         (issuer("claims = { id = \"\" }"), "issuers[0].claims.id", "is not accepted here"),
         (issuer("claims = { ids = \"sub\" }"), "issuers[0].claims.ids", "no such key"),
-        (issuer("refresh = \"2h\"\nstale_for = \"1h\""), "issuers[0].stale_for", "too old"),
+        (
+            issuer("refresh = \"2h\"\nstale_for = \"1h\""),
+            "issuers[0].stale_for",
+            "expire before they are fetched again",
+        ),
         (issuer("refresh = \"0s\""), "issuers[0].refresh", "it is zero"),
         (
             issuer("max_lifetime = \"soon\""),
