@@ -29,8 +29,8 @@ pub enum KeyRefusal {
     /// It came from an address that it may not be used from, or from one that is
     /// not known.
     #[error(
-        "its `allow` does not contain the address it came from, or the gateway asks over HTTP, which \
-             does not tell the address"
+        "its `allow` does not contain the address it came from, or the gateway asks over HTTP, \
+         which does not tell the address"
     )]
     Address,
 }

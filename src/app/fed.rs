@@ -242,7 +242,7 @@ impl Receiver for Following {
             match KeySet::read(text.as_bytes(), &source.algorithms) {
                 Ok((set, _)) => keys.put(set, heard, source.stale_for),
                 Err(error) => {
-                    tracing::error!(issuer = source.name, %error, "the keys of the issuer are invalid");
+                    tracing::error!(issuer = source.name, %error, "the issuer's keys are invalid");
                 }
             }
         }

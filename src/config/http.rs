@@ -47,8 +47,8 @@ impl HttpConfig {
         if trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
             section.warn(
                 "trusted_proxies",
-                "every client counts as a proxy, and can choose the address that guessing is counted \
-                 by",
+                "every client counts as a proxy, and can choose the address that guessing is \
+                 counted by",
                 "name only the networks of the proxies, or set their number in http.trusted_hops",
             );
         }
@@ -93,8 +93,8 @@ pub(super) fn check_pages(section: &Section<'_>, http: &HttpConfig) {
     if http.public_url.scheme() == "http" && !is_loopback(&http.public_url) {
         section.warn(
             "public_url",
-            "sign-in needs a challenge that browsers compute only on pages with TLS, so nobody could \
-             sign in",
+            "sign-in needs a challenge that browsers compute only on pages with TLS, so nobody \
+             could sign in",
             "use https",
         );
     }
