@@ -62,7 +62,7 @@ impl ListHealth {
     fn whole(&self) {
         self.whole_at.store(Arc::new(Instant::now()));
         if self.is_failing.swap(false, Ordering::Relaxed) {
-            tracing::info!("the store answers again; the revocations are whole");
+            tracing::info!("the store answers again; the revocations are complete");
         }
     }
 

@@ -32,16 +32,16 @@ const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TlsError {
     /// There is no certificate in the file, or something else as well.
-    #[error("there is no PEM certificate in it, or one that is broken")]
+    #[error("it contains no PEM certificate, or a broken one")]
     Certificate,
     /// There is no key in the file.
-    #[error("there is no PEM private key in it, or one that is broken or encrypted")]
+    #[error("it contains no PEM private key, or a broken or encrypted one")]
     Key,
     /// There is no certificate of an authority in the file.
-    #[error("there is no PEM certificate of an authority in it, or one that is broken")]
+    #[error("it contains no PEM certificate of an authority, or a broken one")]
     ClientCa,
     /// The key is another's, or of a kind that is not supported.
-    #[error("the key is not that of the first certificate, the server's own: {0}")]
+    #[error("the key does not belong to the first certificate, the server's own: {0}")]
     Mismatch(String),
 }
 

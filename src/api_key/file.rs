@@ -116,16 +116,19 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 
 impl Entry {
     fn read(self) -> Result<ApiKey, String> {
-        const TIME: &str = "is no time: write it as \"2027-01-31T00:00:00Z\"";
+        const TIME: &str = "is not a time: write it as \"2027-01-31T00:00:00Z\"";
         let time = |what: &str, time: Option<Time>| match time {
             None => Ok(None),
             Some(time) => time.read().map(Some).ok_or_else(|| format!("{what} {TIME}")),
         };
-        let id = KeyId::parse(&self.id).ok_or("the id is none: it has 11 letters and digits")?;
-        let hash = "the hash is none: it is the SHA-256 of the secret, as 64 hexadecimal digits";
+        let id = KeyId::parse(&self.id)
+            .ok_or("the id is not valid: it must have 11 letters and digits")?;
+        let hash =
+            "the hash is not valid: write the SHA-256 of the secret, as 64 hexadecimal digits";
         let hash = KeyHash::from_hex(&self.hash).ok_or(hash)?;
         let (expires, created) = (time("expires", self.expires)?, time("created", self.created)?);
-        let network = |text: &String| network(text).ok_or(format!("allow: {text:?} is no network"));
+        let network =
+            |text: &String| network(text).ok_or(format!("allow: {text:?} is not a network"));
         let says = KeySays {
             user_id: self.user_id.to_string(),
             name: self.name,

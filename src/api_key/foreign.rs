@@ -39,7 +39,9 @@ impl Foreign {
             };
             let created = made.map(Timestamp::parse);
             if created == Some(None) {
-                problem("behind the role is no time such as 2027-01-31T00:00:00Z".to_owned());
+                problem(
+                    "what follows the role is not a time such as 2027-01-31T00:00:00Z".to_owned(),
+                );
                 continue;
             }
             let created = created.flatten().map(Timestamp::as_secs);
@@ -61,7 +63,7 @@ impl Foreign {
             }
             let id = hash.as_id();
             if table.contains(id) {
-                problem("the hash is there twice".to_owned());
+                problem("the hash occurs twice".to_owned());
                 continue;
             }
             table.put(&ApiKey { id, hash, says, expires: None, revoked: None });

@@ -113,7 +113,7 @@ impl KeySays {
             }
         }
         if let Some(bad) = self.scopes.iter().find(|scope| !is_scope(scope)) {
-            return Some(format!("{bad:?} is no scope: it has blanks or quotes, or is empty"));
+            return Some(format!("{bad:?} is not a scope: it has spaces or quotes, or is empty"));
         }
         if self.scopes.len() > MAX_LISTED || self.allow.len() > MAX_LISTED {
             return Some(format!("it has more than {MAX_LISTED} scopes or networks"));

@@ -7,26 +7,31 @@ use thiserror::Error;
 pub enum KeyRefusal {
     /// It has not the form of a key, or its checksum is wrong, or it stands where
     /// none is taken.
-    #[error("it is no whole key, or stands where none is taken (see api_keys.accept)")]
+    #[error("it is not a complete key, or api_keys.accept does not list the place that it is in")]
     Malformed,
     /// No key has this id.
     #[error("no key has this id, here or in the store")]
     UnknownId,
     /// The id is that of a key, and the secret is not; or its role is none.
-    #[error("its secret is not that of the key of this id, or its role is none of identity.roles")]
+    #[error(
+        "its secret is not that of the key with this id, or its role is not one of identity.roles"
+    )]
     BadKey,
     /// Its time is over.
     #[error("it has expired")]
     Expired,
     /// It was revoked, or all of its user's were.
-    #[error("it was revoked, or all that its user had was")]
+    #[error("it was revoked, or everything that its user had was revoked")]
     Revoked,
     /// It is not known yet which keys there are, or which were revoked.
     #[error("the keys of the store are not loaded yet")]
     NotReady,
     /// It came from an address that it may not be used from, or from one that is
     /// not known.
-    #[error("its `allow` does not name the address that it came from, which HTTP does not tell")]
+    #[error(
+        "its `allow` does not contain the address it came from, or the gateway asks over HTTP, \
+         which does not tell the address"
+    )]
     Address,
 }
 

@@ -167,8 +167,8 @@ fn a_file_tells_each_of_its_problems_without_a_hash() {
         (("user_id = 7", "user_id = \"\""), "the user's id is empty"),
         (("name = \"ci\"", "name = \"a\\u0000\""), "control characters"),
         (("ADMIN", "ROOT"), "\"ROOT\" is not one of identity.roles"),
-        (("hash = \"", "hash = \"x"), "the hash is none"),
-        (("id = \"", "id = \"x"), "the id is none"),
+        (("hash = \"", "hash = \"x"), "the hash is not valid"),
+        (("id = \"", "id = \"x"), "the id is not valid"),
     ] {
         let (text, hash) = entry("");
         let text = text.replacen(change.0, change.1, 1);
@@ -177,9 +177,9 @@ fn a_file_tells_each_of_its_problems_without_a_hash() {
         assert!(!problems.concat().contains(&hash), "{problems:?}");
     }
     for (more, expected) in [
-        ("expires = \"soon\"", "expires is no time"),
-        ("allow = [\"10.0.0.0/33\"]", "is no network"),
-        ("scopes = [\"a b\"]", "is no scope"),
+        ("expires = \"soon\"", "expires is not a time"),
+        ("allow = [\"10.0.0.0/33\"]", "is not a network"),
+        ("scopes = [\"a b\"]", "is not a scope"),
         ("colour = 1", "unknown field"),
     ] {
         let problems = keys_of_file(&entry(more).0, |_| true).unwrap_err();

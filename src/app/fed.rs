@@ -183,7 +183,7 @@ impl Following {
             let lost = catch_unwind(AssertUnwindSafe(|| {
                 let client = Client::connect(&socket, self.uid)?;
                 if std::mem::take(&mut is_told) {
-                    tracing::info!(socket = %socket.display(), "the service is there again");
+                    tracing::info!(socket = %socket.display(), "the service is back");
                 }
                 client.follow(&mut self)
             }))
@@ -195,8 +195,8 @@ impl Following {
                     cause = %lost,
                     socket = %socket.display(),
                     fix = "start portcullis with feed.listen there, in the same version; what is \
-                            known until now is enforced for max_stale",
-                    "the service that tells what to decide by is lost"
+                            known so far is enforced for max_stale",
+                    "the connection to the service that feeds this engine is lost"
                 );
             }
             self.sweep();
@@ -226,9 +226,9 @@ impl Receiver for Following {
             Err(cause) => {
                 // Nothing else is known to be what the service decides by.
                 fed.is_able.store(false, Ordering::Relaxed);
-                let fix = "correct it, or take the module of the service's version; until then \
+                let fix = "correct it, or use the module of the service's version; until then \
                             nothing is decided here";
-                tracing::error!(cause, fix, "what the service decides by cannot be taken over");
+                tracing::error!(cause, fix, "the configuration from the service cannot be used");
                 None
             }
         };
@@ -242,7 +242,7 @@ impl Receiver for Following {
             match KeySet::read(text.as_bytes(), &source.algorithms) {
                 Ok((set, _)) => keys.put(set, heard, source.stale_for),
                 Err(error) => {
-                    tracing::error!(issuer = source.name, %error, "its keys cannot be read");
+                    tracing::error!(issuer = source.name, %error, "the issuer's keys are invalid");
                 }
             }
         }
@@ -288,7 +288,7 @@ impl Receiver for Following {
         }
         fed.is_able.store(true, Ordering::Relaxed);
         self.is_whole = true;
-        tracing::info!("what the service decides by is in force");
+        tracing::info!("the configuration from the service is in force");
     }
 
     fn heard(&mut self) {
@@ -325,8 +325,8 @@ impl Receiver for Following {
 fn prepare(fed: &Fed, bundle: &[u8]) -> Result<Next, String> {
     let bundle = Bundle::decode(bundle)?;
     if bundle.is_of_other_build() {
-        let fix = "take the module of the service's version";
-        tracing::warn!(fix, "the service is of another build: it may decide otherwise");
+        let fix = "use the module of the service's version";
+        tracing::warn!(fix, "the service is a different build: it may decide differently");
     }
     let mut config = bundle.load().map_err(|problems| problems.to_string())?;
     if let Some(problem) = InModule::of(&config).never.first() {

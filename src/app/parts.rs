@@ -385,8 +385,8 @@ impl InForce {
                 tracing::warn!(
                     listener,
                     days = left / DAY,
-                    fix = "renew it; the new file is taken over without a restart",
-                    "the certificate is near its end, or past it"
+                    fix = "renew it; the new file is used without a restart",
+                    "the certificate expires soon, or has expired"
                 );
             }
         }

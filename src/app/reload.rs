@@ -189,7 +189,7 @@ impl Reloader {
             tokio::select! {
                 read = &mut reading => break read,
                 () = tokio::time::sleep(PATIENCE) => {
-                    self.failed("reading it takes too long", "see to the file system of its files");
+                    self.failed("reading it takes too long", "check the file system of its files");
                 }
             }
         };
@@ -247,7 +247,11 @@ fn read(load: &Loader, in_force: &InForce, fixed: &Fixed) -> (Vec<SeenFile>, Loa
     let files = config.files.clone();
     let differences = fixed.differences(&Fixed::of(&config));
     for key in &differences {
-        tracing::error!(key, fix = "restart the service, or change it back", "takes a restart");
+        tracing::error!(
+            key,
+            fix = "restart the service, or change it back",
+            "this key needs a restart"
+        );
     }
     let summary = Summary {
         rules: config.policy.rules().len(),
@@ -256,8 +260,8 @@ fn read(load: &Loader, in_force: &InForce, fixed: &Fixed) -> (Vec<SeenFile>, Loa
     let had_accounts = in_force.lasting.accounts.load().iter().next().is_some();
     let loses_all = had_accounts && summary.accounts == 0 && config.login.users_file.is_some();
     if loses_all {
-        let fix = "leave one, or restart the service";
-        tracing::error!(key = "login.users_file", fix, "there is no account left in it");
+        let fix = "keep at least one account, or restart the service";
+        tracing::error!(key = "login.users_file", fix, "there is no account left in the file");
     }
     if loses_all || !differences.is_empty() {
         return (files, Loaded::Refused);

@@ -16,13 +16,13 @@ pub enum PatternError {
     #[error("{0:?} can never match, since such a path is refused: {1}")]
     NeverMatches(String, super::path::BadPath),
     /// An asterisk, which has no meaning in a path.
-    #[error("{0:?}: \"*\" stands for itself in a path, so that it covers nothing")]
+    #[error("{0:?}: \"*\" is literal in a path, so it matches nothing else")]
     Asterisk(String),
     /// A brace in a template that is not around a whole segment.
     #[error("{0:?}: a variable is one whole segment, as in \"/users/{{id}}/runs\"")]
     Brace(String),
     /// A template without a variable.
-    #[error("{0:?} has no variable; an exact path is a `path`")]
+    #[error("{0:?} has no variable; write an exact path as `path`")]
     NoVariable(String),
     /// Not a host name, perhaps after `*.`.
     #[error(

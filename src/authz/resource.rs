@@ -35,7 +35,7 @@ const PREFLIGHT: [(&str, &str); 4] = [
 pub enum BadResource {
     /// It has no URL that a client could compare.
     #[error(
-        "the url is no https address without a query, a fragment, a port's default and a slash at \
+        "the url must be an https URL without a query, a fragment, a default port, or a slash at \
          its end"
     )]
     Url,

@@ -13,8 +13,8 @@ use portcullis::{
 
 use super::{ConfigArgs, NO, YES, keys, print, shared};
 
-/// Prints every problem of a configuration, with its key, its source and its
-/// fix; else `ok`
+/// Prints every problem in a configuration, with its key, its source and its
+/// fix, or `ok` if there is none
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -24,12 +24,12 @@ Examples:
 pub(super) struct CheckConfig {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Fetches the keys of each issuer, and lists them; asks the provider of the
-    /// single sign-on whether it signs people out here
+    /// Also fetches and lists the keys of each issuer, and asks the single sign-on
+    /// provider whether it can sign people out of this service
     #[arg(long)]
     online: bool,
-    /// Says what the engine in Envoy itself cannot hold without this service beside
-    /// it, what it does otherwise, and what the service does then
+    /// Also reports what the engine inside Envoy cannot do without this service
+    /// beside it, and what is left to the service
     #[arg(long)]
     envoy_module: bool,
 }
@@ -82,7 +82,7 @@ fn list_keys(config: &Config) -> bool {
                 }
                 Err(error) => {
                     is_whole = false;
-                    let fix = "see the issuer's address, and whether it can be reached from here";
+                    let fix = "check the issuer's address, and whether it can be reached from here";
                     let _ = writeln!(
                         io::stderr(),
                         "error: {name}: its keys could not be fetched: {error}\n  fix: {fix}"
@@ -101,7 +101,7 @@ fn tell_of_sso(config: &Config) -> bool {
     match asked {
         Ok(Ok(logout)) => print(format_args!("sso: back-channel logout: {}", logout.as_str())),
         Ok(Err(error)) => {
-            let fix = "see sso.issuer, and whether it can be reached from here";
+            let fix = "check sso.issuer, and whether it can be reached from here";
             let _ = writeln!(io::stderr(), "error: sso: {error}\n  fix: {fix}");
             return false;
         }

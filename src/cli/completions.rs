@@ -10,7 +10,7 @@ use clap_complete::aot::{Bash, Fish, Zsh, generate};
 
 use super::{Cli, YES};
 
-/// Prints what has a shell complete this program's commands and options
+/// Prints a completion script for a shell, with this program's commands and options
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -18,7 +18,7 @@ Examples:
   portcullis completions zsh > /usr/local/share/zsh/site-functions/_portcullis
   portcullis completions fish > ~/.config/fish/completions/portcullis.fish")]
 pub(super) struct Completions {
-    /// Whose completion it is
+    /// The shell that the script is for
     shell: Shell,
 }
 

@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 
 use super::{ConfigArgs, NO, WRONG, YES, advice::advice, fail, keys, print, test::Bench};
 
-/// Tells what the service would decide about a request, and why. Tokens that were taken
-/// back while it runs are not known here
+/// Shows what the service would decide about a request, and why. It does not know which
+/// tokens were revoked while the service runs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,29 +32,29 @@ Examples:
 pub(super) struct Explain {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The method
+    /// The request's method
     #[arg(long, default_value = "GET")]
     method: String,
-    /// The host
+    /// The request's host
     #[arg(long, default_value = "localhost")]
     host: String,
-    /// A header; may be given several times
+    /// A header of the request; may be given several times
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
-    /// A token, as `Authorization: Bearer`
+    /// A token, sent as `Authorization: Bearer`
     #[arg(long, conflicts_with = "claims")]
     token: Option<String>,
-    /// A JSON file of the claims that a good token would have; of this service, or
-    /// of the issuer that `iss` names
+    /// A JSON file with the claims of a valid token: one of this service, or of the
+    /// issuer that `iss` names
     #[arg(long, value_name = "FILE")]
     claims: Option<PathBuf>,
-    /// What the gateway's route says; may be given several times
+    /// A context value that the gateway's route sends; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     context: Vec<(String, String)>,
-    /// Answers in JSON
+    /// Prints the answer as JSON
     #[arg(long)]
     json: bool,
-    /// The path, with its query
+    /// The request's path, with its query
     path: String,
 }
 
@@ -64,7 +64,7 @@ impl Explain {
         if !config.has_own_rules {
             let _ = writeln!(
                 io::stderr(),
-                "note: no configuration with rules is named, so the two built-in rules decide: name yours with --config"
+                "note: the configuration has no rules of its own, so the two built-in rules decide: name yours with --config"
             );
         }
         let engine = self.engine(config)?;
@@ -126,7 +126,8 @@ impl Explain {
 
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write it as \"name: value\"")?;
-    http::HeaderName::try_from(name.trim()).map_err(|_| format!("{name:?} is no header's name"))?;
+    http::HeaderName::try_from(name.trim())
+        .map_err(|_| format!("{name:?} is not the name of a header"))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 

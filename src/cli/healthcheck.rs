@@ -13,7 +13,7 @@ use super::{ConfigArgs, NO, YES, fail, print};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks the running service's `/readyz`, for the probes of a container
+/// Asks the running service's `/readyz`, for container probes
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  portcullis healthcheck --config portcullis.toml")]
 pub(super) struct Healthcheck {
@@ -26,7 +26,7 @@ impl Healthcheck {
         let sources = Sources::of_process(self.config.config);
         let address = Config::internal_listen(&sources);
         let mut address = address.ok_or_else(|| {
-            fail(NO, "internal.listen is no address", "write one such as 127.0.0.1:9192")
+            fail(NO, "internal.listen is not an address", "write one such as 127.0.0.1:9192")
         })?;
         // An address for listening everywhere is none to connect to.
         address.set_ip(match address.ip() {
@@ -35,7 +35,11 @@ impl Healthcheck {
             ip => ip,
         });
         let answer = ask(address).map_err(|error| {
-            fail(NO, format!("{address} does not answer: {error}"), "see whether the service runs")
+            fail(
+                NO,
+                format!("{address} does not answer: {error}"),
+                "check whether the service is running",
+            )
         })?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         if head.split(' ').nth(1) == Some("200") {

@@ -41,7 +41,7 @@ pub(super) fn token(
     wanted: &Wanted<'_>,
 ) -> Result<String, String> {
     let text = std::fs::read(file).map_err(|error| error.to_string())?;
-    let jwk: Value = serde_json::from_slice(&text).map_err(|_| "it is no JSON".to_owned())?;
+    let jwk: Value = serde_json::from_slice(&text).map_err(|_| "it is not JSON".to_owned())?;
     let key = Signer::read(&jwk)?;
     let mut header = json!({ "alg": key.algorithm(&jwk).name(), "typ": "JWT" });
     if let (Some(kid), Value::Object(header)) = (jwk.get("kid"), &mut header) {
@@ -100,13 +100,13 @@ impl Signer {
     fn read(jwk: &Value) -> Result<Self, String> {
         let text = |name: &str| {
             let text = jwk.get(name).and_then(Value::as_str);
-            text.ok_or_else(|| format!("the key has no {name:?}: is it a private one?"))
+            text.ok_or_else(|| format!("the key has no {name:?}: is it a private key?"))
         };
         let bytes = |name: &str| {
             let bytes = URL_SAFE_NO_PAD.decode(text(name)?);
             bytes.map_err(|_| format!("{name:?} is not base64url"))
         };
-        let rejected = |_| "it is no private key, or its parts do not fit".to_owned();
+        let rejected = |_| "it is not a private key, or its parts do not match".to_owned();
         match text("kty")? {
             "oct" => {
                 let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes("k")?);

@@ -14,7 +14,8 @@ use super::{NO, YES, fail, print};
 /// The length of a line of PEM (RFC 7468, section 2).
 const LINE: usize = 64;
 
-/// Makes a private key for tokens.keys, which others can verify by: PEM on stdout
+/// Makes a private key for tokens.keys, so that others can verify the tokens, and prints
+/// it as PEM
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -24,14 +25,14 @@ Example:
   #   keys = [{ kid = \"2026-11\", private_key_file = \"es256.pem\" }]
   curl http://localhost:8080/.well-known/jwks.json")]
 pub(super) struct KeyPair {
-    /// How it signs
+    /// The algorithm to sign with
     #[arg(long, value_enum, ignore_case = true, default_value = "ES256")]
     alg: Alg,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Alg {
-    /// ECDSA on P-256, which every library verifies
+    /// ECDSA on P-256, which every library can verify
     #[value(name = "ES256")]
     Es256,
     /// Ed25519

@@ -15,15 +15,15 @@ use clap_mangen::{
 
 use super::{Cli, WRONG, YES, fail};
 
-/// Writes the manual's pages, one for each command, into a directory
+/// Writes the manual pages, one for each command, into a directory
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   portcullis man /usr/local/share/man/man1
   man portcullis-token-mint")]
 pub(super) struct Man {
-    /// Where to write portcullis.1, portcullis-serve.1 and the others. It is made
-    /// where there is none
+    /// The directory for portcullis.1, portcullis-serve.1 and the other pages. It is
+    /// created if it does not exist
     directory: PathBuf,
 }
 

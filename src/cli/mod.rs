@@ -68,9 +68,9 @@ enum Command {
 /// Which configuration to use.
 #[derive(Clone, Debug, clap::Args)]
 struct ConfigArgs {
-    /// A TOML file; a later one wins. Without one, the file that
-    /// `PORTCULLIS_CONFIG` names. Variables such as `PORTCULLIS__CHECK__LISTEN`
-    /// win over all files
+    /// A TOML file; may be given several times, and later files override earlier
+    /// ones. The default is the file named by `PORTCULLIS_CONFIG`. Environment
+    /// variables such as `PORTCULLIS__CHECK__LISTEN` override all files
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,
 }

@@ -18,8 +18,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{ConfigArgs, NO, WRONG, YES, fail, unusable};
 
-/// Answers checks until SIGTERM or SIGINT, then drains and stops; a second
-/// signal cuts the draining short
+/// Runs the service until SIGTERM or SIGINT, then drains and stops; a second
+/// signal ends the draining early
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,9 +29,9 @@ pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// For trying: a random key for this run when none is given, the user
-    /// `demo` with the password `demo` when there is no users file, loopback
-    /// addresses alone
+    /// For trying things out: listens only on loopback addresses, uses a random
+    /// key for this run if none is given, and adds the user `demo` with the
+    /// password `demo` if there is no users file
     #[arg(long)]
     dev: bool,
 }
@@ -68,7 +68,7 @@ impl Serve {
         }
         if dev {
             tracing::warn!(
-                "--dev is for trying: everybody on this machine can sign in as demo, and its key is gone with the run"
+                "--dev is for trying things out: anybody on this machine can sign in as demo, and its key is lost when it stops"
             );
         }
         raise_file_limit();
@@ -116,7 +116,7 @@ fn failed(error: &AppError) -> ExitCode {
         AppError::Bind { .. } => fail(
             WRONG,
             error,
-            "stop what listens there, or choose another address or a directory that can be written",
+            "stop what listens there, or choose another address, or a directory that can be written",
         ),
         AppError::Store(_) => fail(WRONG, error, "write the store's address as a Redis URL"),
         AppError::Sso(_) => {

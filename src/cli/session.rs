@@ -41,7 +41,7 @@ struct Whose {
     sid: Option<String>,
 }
 
-/// Prints the sessions of a user, or one of them
+/// Lists the sessions of a user, or a single session
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -64,7 +64,7 @@ impl List {
     }
 }
 
-/// Ends the sessions of a user, or one of them, on every replica
+/// Ends all sessions of a user, or a single session, on every replica
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -95,7 +95,8 @@ impl End {
 }
 
 fn none() -> ExitCode {
-    let fix = "see the id; what a user has beside sessions is ended by `token revoke --user-id`";
+    let fix =
+        "check the id; tokens that belong to no session are revoked with `token revoke --user-id`";
     fail(NO, "there is no such session", fix)
 }
 

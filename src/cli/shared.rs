@@ -44,7 +44,7 @@ impl Shared {
         F: Future<Output = Result<T, StoreError>>,
     {
         let answer = self.runtime.block_on(question(&self.store));
-        answer.map_err(|error| fail(NO, error, "see whether Redis can be reached from here"))
+        answer.map_err(|error| fail(NO, error, "check whether Redis can be reached from here"))
     }
 }
 

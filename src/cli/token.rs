@@ -27,7 +27,7 @@ use super::{ConfigArgs, NO, WRONG, YES, fail, issued, keys, print, shared::Share
 /// The most that is read from stdin: more than any token that is accepted.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 
-/// Makes and reads tokens
+/// Makes, inspects and revokes tokens
 #[derive(Debug, Subcommand)]
 pub(super) enum Token {
     Mint(Mint),
@@ -50,7 +50,7 @@ impl Token {
 #[command(after_help = "\
 Examples:
   TOKEN=$(portcullis token mint --name ann --user-id 7 --role REGULAR)
-  # as another issuer would make it, to try what becomes of its tokens
+  # as another issuer would make it, to see how its tokens are handled
   portcullis token mint --config portcullis.toml --issuer acme --issuer-file private.jwk.json \\
     --name ann --user-id 7 --role staff")]
 pub(super) struct Mint {
@@ -62,22 +62,23 @@ pub(super) struct Mint {
     /// The user's id (the claim `userId`)
     #[arg(long)]
     user_id: String,
-    /// One of identity.roles; of another issuer, what it calls one
+    /// The role, one of identity.roles; for another issuer, the name it uses for a role
     #[arg(long)]
     role: String,
     /// The user's email
     #[arg(long)]
     email: Option<String>,
-    /// How long the token lives, such as 30m or 1h
+    /// How long the token is valid, such as 30m or 1h
     #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
     ttl: Duration,
-    /// The private JSON Web Key of another issuer: makes a token as that would
+    /// A private JSON Web Key of another issuer: makes a token as that issuer would
     #[arg(long, value_name = "FILE")]
     issuer_file: Option<PathBuf>,
-    /// Which of the issuers that is; not needed when there is one
+    /// The name of that issuer; not needed if the configuration has only one
     #[arg(long, value_name = "NAME", requires = "issuer_file")]
     issuer: Option<String>,
-    /// A claim of such a token, as JSON or text; may be given several times
+    /// A claim of that issuer's token, as JSON or a plain string; may be given several
+    /// times
     #[arg(long, value_name = "NAME=VALUE", value_parser = claim, requires = "issuer_file")]
     claim: Vec<(String, Value)>,
 }
@@ -99,7 +100,7 @@ impl Mint {
             let known = verifier.roles().names().join(", ");
             fail(
                 WRONG,
-                format!("--role: {:?} is no role", self.role),
+                format!("--role: {:?} is not a role", self.role),
                 format!("use one of: {known}"),
             )
         })?;
@@ -165,7 +166,7 @@ Examples:
 pub(super) struct Inspect {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The token; without it, stdin is read
+    /// The token; if it is left out, stdin is read
     token: Option<String>,
 }
 
@@ -214,7 +215,7 @@ impl Inspect {
     }
 }
 
-/// Revokes a token, or all that a user was issued until now, on every replica
+/// Revokes a token, or all tokens that a user has been issued so far, on every replica
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -230,10 +231,10 @@ pub(super) struct Revoke {
     /// The token's `jti`
     #[arg(long, requires = "until", conflicts_with = "user_id")]
     jti: Option<String>,
-    /// The name of the issuer that the `jti` is of; without it, this service
+    /// The name of the issuer whose `jti` it is; the default is this service
     #[arg(long, requires = "jti", value_name = "NAME")]
     issuer: Option<String>,
-    /// When the token expires by itself: seconds since 1970, or RFC 3339
+    /// When the token expires: seconds since 1970, or a time in the form of RFC 3339
     #[arg(long, requires = "jti", value_parser = time)]
     until: Option<Timestamp>,
     /// The user's id
@@ -308,7 +309,7 @@ fn of_token(config: Config, token: &str) -> Result<Named, ExitCode> {
     named.map_err(|refusal| {
         fail(
             WRONG,
-            format!("the token is none of this service: {refusal}"),
+            format!("the token does not belong to this service: {refusal}"),
             "there is nothing to do",
         )
     })

@@ -57,7 +57,7 @@ pub(super) fn check(source: &Source, scope: &Scope<'_>) -> Result<Kind, Vec<Trou
     let kind = checker.value(&source.expr);
     let work = work(&source.expr);
     if work > STEPS {
-        let cause = format!("it is too much work: {work} steps, and {STEPS} may be done");
+        let cause = format!("it is too much work: it takes {work} steps, and {STEPS} are allowed");
         checker.troubles.push(Trouble::of_all(cause));
     }
     if checker.troubles.is_empty() { Ok(kind) } else { Err(checker.troubles) }
@@ -242,7 +242,7 @@ impl Checker<'_> {
             (Kind::Object(object), None) if object.is_map() => {
                 let name = self.value(at);
                 if !name.fits(&Kind::Text) {
-                    return self.trouble(at, format!("a name is a string, and this a {name}"));
+                    return self.trouble(at, format!("a name is a string, but this is a {name}"));
                 }
                 return map_kind(*object);
             }
@@ -277,14 +277,13 @@ impl Checker<'_> {
             Kind::List(of) => *of,
             Kind::Map(keys, _) => *keys,
             Kind::Any => Kind::Any,
-            other => self.trouble(&it.iter_range, format!("a {other} cannot be gone through")),
+            other => self.trouble(&it.iter_range, format!("a {other} cannot be iterated over")),
         };
         let is_constant = constants(&it.iter_range).is_some();
         // What grows with the request may grow with it once, not with its square.
         let are_constant = is_constant && self.loops.iter().all(|constant| *constant);
         if !self.loops.is_empty() && !are_constant {
-            let cause =
-                "a macro within a macro can only go through lists of constants, both of them";
+            let cause = "in a macro within a macro, both must iterate over lists of constants";
             self.trouble(&it.iter_range, cause);
         }
         let start = self.value(&it.accu_init);

@@ -47,8 +47,8 @@ pub(super) fn result(name: &str, given: &[Kind], is_member: bool) -> Result<Kind
         let given: Vec<String> = given.iter().map(Kind::to_string).collect();
         let is_id =
             given.iter().any(|kind| kind == "string") && given.iter().any(|kind| kind == "int");
-        let hint = if is_id { "; a text is written in quotes, as \"7\"" } else { "" };
-        format!("{} cannot be done with {}{hint}", shown(name), given.join(" and "))
+        let hint = if is_id { "; write a string in quotes, as in \"7\"" } else { "" };
+        format!("{} cannot be used with {}{hint}", shown(name), given.join(" and "))
     })
 }
 

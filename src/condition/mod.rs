@@ -80,7 +80,7 @@ impl Condition {
         let source = Source::parse(text)?;
         let kind = check::check(&source, scope)?;
         if !kind.fits(&kind::Kind::Bool) {
-            let cause = format!("it is a {kind}, and a condition is a bool");
+            let cause = format!("it is a {kind}, but a condition must be a bool");
             return Err(vec![source.trouble(&source.expr, cause)]);
         }
         let parts = source::parts(text, &source.expr).into_iter().map(|(text, expr)| Part {

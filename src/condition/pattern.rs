@@ -42,7 +42,7 @@ impl Pattern {
                 Err(regex::Error::CompiledTooBig(_)) => {
                     return Err("the regular expression is too large: repeat less in it".into());
                 }
-                Err(error) => return Err(format!("it is no regular expression: {error}")),
+                Err(error) => return Err(format!("it is not a regular expression: {error}")),
             }
         }
     }

@@ -29,12 +29,14 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(name) => write!(f, "there is no {name}"),
-            Self::MissingByValue => f.write_str("something that it names by a value is not there"),
-            Self::WrongType => f.write_str("a value is of a type with which that cannot be done"),
+            Self::MissingByValue => {
+                f.write_str("something that it names through a value is not there")
+            }
+            Self::WrongType => f.write_str("a value has a type that does not allow this operation"),
             Self::Unreadable(why) => f.write_str(why),
             Self::TooMuchWork => f.write_str("it took too much work"),
             Self::Arithmetic(what) => f.write_str(what),
-            Self::Function(name) => write!(f, "{name}() makes nothing of what it was given"),
+            Self::Function(name) => write!(f, "{name}() cannot handle its arguments"),
         }
     }
 }

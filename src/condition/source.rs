@@ -59,7 +59,7 @@ impl Source {
             return Err(vec![Trouble::of_all("it is empty")]);
         }
         if text.len() > MAX_BYTES {
-            let cause = format!("it has {} bytes, and may have {MAX_BYTES}", text.len());
+            let cause = format!("it has {} bytes, and at most {MAX_BYTES} are allowed", text.len());
             return Err(vec![Trouble::of_all(cause)]);
         }
         let parsed = thread::scope(|scope| {
@@ -77,7 +77,7 @@ impl Source {
             errors.errors.iter().map(|error| parse_error(text, error)).collect::<Vec<_>>()
         })?;
         if !is_within(&expr, MAX_DEPTH) {
-            let cause = format!("it has more than {MAX_DEPTH} levels of what lies within another");
+            let cause = format!("it has more than {MAX_DEPTH} levels of nesting");
             return Err(vec![Trouble::of_all(cause)]);
         }
         Ok(Self { expr, info })
@@ -108,11 +108,11 @@ fn parse_error(text: &str, error: &cel::ParseError) -> Trouble {
         "has() asks for a field, as has(claims.tenant): write \"name\" in request.headers"
             .to_owned()
     } else if message.contains("expecting '=='") || text.contains(" = ") && !text.contains(" == ") {
-        format!("it is no expression of CEL, in which == compares: {message}")
+        format!("it is not a CEL expression (== compares): {message}")
     } else if message.contains("Recursion limit") {
-        format!("it has more than {MAX_DEPTH} levels of what lies within another")
+        format!("it has more than {MAX_DEPTH} levels of nesting")
     } else {
-        format!("it is no expression of CEL: {message}")
+        format!("it is not a CEL expression: {message}")
     };
     Trouble { cause, at: line.map(|line| (line.to_owned(), column.min(line.chars().count()))) }
 }

@@ -87,7 +87,7 @@ fn places(section: &mut Section<'_>) -> KeyPlaces {
     let accepted = section.parsed_list("accept", EXPECTED, known);
     if accepted.is_empty() {
         let fix = "name a place, or remove [api_keys]";
-        section.problem("accept", "keys are taken from nowhere", fix);
+        section.problem("accept", "no place is listed, so no key would be accepted", fix);
     }
     let has = |place: i32| accepted.contains(&place);
     KeyPlaces { header: has(0), bearer: has(1), basic: has(2), foreign: None }

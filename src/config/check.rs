@@ -81,7 +81,7 @@ impl CheckConfig {
         if max_message_bytes < 1024 {
             section.problem(
                 "max_message_bytes",
-                "no question is that short",
+                "every check message is longer than that",
                 "write at least 1024",
             );
         }
@@ -89,7 +89,7 @@ impl CheckConfig {
         if tls.is_some() && matches!(listen, Listen::Unix(_)) {
             section.problem(
                 "tls",
-                "a Unix socket has no use for TLS",
+                "TLS is not used on a Unix socket",
                 "remove it, or listen on an address",
             );
         }
@@ -135,11 +135,11 @@ fn mcp_source(mcp: &mut Section<'_>) -> McpSource {
     if source == Some(McpSource::Envoy) {
         mcp.warn(
             "source",
-            "Envoy's MCP filter reads a message that can be read in two ways in one of them, and \
-             lets it through: of two `method` members, 1.38.3 may take the first, 1.39.3 and \
-             1.40.0 take the last; a batch ends 1.37.0",
-            "use it for MCP servers that are known to read as it does, from 1.39.3 on with \
-             reject_duplicate_keys; or have the body sent, and take \"body\"",
+            "Envoy's MCP filter lets an ambiguous message through, and reads it in one way: of two \
+             `method` members, 1.38.3 may take the first, 1.39.3 and 1.40.0 take the last; a \
+             batch terminates 1.37.0",
+            "use it only for MCP servers that are known to read messages as Envoy does, and from \
+             1.39.3 on with reject_duplicate_keys; or let Envoy send the body, and use \"body\"",
         );
     }
     source.unwrap_or_default()
@@ -155,7 +155,7 @@ fn max_body_bytes(section: &mut Section<'_>, max_message_bytes: usize) -> usize 
     if most == 0 || most > max_message_bytes / 2 {
         section.problem(
             "max_body_bytes",
-            "no body could be read, or one would not fit into a question",
+            "no body could be read, or a body would not fit into a check message",
             "write at most half of check.max_message_bytes",
         );
     }
@@ -171,7 +171,7 @@ fn context(section: &mut Section<'_>) -> Vec<(String, String)> {
             && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
     };
     if let Some(name) = named.keys().find(|name| !is_name(name)) {
-        let cause = format!("{name:?} is no name that a condition can write");
+        let cause = format!("a condition cannot use the name {name:?}");
         section.problem("context", cause, "use letters, digits and `_`");
     }
     named.into_iter().collect()

@@ -47,14 +47,14 @@ pub(super) fn read(
 ) -> Option<Arc<Condition>> {
     let text = section.text("when", EXPECTED)?;
     if matches!(about.access, Access::Public | Access::Deny) {
-        let cause = "a rule that is public, or that denies, has no condition";
+        let cause = "a public rule, or one that denies, cannot have a condition";
         section.problem("when", cause, "leave it out, or write roles");
         return None;
     }
     let path: Vec<&str> = about.variables.iter().map(|(_, name)| name.as_str()).collect();
     if path.iter().collect::<BTreeSet<_>>().len() != path.len() {
-        let cause = "two variables of the template have one name";
-        section.problem("path_template", cause, "name each variable otherwise");
+        let cause = "two variables of the template have the same name";
+        section.problem("path_template", cause, "give each variable its own name");
         return None;
     }
     let context: Vec<&str> = may_read.context.iter().map(|(name, _)| name.as_str()).collect();
@@ -90,14 +90,19 @@ fn warn_of_always(section: &Section<'_>, condition: &Condition, about: &About<'_
         named.collect()
     };
     let methods = about.methods.iter().map(String::as_str).collect();
-    let (cause, fix) =
-        match condition.always(&Domain { methods, roles: admitted.collect(), issuers }) {
-            None => return,
-            Some(Always::True) => ("it is true of every request that comes here", "leave it out"),
-            Some(Always::NotTrue) => (
-                "it is true of no request that comes here, so that the rule denies all",
-                "see the roles, methods and issuers of the rule",
-            ),
-        };
+    let (cause, fix) = match condition.always(&Domain {
+        methods,
+        roles: admitted.collect(),
+        issuers,
+    }) {
+        None => return,
+        Some(Always::True) => {
+            ("it is true for every request that this rule applies to", "leave it out")
+        }
+        Some(Always::NotTrue) => (
+            "it is true for no request that this rule applies to, so the rule denies all of them",
+            "check the roles, methods and issuers of the rule",
+        ),
+    };
     section.warn("when", cause, fix);
 }

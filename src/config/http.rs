@@ -41,23 +41,23 @@ impl HttpConfig {
         let trusted_proxies = networks(&mut section, "trusted_proxies");
         let trusted_hops: Option<usize> = section.get("trusted_hops", HOPS);
         if trusted_hops.is_some_and(|hops| !(1..=MAX_HOPS).contains(&hops)) {
-            let cause = "nobody is so many proxies away";
+            let cause = "this number of proxies is not possible";
             section.problem("trusted_hops", cause, format!("write {HOPS}, or leave it out"));
         }
         if trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
             section.warn(
                 "trusted_proxies",
-                "everybody is taken for a proxy, and chooses the address that guessing is counted \
-                 by",
-                "name the proxies' own networks, or count them by http.trusted_hops",
+                "every client counts as a proxy, and can choose the address that guessing is \
+                 counted by",
+                "name only the networks of the proxies, or set their number in http.trusted_hops",
             );
         }
         let tls = tls::read(&mut section, b"http/1.1", Clients::AreNotAsked);
         if tls.is_some() && public_url.as_ref().is_some_and(|url| url.scheme() == "http") {
             section.warn(
                 "public_url",
-                "it is served over TLS, and no cookie will be Secure",
-                "write how browsers reach it, with https",
+                "http.listen uses TLS, but this URL does not, so cookies will not be Secure",
+                "write the https URL that browsers use",
             );
         }
         section.finish();
@@ -93,7 +93,8 @@ pub(super) fn check_pages(section: &Section<'_>, http: &HttpConfig) {
     if http.public_url.scheme() == "http" && !is_loopback(&http.public_url) {
         section.warn(
             "public_url",
-            "browsers make no challenge on a page without TLS, so nobody can sign in there",
+            "sign-in needs a challenge that browsers compute only on pages with TLS, so nobody \
+             could sign in",
             "use https",
         );
     }

@@ -42,8 +42,8 @@ impl IdentityConfig {
             if let Some(name) = remove.iter().chain(&exempt).find(own) {
                 section.problem(
                     "headers",
-                    format!("{name} is an identity header, and is removed or exempt as well"),
-                    "take it out of check.remove_headers and identity.header_exempt",
+                    format!("{name} is an identity header, so it cannot be removed or exempt"),
+                    "remove it from check.remove_headers and identity.header_exempt",
                 );
             }
         }
@@ -71,7 +71,7 @@ fn headers(mut section: Section<'_>) -> Option<IdentityHeaders> {
         names.sort_unstable();
         names.dedup();
         if names.len() != 4 {
-            section.problem("", "two identity headers have one name", "give each its own");
+            section.problem("", "two identity headers have the same name", "give each its own");
         }
     }
     section.finish();

@@ -67,15 +67,20 @@ pub(super) fn read(
                 Some(iss) => format!("two issuers have the iss {iss:?}"),
                 None => "two issuers have no iss".to_owned(),
             };
-            root.problem("issuers", cause, "give each its own issuer: it picks the keys");
+            root.problem("issuers", cause, "give each its own issuer, since it selects the keys");
         }
         let mixes = |other: &IssuerSettings| {
             other.id_prefix.starts_with(&settings.id_prefix)
                 || settings.id_prefix.starts_with(&other.id_prefix)
         };
         if !settings.id_prefix.is_empty() && others().any(mixes) {
-            let cause = format!("an id of {:?} can be one of another issuer", settings.name);
-            root.warn("issuers", cause, "give each an id_prefix that begins no other one");
+            let cause =
+                format!("an id of {:?} can be the same as one of another issuer", settings.name);
+            root.warn(
+                "issuers",
+                cause,
+                "give each an id_prefix that no other id_prefix begins with",
+            );
         }
     }
     read
@@ -89,7 +94,7 @@ fn issuer(mut section: Section<'_>, roles: Option<&Roles>) -> Option<IssuerConfi
         ["jwks_uri", "jwks_file", "keys"].into_iter().filter(|key| section.has(key)).collect();
     if ways.len() > 1 {
         let cause = format!("{} are both given", ways.join(" and "));
-        section.problem("", cause, "leave all but one of jwks_uri, jwks_file and keys out");
+        section.problem("", cause, "keep only one of jwks_uri, jwks_file and keys");
     }
     let has_secrets = ways.first() == Some(&"keys");
     if issuer.is_none() && !has_secrets && !section.has("issuer") {
@@ -102,8 +107,8 @@ fn issuer(mut section: Section<'_>, roles: Option<&Roles>) -> Option<IssuerConfi
     if audience.is_empty() && !has_secrets {
         section.problem(
             "audience",
-            "without it, a token that was made for any other service would be good here",
-            "write what `aud` holds in tokens for this one: audience = [\"https://api.example.com\"]",
+            "without it, a token made for any other service would be accepted here",
+            "write the `aud` of tokens for this service: audience = [\"https://api.example.com\"]",
         );
     }
     let types: Vec<String> = section
@@ -122,13 +127,13 @@ fn issuer(mut section: Section<'_>, roles: Option<&Roles>) -> Option<IssuerConfi
     let id_prefix =
         section.text("id_prefix", "what stands before its users' ids").unwrap_or(own_prefix);
     if id_prefix == "sso:" {
-        let cause = "the ids of single sign-on's guests begin so";
-        section.problem("id_prefix", cause, "write another one");
+        let cause = "the ids of guests from single sign-on begin with it";
+        section.problem("id_prefix", cause, "choose another prefix");
     }
     if id_prefix.is_empty() {
         section.warn(
             "id_prefix",
-            "a user of this issuer is the same as one of another with the same id",
+            "a user of this issuer counts as the user with the same id of another issuer",
             "leave it out, unless this issuer is the only one",
         );
     }
@@ -227,7 +232,7 @@ fn span(section: &mut Section<'_>, key: &'static str, usual: Duration) -> Durati
     }
     let span = section.duration(key);
     if span.is_zero() {
-        section.problem(key, "it is no time at all", "write a duration such as \"1h\"");
+        section.problem(key, "it is zero", "write a duration such as \"1h\"");
     }
     span
 }
@@ -254,14 +259,14 @@ fn key_file(section: &mut Section<'_>, algorithms: &[Algorithm]) -> Option<KeysF
         Ok((set, left_out)) => {
             for LeftOut { key, cause } in left_out {
                 let cause = format!("the key {key:?} is not used: {cause}");
-                section.warn("jwks_file", cause, "take it out, or ask the issuer for another");
+                section.warn("jwks_file", cause, "remove it, or ask the issuer for another key");
             }
             Some(KeysFrom::Here(Arc::new(IssuerKeys::fixed(set))))
         }
         Err(error) => {
             let fix = match error {
-                KeySetError::NoneFits => "list the algorithm of its keys in algorithms",
-                _ => "save what the issuer has at its jwks_uri: {\"keys\": […]}",
+                KeySetError::NoneFits => "list the algorithms of these keys in algorithms",
+                _ => "save the document at the issuer's jwks_uri in it: {\"keys\": […]}",
             };
             section.problem("jwks_file", error.to_string(), fix);
             None
@@ -285,13 +290,13 @@ fn network(
         None if has_uri => {}
         None if issuer.is_some() => section.problem(
             "issuer",
-            "it is no address, so that its keys cannot be found by it",
-            "give jwks_uri, jwks_file or keys as well",
+            "it is not a URL, so the issuer's keys cannot be found with it",
+            "also set jwks_uri, jwks_file or keys",
         ),
         Some(url) if !may_be_asked(url, insecure_http) => section.problem(
             key,
-            "who can change what passes on the way to it can sign in as anybody",
-            "use https, or write insecure_http = true where nobody else is on that way",
+            "anybody who can change the traffic to it can sign in as any user",
+            "use https, or write insecure_http = true if nobody else can reach that traffic",
         ),
         _ => {}
     }
@@ -300,8 +305,8 @@ fn network(
     if stale_for < refresh {
         section.problem(
             "stale_for",
-            "the keys would be too old before they are fetched again",
-            "write at least what refresh is",
+            "the keys would expire before they are fetched again",
+            "write at least the value of refresh",
         );
     }
     let authorities = section.file("ca_file");
@@ -311,8 +316,8 @@ fn network(
     if let Some(pem) = &authorities
         && Fetch::new(true, Some(pem)).is_err()
     {
-        let fix = "name a PEM file of the authority that has signed the issuer's certificate";
-        section.problem("ca_file", "there is no PEM certificate in it, or a broken one", fix);
+        let fix = "name a PEM file of the authority that signed the issuer's certificate";
+        section.problem("ca_file", "it contains no PEM certificate, or a broken one", fix);
         return None;
     }
     Some(KeysFrom::Network(Box::new(KeySource {

@@ -31,7 +31,7 @@ impl Uses<'_> {
             check_others(root, issuers, public_url, keys);
         }
         if signs_in && keys.is_empty() {
-            let cause = "people sign in here, and there is no key to sign their tokens with";
+            let cause = "people can sign in here, but there is no key to sign their tokens with";
             root.problem("tokens", cause, MAKE_A_KEY);
         }
         let of_rules =
@@ -46,8 +46,10 @@ impl Uses<'_> {
         if !audiences.is_empty() && !is_public_url_set {
             root.warn(
                 "http",
-                format!("upstreams get tokens of the issuer {public_url}, which is the default"),
-                "set http.public_url to the address by which they reach the public keys",
+                format!(
+                    "tokens for upstreams name the issuer {public_url}, which is only the default"
+                ),
+                "set http.public_url to the address at which upstreams reach the public keys",
             );
         }
         let own_issuer = tokens.settings.issuer.as_deref();
@@ -57,15 +59,15 @@ impl Uses<'_> {
         {
             root.problem(
             "tokens",
-            "the own tokens and those for upstreams have one issuer and one audience, so that an \
-             upstream would take the one for the other",
-            "give tokens.audience or the upstreams' audience another name",
+            "this service's own tokens and those for upstreams have the same issuer and audience, \
+             so an upstream could not tell them apart",
+            "change tokens.audience, or the audience for upstreams",
         );
         }
         if !audiences.is_empty() && !keys.has_pair() {
             root.problem(
             "tokens",
-            "tokens are to be minted for upstreams, and there is no key that these could verify by",
+            "tokens are minted for upstreams, but there is no key that upstreams could verify with",
             "make one with `portcullis key-pair > es256.pem`, and name it in tokens.keys: { kid = \
              \"2026-11\", private_key_file = \"es256.pem\" }",
         );
@@ -77,9 +79,9 @@ impl Uses<'_> {
         {
             let name = &nameless.settings.name;
             let cause = format!(
-                "a token without iss is taken for one of {name:?}, and this service's own have none"
+                "tokens without iss count as those of {name:?}, and this service's own have no iss"
             );
-            let fix = "set tokens.issuer, which the own tokens then have as iss";
+            let fix = "set tokens.issuer: it becomes the iss of this service's own tokens";
             if signs_in {
                 root.problem("tokens", cause, fix);
             } else {
@@ -97,6 +99,10 @@ fn check_others(root: &Section<'_>, issuers: &[IssuerConfig], public_url: &Url, 
     if let Some(issuer) = issuers.iter().find(is_own).filter(|_| keys.has_pair()) {
         let name = &issuer.settings.name;
         let cause = format!("{name:?} is this service itself: its iss is http.public_url");
-        root.problem("issuers", cause, "take it out; it is for upstreams that check once more");
+        root.problem(
+            "issuers",
+            cause,
+            "remove it; only upstreams that verify tokens themselves need it",
+        );
     }
 }

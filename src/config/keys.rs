@@ -49,10 +49,10 @@ pub(super) fn read(section: &mut Section<'_>, sources: &Sources, needed: bool) -
     if first_is_new && keys.iter().filter(|key| key.public().is_some()).count() == 1 {
         section.warn(
             "keys",
-            "the first key is new and the only one that is published: whoever has fetched the \
-             keys before this one came refuses what it signs",
-            "to change a key, add the new one behind the old one, and move it to the first place \
-             after an hour; of the very first key, nothing is to be done",
+            "the first key is new, and it is the only published one: a service that fetched the \
+             keys before it was added refuses the tokens that it signs",
+            "to replace a key, add the new one after the old one, and move it to the first place \
+             after an hour; if this is your very first key, there is nothing to do",
         );
     }
     KeyRing::new(keys)
@@ -85,7 +85,7 @@ fn key_pair(mut section: Section<'_>) -> Option<(Key, bool)> {
         (!text.is_empty()).then(|| text.to_owned())
     });
     if !section.has("kid") {
-        let cause = "the key has no kid, by which others find it among the public ones";
+        let cause = "the key has no kid, which others need to find it among the public keys";
         section.problem("kid", cause, "name it, such as kid = \"2026-11\"");
     }
     let is_new = section.path(FILE).is_some_and(|file| is_new(&file));
@@ -113,8 +113,8 @@ fn warn_of_default(section: &Section<'_>, key: &str, secret: &SecretSlice<u8>) {
     if is_a_known_default(secret) {
         section.warn(
             key,
-            "the key is the default of Texera's auth.conf, so that everybody can sign tokens with it",
-            "set another one there (`openssl rand -hex 32`), and give it here",
+            "the key is the default in Texera's auth.conf, so anybody can sign tokens with it",
+            "set another key there (`openssl rand -hex 32`), and give it here",
         );
     }
 }

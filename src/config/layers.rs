@@ -199,7 +199,7 @@ impl Sources {
                     key: path.join("."),
                     source: Some(name),
                     cause: "its value is not UTF-8".into(),
-                    fix: "set it to UTF-8 text".into(),
+                    fix: "set it to a UTF-8 string".into(),
                 }),
             }
         }

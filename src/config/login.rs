@@ -85,11 +85,11 @@ impl LoginConfig {
             section.warn(
                 "users_file",
                 format!(
-                    "its hashes have {} different costs, and a sign-in computes one of each, so \
-                     that its time tells no name",
+                    "its hashes have {} different costs, and a sign-in computes one hash of each \
+                     cost, so that its duration does not reveal which names exist",
                     accounts.count_costs()
                 ),
-                "make them anew with one cost, as `portcullis hash-password` does",
+                "hash all passwords with one cost, as `portcullis hash-password` does",
             );
         }
         section.finish();
@@ -125,8 +125,8 @@ pub(super) fn check_origins(
         if host != own && !domain.is_some_and(is_below) {
             section.warn(
                 "return_to_origins",
-                format!("the cookie of {own} does not reach {host}, which gets no code either"),
-                "set tokens.cookie.domain to the domain that both share",
+                format!("{host} does not receive the cookie of {own}, and gets no code either"),
+                "set tokens.cookie.domain to the domain that both hosts share",
             );
         }
     }
@@ -146,14 +146,18 @@ fn limits(mut section: Section<'_>) -> LimitSettings {
     let lockout = section.duration("lockout");
     for (key, span) in [("window", window), ("lockout", lockout)] {
         if span.is_zero() {
-            section.problem(key, "nothing would be counted", "write a duration such as \"60s\"");
+            section.problem(
+                key,
+                "no failures would be counted",
+                "write a duration such as \"60s\"",
+            );
         }
     }
     if anywhere < name {
         section.warn(
             "failures_per_name",
-            "one address alone could lock a name for all that are not known to it",
-            "write at least login.limits.failures, better twenty times as much",
+            "a single address could lock a name for every address that has not signed in with it",
+            "write at least login.limits.failures, preferably twenty times as much",
         );
     }
     section.finish();
@@ -170,7 +174,11 @@ pub(super) fn workers(root: &mut Section<'_>) -> Vec<Worker> {
         let url = section.parsed("url", URL, web_url);
         for key in ["worker_id", "name", "url"] {
             if !section.has(key) {
-                section.problem(key, "the worker lacks it", "give a worker_id, a name and a url");
+                section.problem(
+                    key,
+                    "the worker does not have it",
+                    "give a worker_id, a name and a url",
+                );
             }
         }
         if let Some(id) = &id

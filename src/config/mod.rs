@@ -210,8 +210,8 @@ impl Config {
         if store.target.is_none() && (sso.is_some() || login.as_ref().is_some_and(is_in_steps)) {
             root.warn(
                 "store",
-                "sign-in is on, and the store is the memory of this process: a second replica \
-                 could not finish what this one began",
+                "sign-in is on, but the store is the memory of this process: a second replica \
+                 could not complete a sign-in that this one began",
                 "run one replica, or write kind = \"redis\" with its url",
             );
         }

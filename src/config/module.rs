@@ -34,20 +34,20 @@ impl InModule {
         if config.store.target.is_some() {
             self.alone.push(problem(
                 "store",
-                "a module that nobody feeds has none, so that nobody could be shut out",
-                "set feed.listen, and name it in filter_config; or take store.kind = \"memory\"",
+                "without a feed from the service, the module has no store, so nothing could be revoked",
+                "set feed.listen, and name it in filter_config; or use store.kind = \"memory\"",
             ));
             self.beside.push(problem(
                 "store",
-                "the list of the revoked, and the keys of `portcullis key`",
+                "the list of what is revoked, and the keys that `portcullis key` makes",
                 "keep the service running beside Envoy",
             ));
         }
         if config.check.mcp_source == McpSource::Envoy {
             self.never.push(problem(
                 "mcp.source",
-                "the module reads no metadata of other filters",
-                "take \"body\", for which it needs no with_request_body",
+                "the module cannot read the metadata of other filters",
+                "use \"body\": the module does not need with_request_body for it",
             ));
         }
         for issuer in &config.issuers {
@@ -55,7 +55,7 @@ impl InModule {
                 let name = &issuer.settings.name;
                 self.alone.push(problem(
                     "issuers",
-                    "a module fetches no keys",
+                    "the module does not fetch keys",
                     format!("set feed.listen, and name it in filter_config; or give {name:?} a jwks_file"),
                 ));
                 self.beside.push(problem(
@@ -80,7 +80,7 @@ impl InModule {
         if !config.workers.is_empty() {
             self.beside.push(problem(
                 "workers",
-                "the list of the workers",
+                "the list of workers",
                 "route /.well-known/portcullis to the service",
             ));
         }

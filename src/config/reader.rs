@@ -268,7 +268,7 @@ impl<'r> Section<'r> {
             (Some(value), None) => {
                 let text = value.as_str().map(|text| SecretSlice::from(text.as_bytes().to_vec()));
                 if text.is_none() {
-                    self.problem(key, "it is not text", "write the secret in quotes");
+                    self.problem(key, "it is not a string", "write the secret in quotes");
                 }
                 text
             }
@@ -284,7 +284,7 @@ impl<'r> Section<'r> {
             secret.pop();
             self.warn(
                 key,
-                format!("the newline at the end of {shown} is not taken as a part of the secret"),
+                format!("the newline at the end of {shown} is not part of the secret"),
                 format!("write the file without one: printf %s \"$SECRET\" > {shown}"),
             );
         }
@@ -310,7 +310,7 @@ impl<'r> Section<'r> {
         let text = self.reader.disk.text(file, most);
         text.map_err(|error| {
             let cause = format!("{shown} cannot be read: {error}");
-            self.problem(key, cause, "name a file of text that this user may read");
+            self.problem(key, cause, "name a text file that this user may read");
         })
         .ok()
     }

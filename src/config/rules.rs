@@ -51,8 +51,8 @@ pub(super) fn read(
         }
         Err(errors) => {
             let fix = if folds_case {
-                "give each rule its own name, and each host, path and method one rule; by \
-                 check.case_insensitive, paths that differ in their case alone are one"
+                "give each rule its own name, and each host, path and method one rule; with \
+                 check.case_insensitive, paths that differ only in case count as one"
             } else {
                 "give each rule its own name, and each host, path and method one rule"
             };
@@ -84,7 +84,7 @@ fn rule(
     let earlier = name.as_ref().and_then(|_| names.iter().position(|other| *other == name));
     if let Some(earlier) = earlier {
         let cause = format!("rules[{earlier}] has the same name");
-        section.problem("name", cause, "give each rule a name of its own: logs tell it");
+        section.problem("name", cause, "give each rule its own name: it appears in the logs");
     }
     names.push(name.clone());
     let (path, variables) = path(&mut section).unzip();
@@ -99,7 +99,7 @@ fn rule(
     let access = access(&mut section, roles);
     let asks = needs.as_ref().is_some_and(|needs| *needs != Needs::default());
     if asks && matches!(access, Some(Access::Public | Access::Deny)) {
-        let cause = "a rule that is public, or that denies, asks for no credential";
+        let cause = "a public rule, or one that denies, cannot ask for a credential";
         section.problem(
             "access",
             cause,
@@ -131,7 +131,7 @@ fn rule(
     if preflight && (shadow || access == Some(Access::Deny)) {
         section.problem(
             "preflight",
-            "a rule that denies, or that does not decide, lets no preflight pass",
+            "a rule that denies, or does not decide, cannot allow a preflight",
             "remove it",
         );
     }
@@ -168,7 +168,7 @@ fn path(section: &mut Section<'_>) -> Option<(PathPattern, Vec<(usize, String)>)
         return None;
     };
     if *key != "path_template" && text.contains(['{', '}']) {
-        let cause = format!("the braces in {text:?} stand for themselves here");
+        let cause = format!("the braces in {text:?} are literal here, not variables");
         section.warn(key, cause, "write path_template for variables, or %7B for a brace");
     }
     let pattern = match *key {
@@ -215,7 +215,7 @@ fn methods(section: &mut Section<'_>) -> Option<Vec<String>> {
     if methods.is_empty() || !methods.iter().all(|method| is_method(method.as_bytes())) {
         section.problem(
             "methods",
-            "a method is written in capitals, and an empty list fits none",
+            "methods are written in capitals, and an empty list matches no method",
             "write a list such as [\"GET\", \"POST\"], or remove the key for any",
         );
         return None;
@@ -250,7 +250,11 @@ fn needs(section: &mut Section<'_>, known: &[IssuerConfig]) -> Option<Needs> {
     ];
     for (key, is_empty) in asked {
         if section.has(key) && is_empty {
-            section.problem(key, "the list is empty", "name what it asks for, or leave it out");
+            section.problem(
+                key,
+                "the list is empty",
+                "name what the rule asks for, or leave the list out",
+            );
             return None;
         }
     }
@@ -290,7 +294,7 @@ fn resource(section: &mut Section<'_>) -> Option<Arc<Resource>> {
 /// `mcp` and `llm`: what a request has to ask for.
 #[expect(clippy::option_option, reason = "a problem, nothing, or something")]
 fn wants(section: &mut Section<'_>) -> Option<Option<Wants>> {
-    const EXPECTED: &str = "a name, or what names begin with and a * at its end";
+    const EXPECTED: &str = "a name, or the beginning of names with a * at its end";
     let name = |text: &str| NamePattern::parse(text).ok();
     let (has_mcp, has_llm) = (section.has("mcp"), section.has("llm"));
     let mut mcp = section.table("mcp");
@@ -306,19 +310,19 @@ fn wants(section: &mut Section<'_>) -> Option<Option<Wants>> {
     let calls_tools = mcp_rule.methods.is_empty()
         || mcp_rule.methods.iter().any(|method| method.matches("tools/call"));
     if has_mcp && mcp_rule.methods.is_empty() && mcp_rule.tools.is_empty() {
-        mcp.problem("", "it names nothing", "name methods or tools, or remove it");
+        mcp.problem("", "it names nothing", "name methods or tools, or remove the table");
     } else if has_mcp && !mcp_rule.tools.is_empty() && !calls_tools {
-        let cause = "tools are called by tools/call alone, which is not among the methods";
+        let cause = "tools are called only with tools/call, which is not among the methods";
         mcp.problem("methods", cause, "add \"tools/call\", or leave methods out");
     }
     if has_llm && llm_rule.models.is_empty() && llm_rule.max_tokens.is_none() {
-        llm.problem("", "it names nothing", "name models or max_tokens, or remove it");
+        llm.problem("", "it names nothing", "name models or max_tokens, or remove the table");
     }
     mcp.finish();
     llm.finish();
     match (has_mcp, has_llm) {
         (true, true) => {
-            let cause = "no request asks an MCP server and a model";
+            let cause = "no request goes to both an MCP server and a model";
             section.problem("llm", cause, "write two rules");
             None
         }
@@ -340,7 +344,7 @@ fn access(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Access> {
         })
     });
     if section.has("roles") && section.has("access") {
-        section.problem("access", "the rule has roles and an access", MEND);
+        section.problem("access", "the rule has both roles and access", MEND);
         return None;
     }
     match named {

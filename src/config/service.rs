@@ -57,7 +57,7 @@ impl TelemetryConfig {
         if !(0.0..=1.0).contains(&allowed_decisions) {
             section.problem(
                 "allowed_decisions",
-                "it is no share",
+                "it is not a share",
                 "write a number from 0.0 to 1.0",
             );
         }

@@ -24,7 +24,7 @@ impl SessionsConfig {
         } else if absolute < lifetime {
             section.problem(
                 "absolute",
-                "the first token of a session would live longer than the session",
+                "the first token of a session would outlive the session",
                 "write at least tokens.lifetime, or make that shorter",
             );
         }

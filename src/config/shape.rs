@@ -35,8 +35,8 @@ fn claims(mut section: Section<'_>) -> ClaimNames {
     if clash && !names.role.is_empty() {
         section.problem(
             "role",
-            format!("the claim {:?} would be the role and something else", names.role),
-            "name a claim that tells the role alone",
+            format!("the claim {:?} would contain the role and something else", names.role),
+            "name a claim that contains only the role",
         );
     }
     section.finish();

@@ -44,7 +44,7 @@ pub(super) fn read(
     {
         section.warn(
             "issuer",
-            "who can change what passes on the way to it can sign in as anybody",
+            "anybody who can change the traffic to it can sign in as any user",
             "use https",
         );
     }
@@ -108,7 +108,7 @@ fn secret(section: &mut Section<'_>) -> Option<SecretString> {
     if text.is_none() {
         section.problem(
             "client_secret",
-            "it is empty, or no UTF-8 text",
+            "it is empty, or not UTF-8",
             "copy it from the provider, or leave it out for a public client",
         );
     }

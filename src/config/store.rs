@@ -44,7 +44,7 @@ impl StoreConfig {
                     section.problem(key, cause, "say where Redis is");
                 }
                 (false, true) => {
-                    let cause = format!("a store of kind {kind:?} has none");
+                    let cause = format!("a store of kind {kind:?} does not have it");
                     section.problem(key, cause, "remove it, or change the kind");
                 }
                 _ => {}
@@ -69,7 +69,7 @@ impl StoreConfig {
         if let Some(target) = &target
             && crate::store::Store::redis(target, "", timeout, Duration::ZERO).is_err()
         {
-            let cause = "an address of the store is no Redis URL";
+            let cause = "an address of the store is not a Redis URL";
             section.problem("", cause, "write redis://host:6379, or rediss:// for TLS");
         }
         let config = Self {

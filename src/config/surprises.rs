@@ -24,10 +24,10 @@ pub(super) fn warn(root: &Section<'_>, policy: &Policy) {
             root.warn(
                 "rules",
                 format!(
-                    "{:?} is for {} alone; {path} falls to {:?}, which lets more people in",
+                    "{:?} is only for {}; {path} is decided by {:?}, which lets more people in",
                     rule.name, rule.path, other.name,
                 ),
-                "write path_prefix, or a second rule for the other form",
+                "use path_prefix, or write a second rule for the other form",
             );
         }
     }
@@ -36,7 +36,7 @@ pub(super) fn warn(root: &Section<'_>, policy: &Policy) {
             root.warn(
                 "rules",
                 format!(
-                    "{:?} looks at what is asked for, but {} falls to {other:?}, which has another \
+                    "{:?} looks into requests, but {} is decided by {other:?}, which has another \
                      host or path",
                     rule.name, rule.path,
                 ),
@@ -162,23 +162,23 @@ fn warn_of_open_hosts(root: &Section<'_>, policy: &Policy, listed: &[&str]) {
         };
         let more = match closed.len() {
             1 => String::new(),
-            count => format!(", and {} rules more", count - 1),
+            count => format!(" (more such rules: {})", count - 1),
         };
         root.warn(
             "rules",
             format!(
-                "at {host}, {} falls to {:?}, which lets more people in than {:?} does elsewhere{more}",
+                "at {host}, {} is decided by {:?}, which lets more people in than {:?} does elsewhere{more}",
                 first.path, other.name, first.name,
             ),
-            "write a rule for that host and path too, or see that the gateway routes the hosts to \
-             upstreams of their own and refuses any other",
+            "write a rule for that host and path too, or make sure that the gateway routes the \
+             hosts to separate upstreams and refuses all other hosts",
         );
     }
     if lookups > MAX_LOOKUPS {
         root.warn(
             "rules",
-            "there are so many rules and hosts that not all were compared with one another",
-            "see for yourself that no host's broader rule opens what another host's rule closes",
+            "there are so many rules and hosts that not all of them were compared",
+            "check yourself that no host's broader rule opens what another host's rule closes",
         );
     }
 }

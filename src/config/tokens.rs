@@ -88,7 +88,7 @@ impl TokensConfig {
             section.problem(
                 "lifetime",
                 "the tokens that it issues would not be accepted",
-                "write more than nothing, and at most tokens.max_lifetime",
+                "write more than zero, and at most tokens.max_lifetime",
             );
         }
         let config = Self {
@@ -143,7 +143,7 @@ fn revoked(mut section: Section<'_>) -> RevocationList {
             (Some(_), Some(at)) => list.cut_off_user(&user, at),
             (None, _) => section.problem("users", "a user has no id", format!("write {USERS}")),
             (_, None) => {
-                let cause = format!("the time of user {user:?} is none");
+                let cause = format!("the time of user {user:?} is not a time");
                 section.problem("users", cause, format!("write {USERS}"));
             }
         }
@@ -172,9 +172,9 @@ fn cookie(mut section: Section<'_>) -> CookieConfig {
         section.warn(
             "domain",
             format!(
-                "anybody can have a site below {domain}, so browsers keep no cookie for all of it"
+                "anybody can have a site below {domain}, so browsers reject cookies for that domain"
             ),
-            "write a domain of your own, such as \"example.com\", or \"\" for the host alone",
+            "write a domain of your own, such as \"example.com\", or \"\" for only this host",
         );
     }
     section.finish();

@@ -74,7 +74,11 @@ impl Hub {
         let frame = settings.as_ref().and_then(|settings| encode(settings, MAX_TOLD));
         if settings.is_some() && frame.is_none() {
             let fix = "make the files that it names smaller";
-            tracing::error!(most = MAX_TOLD, fix, "the configuration is too long to be told");
+            tracing::error!(
+                most = MAX_TOLD,
+                fix,
+                "the configuration is too large to send to other engines"
+            );
         }
         let frame = frame.map(Bytes::from);
         self.settings.send_replace(Settings { frame, cut_offs_kept: cut_offs_kept.as_secs() });

@@ -86,12 +86,12 @@ impl FeedServer {
                 continue;
             };
             if let Err(uid) = peer::check(&stream, &self.uids) {
-                let fix = "name the user in feed.uids, if that is who should follow";
-                tracing::warn!(uid, fix, "somebody who may not follow has connected");
+                let fix = "add the user to feed.uids, if this user may follow";
+                tracing::warn!(uid, fix, "a user who may not follow has connected");
                 continue;
             }
             if followers.len() >= MOST {
-                tracing::warn!(most = MOST, "one more wants to follow than may");
+                tracing::warn!(most = MOST, "more engines want to follow than are allowed");
                 continue;
             }
             followers.spawn(follow(stream, Arc::clone(&hub)));
@@ -118,7 +118,7 @@ async fn follow(stream: UnixStream, hub: Arc<Hub>) {
         }
         Err(error) => error,
     };
-    tracing::info!(cause = %ended, "an engine follows no more");
+    tracing::info!(cause = %ended, "an engine no longer follows");
 }
 
 /// Greets, and hears the greeting.

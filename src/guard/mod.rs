@@ -92,7 +92,7 @@ fn following(config: Config, clock: &Arc<dyn Clock>) -> (Engine, Option<Arc<Drop
         return (engine, None);
     }
     let Ok(runtime) = Handle::try_current() else {
-        let fix = "make the guard within a tokio runtime, or give the keys as jwks_file";
+        let fix = "create the guard inside a tokio runtime, or give the keys as jwks_file";
         tracing::error!(fix, "the keys of issuers cannot be fetched; their tokens are refused");
         return (engine, None);
     };

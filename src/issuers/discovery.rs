@@ -27,7 +27,7 @@ pub(super) struct Metadata {
 /// [`FetchError::Garbled`] when the issuer is no address.
 pub(crate) fn metadata_url(issuer: &str) -> Result<Url, FetchError> {
     let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-    Url::parse(&url).map_err(|_| FetchError::Garbled("the issuer is no address".to_owned()))
+    Url::parse(&url).map_err(|_| FetchError::Garbled("the issuer is not a URL".to_owned()))
 }
 
 /// The metadata of an issuer, which has to call itself just that; `key` is where

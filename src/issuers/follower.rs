@@ -253,9 +253,9 @@ impl Follower {
         self.told = state;
         let issuer = &self.source().name;
         let fix =
-            "see whether it can be reached from here, with `portcullis check-config --online`";
+            "check with `portcullis check-config --online` whether it can be reached from here";
         if serves {
-            tracing::warn!(issuer, cause = %error, fix, "the keys of the issuer could not be fetched; the last good ones serve");
+            tracing::warn!(issuer, cause = %error, fix, "the keys of the issuer could not be fetched; the last good ones are used");
         } else {
             tracing::error!(issuer, cause = %error, fix, "the keys of the issuer could not be fetched; its tokens are refused");
         }

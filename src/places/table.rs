@@ -130,7 +130,7 @@ impl Table {
             tracing::warn!(
                 listener,
                 cause,
-                fix = "let clients keep fewer connections, see who floods it, or run more replicas",
+                fix = "let clients keep fewer connections, find out who floods the service, or run more replicas",
                 "a connection was ended to make room for another"
             );
         }

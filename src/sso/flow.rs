@@ -239,7 +239,7 @@ impl Sso {
     /// Takes a logout token back whose sessions could not be ended.
     pub async fn give_back(&self, token: &LogoutToken) {
         if let Err(error) = self.store.forget(&self.logout_key(token)).await {
-            tracing::warn!(%error, "a logout token of the provider will not be taken again");
+            tracing::warn!(%error, "a logout token of the provider will not be accepted again");
         }
     }
 

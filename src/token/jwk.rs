@@ -140,10 +140,10 @@ fn usable(jwk: &Value, algorithms: &[Algorithm]) -> Result<Vec<SetKey>, Unused> 
     };
     let kty = text("kty")?.ok_or(Unused::Bad("it has no kty"))?;
     if kty == "oct" {
-        return Err(Unused::Bad("it is a symmetric key, which everybody can read there"));
+        return Err(Unused::Bad("it is a symmetric key, which anybody can read there"));
     }
     if PRIVATE.iter().any(|name| jwk.contains_key(*name)) {
-        return Err(Unused::Bad("it holds a private key, which everybody can read there"));
+        return Err(Unused::Bad("it contains a private key, which anybody can read there"));
     }
     if text("use")?.is_some_and(|purpose| purpose != "sig") {
         return Err(Unused::Other);
@@ -152,7 +152,7 @@ fn usable(jwk: &Value, algorithms: &[Algorithm]) -> Result<Vec<SetKey>, Unused> 
         None => {}
         Some(Value::Array(operations)) if operations.iter().any(|one| one == "verify") => {}
         Some(Value::Array(_)) => return Err(Unused::Other),
-        Some(_) => return Err(Unused::Bad("its key_ops is no list")),
+        Some(_) => return Err(Unused::Bad("its key_ops is not a list")),
     }
     let own = match text("alg")? {
         None => None,

@@ -29,10 +29,10 @@ pub enum KeyError {
     #[error("the key has {0} bytes; HS256 needs at least {MIN_KEY_BYTES}")]
     TooShort(usize),
     /// One that stands in a text that everybody can read.
-    #[error("the key is printed in a public example, so that everybody can sign tokens with it")]
+    #[error("the key is printed in a public example, so anybody can sign tokens with it")]
     Published,
     /// Not a private key of P-256 or Ed25519.
-    #[error("it is no private key of P-256 or Ed25519 in PKCS#8")]
+    #[error("it is not a private key of P-256 or Ed25519 in PKCS#8")]
     NoPair,
     /// Two keys that a `kid` could not tell apart.
     #[error("the key id {0:?} is used twice")]

@@ -14,16 +14,16 @@ pub enum Refusal {
     Malformed,
     /// The header's `alg` is none that its issuer may use, or not that of the
     /// key which `kid` names.
-    #[error("its header's `alg` is not that of a key of its issuer")]
+    #[error("the `alg` of its header is not the algorithm of a key of its issuer")]
     BadAlgorithm,
     /// `iss` is that of no configured issuer.
-    #[error("its `iss` is none of the configured issuers")]
+    #[error("its `iss` is not one of the configured issuers")]
     UnknownIssuer,
     /// The keys of the issuer could not be fetched for too long.
     #[error("the keys of its issuer could not be fetched, or not for longer than stale_for")]
     IssuerUnavailable,
     /// The header's `kid` names no key of the issuer.
-    #[error("its `kid` names no key of its issuer")]
+    #[error("its issuer has no key with this `kid`")]
     UnknownKey,
     /// No key of the issuer made this signature.
     #[error("its signature was not made with a key of its issuer")]
@@ -35,7 +35,7 @@ pub enum Refusal {
     )]
     MissingClaim,
     /// A claim has another type or value than it may have.
-    #[error("a claim has a type or value that it may not have")]
+    #[error("a claim has a type or value that is not allowed")]
     BadClaim,
     /// `exp` has passed.
     #[error("it has expired")]
@@ -52,7 +52,7 @@ pub enum Refusal {
     BadIssuer,
     /// `aud` does not name an audience of this service, or names one when none
     /// is set.
-    #[error("its `aud` does not fit tokens.audience, or the audience of its issuer")]
+    #[error("its `aud` does not match tokens.audience, or the audience of its issuer")]
     BadAudience,
     /// Taken back, alone or with all of its user's earlier tokens.
     #[error("it has been revoked")]

@@ -141,7 +141,7 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "a request was not answered, since the store failed");
+        tracing::warn!(%error, "a request could not be answered, because the store failed");
         Self::unavailable()
     }
 }

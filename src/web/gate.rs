@@ -56,7 +56,7 @@ pub(super) async fn pass(State(site): State<Arc<Site>>, request: Request, next: 
                 path,
                 fix = "set login.control_plane_url to the address of the page that signs people \
                         in, or sign in by POST /session from a page of this service",
-                "a page elsewhere asked for a sign-in, and login.control_plane_url is not set"
+                "a page of another site asked for a sign-in, but login.control_plane_url is not set"
             );
         }
         ApiError::no_control_plane().into_response()
@@ -66,7 +66,7 @@ pub(super) async fn pass(State(site): State<Arc<Site>>, request: Request, next: 
                 path,
                 origin = ?request.headers().get(header::ORIGIN),
                 fix = "set http.public_url to the address at which browsers reach this service, or \
-                        login.control_plane_url to the one of the page that signs people in",
+                        login.control_plane_url to the address of the page that signs people in",
                 "a page of another origin asked to sign somebody in"
             );
         }

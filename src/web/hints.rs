@@ -68,8 +68,8 @@ impl Hints {
                 is_refused,
                 fix = "let nginx ask at /auth/nginx with X-Original-Method, X-Original-URI and \
                         X-Original-Host, as nginx/portcullis.conf does",
-                "a question at /api/auth is not Envoy's: where nginx asks there, every method is \
-                 judged as GET, and it takes a 400 for a failure"
+                "a request at /api/auth does not come from Envoy: if nginx asks there, every \
+                 method is judged as GET, and nginx treats a 400 as a failure"
             );
         }
     }
@@ -84,8 +84,8 @@ impl Hints {
                         x-user-email and x-user-role in headersToBackend \
                         (allowed_upstream_headers): k8s/envoy-gateway/one-route has all of them; \
                         or ask by gRPC",
-                "a token came in the query and was not looked at: Envoy is not told to send the \
-                 headers by which a WebSocket is known"
+                "a token in the query was ignored: Envoy is not configured to send the headers \
+                 that identify a WebSocket"
             );
         }
     }

@@ -125,7 +125,7 @@ async fn begin(site: &Site, peer: Peer, head: &Parts) -> Result<Response, Failed
             Ok(started) => Ok(to_provider(site, sso, &started)),
             Err(error) => {
                 site.login.leave(address).await;
-                tracing::warn!(%error, "a single sign-on was not begun");
+                tracing::warn!(%error, "a single sign-on could not be started");
                 Err(ApiError::begin(&error))
             }
         }

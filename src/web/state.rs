@@ -151,8 +151,8 @@ impl Site {
         if address.is_none() {
             tracing::warn!(
                 peer = %peer.ip(),
-                fix = "say in http.trusted_hops how many proxies are in front, or name it in http.trusted_proxies",
-                "a proxy that is not configured forwards sign-ins: addresses are not counted"
+                fix = "set http.trusted_hops to the number of proxies in front, or name it in http.trusted_proxies",
+                "sign-ins come through a proxy that is not configured, so addresses are not counted"
             );
         }
         address

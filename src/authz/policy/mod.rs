@@ -29,7 +29,7 @@ pub enum PolicyError {
     #[error("{0:?} and {1:?} are for the same host, path and method: {2}")]
     Conflict(String, String, String),
     /// Two resources of which nobody could tell which one a request is about.
-    #[error("{0:?} guards a resource where another rule guards another one")]
+    #[error("{0:?} guards a resource at a place where another rule guards a different one")]
     TwoResources(String),
 }
 

@@ -18,9 +18,9 @@ pub(super) fn look(body: &Node<'_>, underscores_come: bool, report: &mut Report)
     if body.is_on("clear_route_cache") {
         report.warn(
             body,
-            "the route is chosen again after the check, by headers that the answer sets: what \
-             the first route says of filters may not be what the second does",
-            "leave clear_route_cache out, unless routes are chosen by these headers",
+            "the route is chosen again after the check, with the headers that the answer sets: \
+             the second route may configure filters differently from the first",
+            "remove clear_route_cache, unless routes are chosen by these headers",
         );
     }
     look_at_changes(body, report);
@@ -34,8 +34,8 @@ fn look_at_failures(body: &Node<'_>, report: &mut Report) {
         let place = body.get("failure_mode_allow");
         report.error(
             place.as_ref().unwrap_or(body),
-            "a request passes when portcullis cannot be asked, with the x-user headers that its \
-             client has written",
+            "when portcullis cannot be asked, requests pass, with the x-user headers that the \
+             client wrote",
             "write failure_mode_allow: false",
         );
     }
@@ -43,16 +43,16 @@ fn look_at_failures(body: &Node<'_>, report: &mut Report) {
         let place = body.get("failure_mode_allow_header_add");
         report.warn(
             place.as_ref().unwrap_or(body),
-            "it tells an upstream that nobody was asked, so the upstream would have to refuse",
-            "leave it out, with failure_mode_allow: false",
+            "it only tells the upstream that nobody was asked, so the upstream would have to refuse",
+            "remove it, and write failure_mode_allow: false",
         );
     }
     if body.may_be_on("shadow_mode") {
         let place = body.get("shadow_mode");
         report.error(
             place.as_ref().unwrap_or(body),
-            "a no is noted, and the request passes",
-            "leave shadow_mode out; a rule of portcullis may have mode = \"shadow\"",
+            "a no is noted, but the request passes",
+            "remove shadow_mode; to try a rule of portcullis, give the rule mode = \"shadow\"",
         );
     }
 }
@@ -62,22 +62,22 @@ fn look_at_share(body: &Node<'_>, report: &mut Report) {
     let denies = body.get("deny_at_disable").is_some_and(|flag| flag.is_on("default_value"));
     if let Some(enabled) = body.get("filter_enabled") {
         let is_all = enabled.get("default_value").is_some_and(|share| is_all(&share));
-        let fix = "leave filter_enabled out, or write deny_at_disable: { default_value: true }";
+        let fix = "remove filter_enabled, or write deny_at_disable: { default_value: true }";
         match (is_all, denies) {
             (false, false) => report.error(
                 &enabled,
-                "only a part of the requests is asked about, and the rest passes",
+                "only a part of the requests is checked, and the rest passes",
                 fix,
             ),
             (true, false) => report.warn(
                 &enabled,
-                "a value of the runtime turns the filter off, and requests pass",
+                "a value of the runtime can turn the filter off, and then requests pass",
                 fix,
             ),
             (false, true) => report.warn(
                 &enabled,
-                "only a part of the requests is asked about, and the rest is denied",
-                "leave filter_enabled out",
+                "only a part of the requests is checked, and the rest is denied",
+                "remove filter_enabled",
             ),
             (true, true) => {}
         }
@@ -86,8 +86,8 @@ fn look_at_share(body: &Node<'_>, report: &mut Report) {
         let place = body.get("deny_at_disable");
         report.warn(
             place.as_ref().unwrap_or(body),
-            "what the module has allowed, and is not asked about again, is denied",
-            "leave deny_at_disable out beside filter_enabled_metadata",
+            "a request that the module has allowed, and that is not checked again, is denied",
+            "do not use deny_at_disable together with filter_enabled_metadata",
         );
     }
 }
@@ -110,8 +110,8 @@ pub(super) fn look_at_body(settings: Option<&Node<'_>>, report: &mut Report) {
     if settings.may_be_on("allow_partial_message") {
         report.warn(
             settings,
-            "a part of a long body is sent, which may read otherwise than the whole: rules that \
-             look into bodies refuse it",
+            "of a long body only a part is sent, which may mean something else than the whole: \
+             rules that look into bodies refuse it",
             "write allow_partial_message: false",
         );
     }
@@ -128,8 +128,8 @@ fn look_at_changes(body: &Node<'_>, report: &mut Report) {
     if let Some(name) = SET.iter().find(|name| !may_change(name)) {
         report.error(
             &rules,
-            format!("portcullis may not change {name}, so that a client's own goes on"),
-            "let it change what begins with x-user-, or leave these rules out",
+            format!("portcullis may not change {name}, so the client's own value passes"),
+            "allow changes to headers that begin with x-user-, or remove these rules",
         );
     }
 }
@@ -151,13 +151,13 @@ fn look_at_sent(body: &Node<'_>, underscores_come: bool, report: &mut Report) {
     };
     let place = allowed.as_ref().or(never.as_ref()).unwrap_or(body);
     let forged = WITH_UNDERSCORES.iter().find(|name| !is_sent(name));
-    let fix = "send every spelling, as envoy/envoy.yaml does, or leave allowed_headers out";
+    let fix = "send every spelling, as envoy/envoy.yaml does, or remove allowed_headers";
     if let Some(name) = forged.filter(|_| underscores_come) {
         report.error(
             place,
             format!(
-                "a client's {name} is not shown to portcullis, which takes it off: to some \
-                 upstreams it is {}",
+                "a client's {name} is not shown to portcullis, so it cannot be removed: some \
+                 upstreams read it as {}",
                 name.replace('_', "-")
             ),
             format!("write headers_with_underscores_action: REJECT_REQUEST; and {fix}"),
@@ -167,8 +167,8 @@ fn look_at_sent(body: &Node<'_>, underscores_come: bool, report: &mut Report) {
         report.warn(
             place,
             format!(
-                "a client's {name} is not shown to portcullis, which takes it off: some upstreams \
-                 may take it for one of its headers"
+                "a client's {name} is not shown to portcullis, so it cannot be removed: some \
+                 upstreams may read it as a header of portcullis"
             ),
             fix,
         );
@@ -177,8 +177,8 @@ fn look_at_sent(body: &Node<'_>, underscores_come: bool, report: &mut Report) {
         report.warn(
             place,
             "portcullis is not shown which page a request comes from: a page of another site \
-             would keep a session alive",
-            "send origin and sec-fetch-site, too",
+             could keep a session alive",
+            "also send origin and sec-fetch-site",
         );
     }
 }
@@ -194,15 +194,15 @@ fn look_at_answers_over_http(body: &Node<'_>, report: &mut Report) {
     if let Some(name) = SET.iter().find(|name| !is_listed(set.as_ref(), name)) {
         report.error(
             place,
-            format!("{name} of the answer is not taken, so that a client's own goes on"),
-            "write the prefix x-user- into allowed_upstream_headers, as envoy/http_service.yaml does",
+            format!("{name} of the answer is not used, so the client's own value passes"),
+            "add the prefix x-user- to allowed_upstream_headers, as envoy/http_service.yaml does",
         );
     }
     if let Some(name) = SET.iter().find(|name| is_listed(added.as_ref(), name)) {
         report.error(
             place,
-            format!("{name} of the answer is put beside what a client has written"),
-            "take it out of allowed_upstream_headers_to_append",
+            format!("{name} of the answer is added to the value that the client wrote"),
+            "remove it from allowed_upstream_headers_to_append",
         );
     }
 }
@@ -229,8 +229,8 @@ pub(super) fn look_at_added(header: &Node<'_>, name: &str, report: &mut Report) 
     if names::is_identity(name) {
         report.error(
             header,
-            format!("{name} is set after the decision, over what portcullis says"),
-            "leave it to portcullis to say who somebody is",
+            format!("{name} is set after the decision, and overwrites what portcullis says"),
+            "let only portcullis say who the caller is",
         );
     }
 }

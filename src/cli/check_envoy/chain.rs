@@ -198,9 +198,9 @@ impl<'t> Chain<'t> {
         if around.trailers_go_on && !drops() {
             report.warn(
                 &self.node,
-                "trailers of requests, which are in no question, go on: an upstream that speaks \
-                 HTTP/2 may take an x-user-role there for a header",
-                "put header_mutation with request_trailers_mutations in, as in envoy/envoy.yaml",
+                "trailers of requests pass without being checked: an upstream that speaks HTTP/2 \
+                 may read an x-user-role there as a header",
+                "add header_mutation with request_trailers_mutations, as in envoy/envoy.yaml",
             );
         }
     }
@@ -210,9 +210,9 @@ impl<'t> Chain<'t> {
         if let Some(matcher) = &filter.passed_by {
             report.error(
                 matcher,
-                "a matcher says which requests pass the filter by, and a client may write what \
+                "a matcher decides which requests pass the filter by, and clients may control what \
                  it looks at",
-                "take the filter out of ExtensionWithMatcher: public paths are a rule's, with \
+                "take the filter out of ExtensionWithMatcher; for public paths, write a rule with \
                  access = \"public\"",
             );
         }
@@ -220,14 +220,14 @@ impl<'t> Chain<'t> {
             report.grave(
                 *kind == Kind::Asks || !self.falls_back(),
                 node,
-                "an Envoy that does not know the filter leaves it out without a word".to_owned(),
-                "leave is_optional out",
+                "an Envoy that does not know the filter silently skips it".to_owned(),
+                "remove is_optional",
             );
         }
         let Some(body) = &filter.body else {
             report.warn(
                 node,
-                "what this filter is told is not in this file",
+                "the configuration of this filter is not in this file",
                 "look at what /config_dump of a running Envoy prints",
             );
             return;
@@ -246,9 +246,10 @@ impl<'t> Chain<'t> {
         for Filter { node, what, kind, .. } in before.filter(|filter| !filter.is_off) {
             let fix = "put the filter that asks portcullis before it";
             if *kind == Kind::Router {
-                report.error(node, "it hands requests on before anybody is asked", fix);
+                report.error(node, "it forwards requests before anybody is asked", fix);
             } else if REMEMBERING.contains(what) {
-                let cause = "it answers before anybody is asked, with what somebody else may see";
+                let cause =
+                    "it answers before anybody is asked, with what was meant for another caller";
                 report.error(node, cause, fix);
             } else if !HARMLESS.contains(what) {
                 let cause =
@@ -269,7 +270,7 @@ impl<'t> Chain<'t> {
             if module.is_some() && !is_behind {
                 report.warn(
                     &filter.node,
-                    "it stands before the module, which then decides once more",
+                    "it stands before the module, which then decides a second time",
                     fix,
                 );
             }
@@ -278,7 +279,7 @@ impl<'t> Chain<'t> {
                 if is_behind && body.is_some() {
                     report.warn(
                         &filter.node,
-                        "it asks once more about what the module has allowed",
+                        "it asks once more about requests that the module has already allowed",
                         fix,
                     );
                 }
@@ -287,15 +288,15 @@ impl<'t> Chain<'t> {
             if !asking::is_fallback(&metadata) {
                 report.error(
                     &metadata,
-                    "whether anybody is asked hangs on other metadata than the module's word",
+                    "whether anybody is asked depends on metadata other than the module's decision",
                     "write filter: envoy.filters.http.ext_authz, path: [{ key: decision }], value: \
                      { string_match: { exact: allow } }, invert: true; or leave it out",
                 );
             } else if module.is_none() {
                 report.warn(
                     &metadata,
-                    "no module says what it looks at",
-                    "leave filter_enabled_metadata out, or put the module before it",
+                    "there is no module that writes the metadata it looks at",
+                    "remove filter_enabled_metadata, or put the module before it",
                 );
             }
             let others = self.filters.iter().take(at).filter(|other| !other.is_guard());
@@ -303,9 +304,9 @@ impl<'t> Chain<'t> {
                 if other.body.as_ref().is_some_and(asking::names_decision) {
                     report.error(
                         &other.node,
-                        "it writes where ext_authz looks for the module's word, so that nobody \
-                         may be asked",
-                        "let it write under another name than envoy.filters.http.ext_authz",
+                        "it writes where ext_authz looks for the module's decision, so possibly \
+                         nobody is asked",
+                        "let it write under a name other than envoy.filters.http.ext_authz",
                     );
                 }
             }
@@ -343,11 +344,11 @@ fn look_at_claims(body: &Node<'_>, is_behind: bool, report: &mut Report) {
                     format!("{name} is set by jwt_authn, which knows no roles and no revocation")
                 } else {
                     format!(
-                        "{name} tells the upstream who somebody is by a filter that knows no \
-                         roles and no revocation"
+                        "{name} tells the upstream who the caller is, but the filter that sets it \
+                         knows no roles and no revocation"
                     )
                 },
-                "leave it out: portcullis verifies the token, and sets x-user headers",
+                "remove it: portcullis verifies the token, and sets x-user headers",
             );
         }
     }

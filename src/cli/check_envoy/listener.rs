@@ -15,7 +15,7 @@ pub(super) fn look(found: &Found<'_>, open: &[String], report: &mut Report) {
     if let Some(lds) = &found.lds {
         report.warn(
             lds,
-            "more listeners come from there than are in this file",
+            "more listeners come from there, and they are not in this file",
             "look at what /config_dump of a running Envoy prints",
         );
     }
@@ -47,8 +47,8 @@ fn look_at_admin(admin: &Node<'_>, report: &mut Report) {
         report.warn(
             admin,
             format!(
-                "Envoy's own interface listens on {host}: whoever reaches it reads the \
-                 configuration, changes the runtime and ends Envoy"
+                "Envoy's admin interface listens on {host}: whoever reaches it can read the \
+                 configuration, change the runtime and stop Envoy"
             ),
             "let it listen on 127.0.0.1",
         );
@@ -70,12 +70,12 @@ fn look_at_listener(listener: &Node<'_>, found: &Found<'_>, open: &[String], rep
             }
             Some(_) if kind.ends_with(".TcpProxy") => report.warn(
                 &filter,
-                "it hands on bytes as they come: nobody is asked about a request in them",
-                "take a connection manager with ext_authz, if these are requests",
+                "it forwards raw bytes: nobody is asked about the requests in them",
+                "use a connection manager with ext_authz, if these are requests",
             ),
             None if filter.get("config_discovery").is_some() => report.warn(
                 &filter,
-                "what this filter is told is not in this file",
+                "the configuration of this filter is not in this file",
                 "look at what /config_dump of a running Envoy prints",
             ),
             _ => {}
@@ -115,9 +115,9 @@ fn look_at_chain(
         if routes.reach(found, open) {
             report.error(
                 &chain.node,
-                "no filter asks portcullis, and requests go on to an upstream",
-                "put ext_authz in, as envoy/envoy.yaml has it; where its clusters may be open, \
-                 name them by --open",
+                "no filter asks portcullis, and requests reach an upstream",
+                "add ext_authz, as in envoy/envoy.yaml; if its clusters may be open, name them \
+                 with --open",
             );
         }
         return;

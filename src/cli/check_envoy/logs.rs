@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::{chain::Chain, names, report::Report, tree::Node};
 
-const MEND_PATH: &str = "write %PATH(NQ)%, which is without the query";
+const MEND_PATH: &str = "write %PATH(NQ)%, which leaves the query out";
 
 /// An operator such as `%REQ(X?Y):10%`, at the beginning of a text.
 static OPERATOR: LazyLock<Option<Regex>> =
@@ -36,8 +36,8 @@ fn look_at_log(log: &Node<'_>, report: &mut Report) {
         "HttpGrpcAccessLogConfig" => {
             report.warn(
                 body,
-                "it tells the path with its query, and a WebSocket's token is in it",
-                "log by a format with %PATH(NQ)%",
+                "it logs the path with its query, which may contain a WebSocket's token",
+                "use a log format with %PATH(NQ)%",
             );
             let lists = ["additional_request_headers_to_log", "additional_response_headers_to_log"];
             for header in lists.iter().flat_map(|list| body.list(list)) {
@@ -52,7 +52,7 @@ fn look_at_log(log: &Node<'_>, report: &mut Report) {
         }
         _ => report.warn(
             body,
-            "nobody here knows what this log tells of a request",
+            "it is not known what this log contains of a request",
             "see that it tells no query and no credential",
         ),
     }
@@ -81,7 +81,7 @@ fn look_at_text(body: &Node<'_>, report: &mut Report) {
     if !format.as_ref().is_some_and(is_said) && !formats.iter().any(|it| body.get(it).is_some()) {
         report.warn(
             body,
-            "Envoy's own format tells the path with its query, and a WebSocket's token is in it",
+            "Envoy's own format logs the path with its query, which may contain a WebSocket's token",
             "write a log_format with %PATH(NQ)%",
         );
         return;
@@ -97,7 +97,10 @@ pub(super) fn look_at_operators(body: &Node<'_>, report: &mut Report) {
                 None => {}
                 Some(Tells::Query) => report.warn(
                     &at,
-                    format!("{} has the query, and a WebSocket's token is in it", operator.whole),
+                    format!(
+                        "{} has the query, which may contain a WebSocket's token",
+                        operator.whole
+                    ),
                     MEND_PATH,
                 ),
                 Some(Tells::Credential) => {

@@ -19,7 +19,7 @@ pub(super) fn look(manager: &Node<'_>, routes: &Routes<'_>, report: &mut Report)
     if underscores_come(manager) {
         report.warn(
             manager,
-            "headers with an underscore come in: x_user_role is x-user-role to some upstreams",
+            "headers with an underscore are let in: some upstreams read x_user_role as x-user-role",
             "write common_http_protocol_options: { headers_with_underscores_action: \
              REJECT_REQUEST }",
         );
@@ -27,10 +27,10 @@ pub(super) fn look(manager: &Node<'_>, routes: &Routes<'_>, report: &mut Report)
     if !manager.is_on("use_remote_address") {
         report.warn(
             manager,
-            "a client's address is what it writes into x-forwarded-for: keys that may be used from \
-             one network, and conditions, believe it",
-            "write use_remote_address: true, and xff_num_trusted_hops where proxies stand before \
-             it",
+            "a client's address is what it writes into x-forwarded-for: conditions, and keys that \
+             may be used only from one network, believe it",
+            "write use_remote_address: true, and xff_num_trusted_hops if there are proxies in \
+             front",
         );
     }
     let ends = ends_streams(manager);
@@ -56,13 +56,13 @@ fn look_at_upgrade(upgrade: &Node<'_>, ends: bool, report: &mut Report) {
     if !kind.eq_ignore_ascii_case("websocket") {
         report.warn(
             upgrade,
-            format!("in a tunnel of {kind} there may be requests that nobody is asked about"),
-            "leave it out; a WebSocket is all that portcullis lets through",
+            format!("in a tunnel of {kind} there may be requests that nobody checks"),
+            "remove it; portcullis lets through only WebSockets",
         );
     } else if !ends {
         report.warn(
             upgrade,
-            "a WebSocket is asked about when it opens and not again, and may live for ever",
+            "a WebSocket is checked when it opens and not again, and it may stay open for ever",
             "write common_http_protocol_options: { max_stream_duration: 3600s }",
         );
     }
@@ -76,8 +76,11 @@ fn ends_streams(manager: &Node<'_>) -> bool {
 /// One reading of a path for everybody.
 fn look_at_paths(manager: &Node<'_>, report: &mut Report) {
     for (field, cause) in [
-        ("normalize_path", "a path with dot segments chooses a route that its plain form does not"),
-        ("merge_slashes", "a path with // chooses a route that its plain form does not"),
+        (
+            "normalize_path",
+            "a path with dot segments chooses a different route than its plain form",
+        ),
+        ("merge_slashes", "a path with // chooses a different route than its plain form"),
     ] {
         if !manager.is_on(field) {
             report.warn(manager, cause, format!("write {field}: true"));
@@ -87,7 +90,7 @@ fn look_at_paths(manager: &Node<'_>, report: &mut Report) {
     if !manager.is_one_of("path_with_escaped_slashes_action", &closed) {
         report.warn(
             manager,
-            "a path with %2F chooses a route that its plain form does not",
+            "a path with %2F chooses a different route than its plain form",
             "write path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT",
         );
     }
@@ -103,14 +106,14 @@ fn look_at_traces(manager: &Node<'_>, report: &mut Report) {
     if !is_cut && !is_replaced {
         report.warn(
             &tracing,
-            "spans tell the query of a request, and a WebSocket's token is in it",
+            "spans tell the query of a request, which may contain a WebSocket's token",
             "write max_path_tag_length: 0",
         );
     }
     for tag in tags {
         let name = tag.way(&["request_header", "name"]);
         if name.and_then(|name| name.as_text()).is_some_and(names::is_credential) {
-            report.error(&tag, "spans tell a credential", "take the tag out");
+            report.error(&tag, "spans tell a credential", "remove the tag");
         }
         logs::look_at_operators(&tag, report);
     }

@@ -31,8 +31,8 @@ use std::{
 use self::{found::Found, report::Report, tree::Node};
 use super::{NO, WRONG, YES, fail, print};
 
-/// Says what of an Envoy's configuration leaves a way past portcullis, each with its
-/// place, its cause and its fix; else `ok`
+/// Reports what in an Envoy configuration lets requests bypass portcullis, each finding
+/// with its place, cause and fix; prints `ok` if there is none
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -40,24 +40,26 @@ Examples:
   curl -s http://127.0.0.1:9901/config_dump | portcullis check-envoy -
   portcullis check-envoy --open static_site --json envoy.yaml
 
-The file is YAML or JSON: Envoy's own configuration, what /config_dump prints, a
-listener, or a list of resources as xDS has them. What it names and does not have
-(routes of an RDS, filters of an ECDS) is told: ask /config_dump of a running Envoy
-for all. Identity headers are taken to begin with x-user-, and any ext_authz to ask
-portcullis. A route for its own paths alone (/sso, /session, /ui and the like) may go
-without a question to a cluster that no other route guards.
+The file is YAML or JSON: an Envoy configuration, the output of /config_dump, a
+listener, or a list of xDS resources. If the file refers to routes (RDS) or filters
+(ECDS) that it does not contain, a warning says so; the /config_dump of a running
+Envoy contains them all. The check assumes that identity headers begin with x-user-,
+and that every ext_authz filter asks portcullis. A route that matches only paths of
+portcullis itself (/sso, /session, /ui and the like) may lead, without a check, to a
+cluster that is not guarded on any other route.
 
-An error is a way past, or a credential that is told; a warning may not be meant. The
-exit code is 0, 1 when there is an error, and 2 when the file could not be read.")]
+An error means that requests can bypass portcullis, or that a credential is disclosed.
+A warning may be intended. The exit code is 0 if there is no error, 1 if there is one,
+and 2 if the file could not be read.")]
 pub(super) struct CheckEnvoy {
-    /// A cluster that may be reached without a question, such as a public site or
+    /// A cluster that requests may reach without a check, such as a public site or
     /// portcullis itself; may be given several times
     #[arg(long, value_name = "CLUSTER")]
     open: Vec<String>,
-    /// Answers in JSON
+    /// Prints the findings as JSON
     #[arg(long)]
     json: bool,
-    /// The file; `-` for stdin
+    /// The file to check; `-` reads stdin
     file: PathBuf,
 }
 
@@ -74,7 +76,7 @@ impl CheckEnvoy {
         let found = Found::look(&Node::root(&tree));
         if found.listeners.is_empty() {
             return Err(wrong(
-                "no listener in it".to_owned(),
+                "it contains no listener".to_owned(),
                 "give a file with static_resources.listeners, a listener, or what /config_dump \
                  prints",
             ));

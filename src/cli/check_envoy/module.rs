@@ -23,7 +23,7 @@ pub(super) fn look(body: &Node<'_>, falls_back: bool, knows_addresses: bool, rep
     if !config.as_ref().is_some_and(|config| config.is_on("do_not_close")) {
         report.warn(
             place,
-            "the module may be unloaded while its thread is at work, which would end Envoy",
+            "the module may be unloaded while its thread is at work, which would crash Envoy",
             "write do_not_close: true",
         );
     }
@@ -33,8 +33,8 @@ pub(super) fn look(body: &Node<'_>, falls_back: bool, knows_addresses: bool, rep
         report.grave(
             !falls_back,
             place,
-            "where the module cannot be fetched, its filter is left out without a word, and \
-             requests pass it"
+            "if the module cannot be fetched, its filter is silently left out, and requests pass \
+             unchecked"
                 .to_owned(),
             "write nack_on_cache_miss: true, or put the file where Envoy finds it; and keep \
              ext_authz behind it",
@@ -44,9 +44,9 @@ pub(super) fn look(body: &Node<'_>, falls_back: bool, knows_addresses: bool, rep
     if said.get("use_remote_address") == Some(&Value::Bool(true)) && !knows_addresses {
         report.error(
             body,
-            "the module is told that Envoy knows the addresses of clients, which it takes from \
-             what they write into x-forwarded-for",
-            "write use_remote_address: true in the listener, too, or take it out of filter_config",
+            "the module is told that Envoy knows the addresses of clients, but Envoy takes them \
+             from what clients write into x-forwarded-for",
+            "also write use_remote_address: true in the listener, or remove it from filter_config",
         );
     }
     let leaves = [("fallback", "ext_authz"), ("mode", "shadow")];
@@ -56,10 +56,10 @@ pub(super) fn look(body: &Node<'_>, falls_back: bool, knows_addresses: bool, rep
     if leaves && !falls_back {
         report.error(
             body,
-            "the module leaves requests to ext_authz, and no such filter behind it asks \
-             portcullis: they pass",
-            "put ext_authz behind it, with filter_enabled_metadata as in envoy/module.yaml; or \
-             take fallback and mode out",
+            "the module leaves requests to ext_authz, but no such filter after it asks \
+             portcullis, so they pass",
+            "put ext_authz after it, with filter_enabled_metadata as in envoy/module.yaml; or \
+             remove fallback and mode",
         );
     }
 }

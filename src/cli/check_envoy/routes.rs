@@ -186,8 +186,8 @@ impl<'t> Routes<'t> {
         for unseen in &self.unseen {
             report.warn(
                 unseen,
-                "these routes are not in this file, so that nobody sees where they turn the \
-                 filter off",
+                "these routes are not in this file, so it is not known where they turn the filter \
+                 off",
                 "look at what /config_dump of a running Envoy prints",
             );
         }
@@ -199,9 +199,9 @@ impl<'t> Routes<'t> {
             if place.asked == Asked::Module {
                 report.warn(
                     place.off.as_ref().unwrap_or(&place.node),
-                    "ext_authz is off here and the module is not: nobody is asked where the \
-                     module says nothing",
-                    "turn both off, or none",
+                    "ext_authz is off here but the module is on: nobody is asked where the module \
+                     does not decide",
+                    "turn both off, or neither",
                 );
             }
         }
@@ -266,9 +266,9 @@ impl<'t> Place<'t> {
         };
         report.error(
             self.off.as_ref().unwrap_or(&self.node),
-            format!("{cause}: nobody is asked, and x-user headers of a client go on"),
-            "leave the filter on, and write a rule with access = \"public\"; where the cluster may \
-             be open, name it by --open",
+            format!("{cause}: nobody is asked, and the client's own x-user headers pass"),
+            "leave the filter on, and write a rule with access = \"public\"; if the cluster may be \
+             open, name it with --open",
         );
     }
 }
@@ -318,8 +318,8 @@ fn look_at_said(said: &Node<'_>, is_of_guard: bool, report: &mut Report) {
     if body.may_be_on("is_optional") {
         report.warn(
             said,
-            "an Envoy that does not know the filter passes over what is said of it here",
-            "leave is_optional out",
+            "an Envoy that does not know the filter ignores its settings here",
+            "remove is_optional",
         );
     }
     let Some(settings) = body.get("check_settings") else { return };
@@ -329,7 +329,7 @@ fn look_at_said(said: &Node<'_>, is_of_guard: bool, report: &mut Report) {
             report.warn(
                 &service,
                 "somebody else is asked on this route",
-                "leave it out, unless this is portcullis, too",
+                "remove it, unless this is portcullis as well",
             );
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn read(file: &Path) -> Result<Value, String> {
     } else {
         File::open(file).map_err(|error| error.to_string()).and_then(bytes_of)
     }?;
-    let text = String::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned())?;
+    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
     if text.trim_start().starts_with(['{', '[']) {
         return serde_json::from_str(&text).map(|Strict(tree)| tree).map_err(|e| e.to_string());
     }
@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for Builder {
         while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
             let other = if key.contains('_') { in_camel_case(&key) } else { in_snake_case(&key) };
             if map.contains_key(&key) || map.contains_key(&other) {
-                let cause = format!("{key:?} is there twice, in one spelling or in two");
+                let cause = format!("{key:?} is given twice, in one spelling or in two");
                 return Err(A::Error::custom(cause));
             }
             map.insert(key, value);

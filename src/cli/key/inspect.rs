@@ -23,7 +23,7 @@ use super::{
 /// The most that is read from stdin: more than any key.
 const MAX_BYTES: u64 = 4096;
 
-/// Says whether a key is whole, what names it, and whether it would be accepted
+/// Shows a key's id, whether the key is complete, and whether it would be accepted
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,13 +32,13 @@ Examples:
 pub(in crate::cli) struct Inspect {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Asks neither a file nor the store: its form and checksum alone
+    /// Checks only the key's form and checksum, without a file of keys or the store
     #[arg(long)]
     offline: bool,
-    /// From which address it is used, for one that names some
+    /// The client's address, for a key that may be used only from certain addresses
     #[arg(long, value_name = "ADDRESS", default_value = "")]
     from: String,
-    /// The key; without it, stdin is read
+    /// The key; if it is left out, stdin is read
     key: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Inspect {
         let text = self.key.map_or_else(from_stdin, Ok)?;
         let text = text.trim();
         let Some(form) = KeyText::parse(text) else {
-            print("refused: it has not the form of a key (malformed_key)");
+            print("refused: it does not have the form of a key (malformed_key)");
             return Ok(ExitCode::from(NO));
         };
         print(format_args!("id        {}", form.id));
@@ -71,8 +71,8 @@ impl Inspect {
         }
         let engine = app::engine(config, lists);
         let Some(keys) = &engine.api_keys else {
-            let fix = "add [api_keys] to it, or say --offline";
-            return Err(wrong("the configuration takes no keys", fix));
+            let fix = "add [api_keys] to it, or use --offline";
+            return Err(wrong("the configuration does not accept keys", fix));
         };
         let shown = Shown { address: &self.from, now };
         match keys.verify(text, shown, &engine.verifier) {

@@ -17,7 +17,7 @@ use super::{
 /// In seconds.
 const DAY: i64 = 24 * 60 * 60;
 
-/// Lists the keys of the store
+/// Lists the keys in the store
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -25,10 +25,10 @@ Example:
 pub(in crate::cli) struct List {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Those of one user alone
+    /// Lists only the keys of this user
     #[arg(long)]
     user_id: Option<String>,
-    /// In JSON, one a line
+    /// Prints JSON, one key per line
     #[arg(long)]
     json: bool,
 }
@@ -62,7 +62,7 @@ impl List {
     }
 }
 
-/// Shows a key of the store, without its secret, which nobody has
+/// Shows a key in the store, without its secret, which is not stored
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -70,7 +70,7 @@ Example:
 pub(in crate::cli) struct Show {
     #[command(flatten)]
     config: ConfigArgs,
-    /// What names the key: the eleven characters behind `pck_`
+    /// The key's id: the eleven characters after `pck_`
     id: String,
 }
 

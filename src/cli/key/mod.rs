@@ -17,7 +17,7 @@ use super::{ConfigArgs, NO, WRONG, YES, fail, print, shared::Shared};
 /// What to do without a shared store.
 const OTHERWISE: &str = "keep the keys in api_keys.file: see `portcullis key new --file`";
 
-/// Makes and revokes keys for machines
+/// Makes, lists and revokes keys for machines (API keys)
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
     New(new::New),
@@ -41,7 +41,7 @@ impl Key {
     }
 }
 
-/// Revokes a key on every replica, within a second; also one of a file
+/// Revokes a key on every replica within a second, also one from a file
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -49,7 +49,7 @@ Example:
 pub(super) struct Revoke {
     #[command(flatten)]
     config: ConfigArgs,
-    /// What names the key: the eleven characters behind `pck_`
+    /// The key's id: the eleven characters after `pck_`
     id: String,
 }
 
@@ -57,13 +57,13 @@ impl Revoke {
     fn run(self) -> Result<ExitCode, ExitCode> {
         let id = key_id(&self.id)?;
         let config = self.config.load()?;
-        let otherwise = "take the key out of api_keys.file: it is read anew at once";
+        let otherwise = "remove the key from api_keys.file: the file is read again at once";
         let shared = Shared::of(&config, otherwise)?;
         print(match shared.ask(|store| store.revoke_key(id))? {
             KeyRevoked::Now => "revoked",
             KeyRevoked::Before => "revoked before",
             KeyRevoked::Elsewhere => {
-                "revoked, though the store has no such key: one of a file is refused from now on"
+                "revoked, though the store has no such key: if it is in a file, it is refused from now on"
             }
         });
         Ok(ExitCode::from(YES))
@@ -75,12 +75,12 @@ impl Revoke {
 fn key_id(text: &str) -> Result<KeyId, ExitCode> {
     let of_key = || KeyText::parse(text).map(|key| key.id);
     KeyId::parse(text).or_else(of_key).ok_or_else(|| {
-        wrong("the id is none", "give the eleven letters and digits behind `pck_`, and no more")
+        wrong("this is not an id", "give only the eleven letters and digits after `pck_`")
     })
 }
 
 fn unknown(id: KeyId) -> ExitCode {
-    let fix = "`portcullis key list` names those that there are";
+    let fix = "list the existing keys with `portcullis key list`";
     fail(NO, format!("the store has no key {id}"), fix)
 }
 

@@ -22,39 +22,40 @@ use super::{
     OTHERWISE, key_id, unknown, wrong,
 };
 
-/// Makes a key, and prints it once: only a hash of it is kept
+/// Makes a key and prints it, this once: only a hash of it is stored
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  # in the Redis that the replicas share: it is good everywhere within a second
+  # in the Redis that the replicas share: every replica accepts it within a second
   portcullis key new --config portcullis.toml --name ci --user-id 7 --role REGULAR --expires 90d
   # in a file, for api_keys.file
   portcullis key new --file api-keys.toml --name ci --user-id 7 --role REGULAR")]
 pub(in crate::cli) struct New {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The name of its user
+    /// The name of the key's user
     #[arg(long)]
     name: String,
-    /// The id of its user
+    /// The id of the key's user
     #[arg(long)]
     user_id: String,
-    /// One of identity.roles
+    /// The role of the key's user, one of identity.roles
     #[arg(long)]
     role: String,
-    /// What it is good for; may be given several times
+    /// A scope that the key grants; may be given several times
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// How long it lives, such as 90d; for ever without
+    /// How long the key is valid, such as 90d; without it, the key does not expire
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     expires: Option<Duration>,
-    /// From where it may be used, such as 10.0.0.0/8; may be given several times
+    /// A network that the key may be used from, such as 10.0.0.0/8; may be given
+    /// several times
     #[arg(long, value_name = "CIDR", value_parser = cidr)]
     allow: Vec<IpNet>,
-    /// What to note about it
+    /// A note to store with the key
     #[arg(long)]
     note: Option<String>,
-    /// Puts it into this file of keys, in the place of the store
+    /// Adds the key to this file of keys instead of the store
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -72,7 +73,7 @@ impl New {
         let roles = &config.identity.roles;
         if roles.get(&self.role).is_none() {
             let fix = format!("use one of: {}", roles.names().join(", "));
-            return Err(wrong(format!("--role: {:?} is no role", self.role), &fix));
+            return Err(wrong(format!("--role: {:?} is not a role", self.role), &fix));
         }
         let shared = match &self.file {
             Some(_) => None,
@@ -117,7 +118,7 @@ impl New {
     }
 }
 
-/// Makes a key in the place of another one, which is good for a while yet
+/// Makes a key to replace another one, which stays valid for a while
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -125,9 +126,9 @@ Example:
 pub(in crate::cli) struct Rotate {
     #[command(flatten)]
     config: ConfigArgs,
-    /// What names the key: the eleven characters behind `pck_`
+    /// The key's id: the eleven characters after `pck_`
     id: String,
-    /// For how long the old one is good yet
+    /// How long the old key stays valid
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = humantime::parse_duration)]
     overlap: Duration,
 }
@@ -141,7 +142,7 @@ impl Rotate {
         let standing = shared.ask(|store| store.standing(&old.says.user_id))?;
         let made_at = old.says.created.map(Timestamp::from_secs);
         if standing.cut_off.is_some_and(|at| made_at.is_none_or(|made| made <= at)) {
-            let cause = format!("the key {id} is void: its user was cut off since it was made");
+            let cause = format!("the key {id} is void: its user was cut off after it was made");
             return Err(fail(NO, cause, "make another one: `portcullis key new`"));
         }
         let now = standing.issue_at();
@@ -167,7 +168,7 @@ impl Rotate {
 fn taking_keys(config: &Config) -> Result<Shared, ExitCode> {
     if config.api_keys.is_none() {
         let fix = "add [api_keys] to it, for the service and for this command";
-        return Err(wrong("the configuration takes no keys", fix));
+        return Err(wrong("the configuration does not accept keys", fix));
     }
     Shared::of(config, OTHERWISE)
 }
@@ -188,7 +189,7 @@ fn tell(new: &NewKey, key: &ApiKey) {
     );
     let _ = writeln!(
         io::stderr(),
-        "This is the key {} of {}; {ends}. It is shown this once.",
+        "This is the key {} of {}; {ends}. It is shown only this once.",
         new.id,
         key.says.name
     );

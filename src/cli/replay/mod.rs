@@ -28,49 +28,52 @@ use super::{NO, WRONG, YES, fail, print, unusable};
 /// The longest line that is read, in bytes: more than any of the log.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
-/// Tells what a decision log would have been under other rules
+/// Shows how other rules would have decided the requests in a decision log
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   portcullis replay --config next.toml --fail-on allow-to-deny decisions.log
   kubectl logs deploy/portcullis | portcullis replay --config next.toml
 
-A line holds no header, no query and no token, so what depends on those is counted
-as unknown, and never guessed. It is the rules that are tried: a token that was
-refused stays so, whatever the other keys and issuers. The exit code is 0, 1 when there is a change of the
-kind that --fail-on names, and 2 when something could not be read.")]
+A line of the log contains no headers, no query and no token. What depends on these is
+counted as unknown, never guessed. Only the rules are tried: a token that was refused
+stays refused, whatever keys and issuers the other configuration has. The exit code is
+0, or 1 if there is a change of the kind that --fail-on names, or 2 if something could
+not be read.")]
 pub(super) struct Replay {
-    /// A TOML file of the rules to try; a later one wins
+    /// A TOML file with the rules to try; may be given several times, and later files
+    /// override earlier ones
     #[arg(long, required = true, value_name = "FILE")]
     config: Vec<PathBuf>,
-    /// A TOML file of the rules to compare with; without one, with what the log says
+    /// A TOML file with the rules to compare with; the default is to compare with the
+    /// decisions in the log
     #[arg(long, value_name = "FILE")]
     base: Vec<PathBuf>,
-    /// Which changes are a failure
+    /// Which changes count as a failure
     #[arg(long, value_enum)]
     fail_on: Option<FailOn>,
-    /// How the outcome is told
+    /// The format of the results
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Decision logs, as JSON lines; without one, stdin is read
+    /// Decision logs, as JSON lines; if none is given, stdin is read
     log: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum FailOn {
-    /// Who was allowed would be denied
+    /// A request that was allowed would be denied
     AllowToDeny,
-    /// Who was denied would be allowed
+    /// A request that was denied would be allowed
     DenyToAllow,
-    /// Any change, of a reason or a rule, too
+    /// Any change, including one of a reason or a rule
     Any,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// For a screen
+    /// For people to read
     Text,
-    /// For a program, with ten examples each
+    /// For programs, with up to ten examples of each change
     Json,
 }
 
@@ -94,8 +97,9 @@ impl Replay {
             Format::Json => print(summary.in_json()),
         }
         if summary.decisions == 0 {
-            let fix = "give the log of the target portcullis::decision, with log_format json";
-            return Err(fail(WRONG, "there is no decision in it", fix));
+            let fix =
+                "give a log with the target portcullis::decision, written with log_format json";
+            return Err(fail(WRONG, "it contains no decision", fix));
         }
         let fails = match self.fail_on {
             None => false,

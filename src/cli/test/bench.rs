@@ -113,7 +113,8 @@ impl Bench {
     /// The header of a key for machines that says so.
     fn key(&self, somebody: &Somebody) -> Result<(String, String), String> {
         let places = self.engine.credentials.keys.as_ref();
-        let places = places.ok_or("it has a key, and the configuration takes none: [api_keys]")?;
+        let places = places
+            .ok_or("it has a key, but the configuration accepts none: [api_keys] is missing")?;
         if somebody.issuer.is_some() || somebody.email.is_some() || !somebody.claims.is_empty() {
             return Err("a key has neither an issuer nor an email nor claims".to_owned());
         }
@@ -163,7 +164,7 @@ impl Bench {
     ) -> Result<String, String> {
         let verifier = &self.engine.verifier;
         let name = somebody.role.as_deref().ok_or("`as` has no role")?;
-        let role = verifier.roles().get(name).ok_or_else(|| format!("{name:?} is no role"))?;
+        let role = verifier.roles().get(name).ok_or_else(|| format!("{name:?} is not a role"))?;
         let user_id = UserId::new(id).ok_or("the id is empty")?;
         let token = NewToken {
             name: somebody.name.as_deref().unwrap_or("somebody"),

@@ -152,7 +152,7 @@ impl Expect {
 pub(super) fn read(file: &Path) -> Result<Vec<Case>, String> {
     let about = std::fs::metadata(file).map_err(|error| error.to_string())?;
     if about.len() > MAX_BYTES {
-        return Err("it has more than 8 MiB".to_owned());
+        return Err("it is larger than 8 MiB".to_owned());
     }
     let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
     let File { defaults, cases } = if file.extension().is_some_and(|name| name == "toml") {

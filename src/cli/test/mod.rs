@@ -16,7 +16,8 @@ use self::{
 };
 use super::{ConfigArgs, NO, WRONG, YES, fail, print};
 
-/// Tries cases against a configuration: which caller asks for what, and the answer that is expected
+/// Runs test cases against a configuration: each has a request, its caller and the expected
+/// answer
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -34,20 +35,20 @@ Example:
   END
   portcullis test --config portcullis.toml cases.yaml
 
-The exit code is 0 when all is as expected, 1 when it is not, and 2 when the
-configuration or a file of cases is wrong. `as` has role, id, name, email, scopes,
-issuer and claims; their tokens are signed by a key of this run alone, and nothing
-is fetched.")]
+The exit code is 0 if all cases pass, 1 if one fails, and 2 if the configuration or
+a file of cases is wrong. `as` takes role, id, name, email, scopes, issuer and claims.
+The tokens of the cases are signed with a key that only this run uses; nothing is
+fetched.")]
 pub(super) struct Test {
     #[command(flatten)]
     config: ConfigArgs,
-    /// How the outcome is told
+    /// The format of the results
     #[arg(long, value_enum, default_value_t = Format::Tap)]
     format: Format,
-    /// Fails when there is a rule that no case reaches
+    /// Fails if there is a rule that no case reaches
     #[arg(long)]
     require_coverage: bool,
-    /// Files of cases: TOML by their name, else YAML
+    /// Files of cases: TOML if the name ends in .toml, otherwise YAML
     #[arg(required = true)]
     cases: Vec<PathBuf>,
 }

@@ -160,11 +160,11 @@ fn the_part_that_is_not_true_is_told_without_a_value() {
         ("claims.nobody.startsWith('a')", "claims.nobody.startsWith('a'): there is no nobody"),
         (
             "claims.org[request.path] == 'a'",
-            "claims.org[request.path] == 'a': something that it names by a value is not there",
+            "claims.org[request.path] == 'a': something that it names through a value is not there",
         ),
         (
             "claims.level < 'a'",
-            "claims.level < 'a': a value is of a type with which that cannot be done",
+            "claims.level < 'a': a value has a type that does not allow this operation",
         ),
         (
             "1 / (claims.level - 3) == 1",
@@ -172,9 +172,9 @@ fn the_part_that_is_not_true_is_told_without_a_value() {
         ),
         (
             "{'a': 1}[user.name] == 1",
-            "{'a': 1}[user.name] == 1: something that it names by a value is not there",
+            "{'a': 1}[user.name] == 1: something that it names through a value is not there",
         ),
-        ("int(user.name) == 1", "int(user.name) == 1: int() makes nothing of what it was given"),
+        ("int(user.name) == 1", "int(user.name) == 1: int() cannot handle its arguments"),
         (
             "(path.id == user.id && path.run == '4')",
             "(path.id == user.id && path.run == '4'): it is false",
@@ -200,10 +200,10 @@ fn what_cannot_work_is_refused_with_its_place() {
             "there is no variable users; there are: request, path, user, claims, source, destination, context, mcp, llm",
             Some(0),
         ),
-        ("user.id == 7", "== cannot be done with string and int", Some(8)),
-        ("user.id < 7", "< cannot be done with string and int", Some(8)),
-        ("user.email == null", "== cannot be done with string and null", Some(11)),
-        ("user.id", "it is a string, and a condition is a bool", Some(4)),
+        ("user.id == 7", "== cannot be used with string and int", Some(8)),
+        ("user.id < 7", "< cannot be used with string and int", Some(8)),
+        ("user.email == null", "== cannot be used with string and null", Some(11)),
+        ("user.id", "it is a string, but a condition must be a bool", Some(4)),
         (
             "user == user",
             "user is no value: name one of: id, name, email, role, scopes, issuer",
@@ -211,7 +211,7 @@ fn what_cannot_work_is_refused_with_its_place() {
         ),
         ("path.id.startswith('a')", "there is no startswith() like this", Some(18)),
         ("path.id.matches(user.id)", "a regular expression has to be a constant", Some(20)),
-        ("path.id.matches('(')", "it is no regular expression", Some(16)),
+        ("path.id.matches('(')", "it is not a regular expression", Some(16)),
         ("path.id.matches('(a{100}){100}')", "the regular expression is too large", Some(16)),
         (
             "request.headers['X-Tenant'] == 'a'",
@@ -241,14 +241,14 @@ fn what_cannot_work_is_refused_with_its_place() {
         ("!has(.claims.tenants)", "there is no variable .claims", Some(6)),
         ("request.headers.x-tenant == 'a'", "request.headers[\"x-tenant\"]", Some(18)),
         ("has(request.headers['x'])", "write \"name\" in request.headers", Some(19)),
-        ("'abc'[0] == 'a'", "[ ] cannot be done with string and int", Some(5)),
+        ("'abc'[0] == 'a'", "[ ] cannot be used with string and int", Some(5)),
         ("cidr('a') == 1", "there is no cidr() like this", Some(4)),
         ("timestamp('tomorrow') < request.time", "timestamp() fails", Some(9)),
         ("a.b{c: 1} == 1", "messages cannot be made in a condition", Some(3)),
         ("claims.a.exists(x, claims.b.exists(y, x == y))", "a macro within a macro", Some(25)),
-        ("path.id ==", "it is no expression of CEL", Some(10)),
-        ("path.id == 'a' &&\n  user.id = 'b'", "it is no expression of CEL", Some(10)),
-        ("claims.?a == 1", "it is no expression of CEL", Some(6)),
+        ("path.id ==", "it is not a CEL expression", Some(10)),
+        ("path.id == 'a' &&\n  user.id = 'b'", "it is not a CEL expression", Some(10)),
+        ("claims.?a == 1", "it is not a CEL expression", Some(6)),
         (" ", "it is empty", None),
     ] {
         let troubles = Condition::parse(text, &SCOPE).expect_err(text);

@@ -163,7 +163,7 @@ pub(crate) fn new_key(config: &Path, more: &[&str]) -> String {
     let named = ["new", "--name", "ci", "--user-id", "77", "--role", "REGULAR"];
     let (code, text, said) = key(config, &[&named[..], more].concat());
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("It is shown this once"), "{said}");
+    assert!(said.contains("It is shown only this once"), "{said}");
     text
 }
 
@@ -228,7 +228,7 @@ async fn a_key_of_the_command_line_is_good_and_void_on_every_replica_within_a_se
     assert_eq!(key(config, &["revoke", &second]).1, "revoked before");
     let (code, _, said) = key(config, &["revoke", &second[..64]]);
     assert_eq!(code, Some(2));
-    assert!(said.contains("the id is none") && !said.contains("pck_2"), "{said}");
+    assert!(said.contains("this is not an id") && !said.contains("pck_2"), "{said}");
     assert!(!said.contains(&second[16..40]), "{said}");
     let (_, list, _) = key(config, &["list"]);
     let lines: Vec<&str> = list.lines().collect();
@@ -239,7 +239,11 @@ async fn a_key_of_the_command_line_is_good_and_void_on_every_replica_within_a_se
 
     for (text, code, told) in [
         (&first, 1, "refused: it has expired (key_expired)"),
-        (&second, 1, "refused: it was revoked, or all that its user had was (key_revoked)"),
+        (
+            &second,
+            1,
+            "refused: it was revoked, or everything that its user had was revoked (key_revoked)",
+        ),
         (&first[..64].to_owned(), 1, "malformed_key"),
         (&made(|_| {}).text, 1, "unknown_key_id"),
     ] {

@@ -238,7 +238,7 @@ async fn a_token_of_an_issuer_is_revoked_from_the_command_line_on_every_replica(
     let forged = format!("{}AAAA", &other[..other.len() - 4]);
     let (code, _, complaint) = run(config, &["token", "revoke", &forged]);
     assert_eq!(code, Some(2), "{complaint}");
-    assert!(complaint.contains("the token is none of this service"), "{complaint}");
+    assert!(complaint.contains("the token does not belong to this service"), "{complaint}");
 }
 
 #[test]

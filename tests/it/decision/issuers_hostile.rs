@@ -132,7 +132,10 @@ async fn whatever_an_issuer_answers_its_last_good_keys_serve_and_it_is_told_once
         assert_eq!(told["level"], "WARN");
         assert!(told["cause"].as_str().unwrap().contains(cause), "{name}: {told}");
         assert!(told["fix"].as_str().unwrap().contains("check-config --online"), "{told}");
-        assert!(told["message"].as_str().unwrap().ends_with("the last good ones serve"), "{told}");
+        assert!(
+            told["message"].as_str().unwrap().ends_with("the last good ones are used"),
+            "{told}"
+        );
     }
     assert_eq!(asker.reason(&own()).await, "");
     let grown = peak(&replica) - before;

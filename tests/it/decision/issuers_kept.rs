@@ -52,7 +52,7 @@ async fn a_replica_that_starts_while_the_issuer_is_away_has_what_another_was_tol
     second.has_fetched("acme", "failed", 2).await;
     assert_eq!((second.fetches("acme", "ok").await, second.keys("acme").await), (0, 3));
     let told = second.complaints("acme");
-    assert!(told.len() == 1 && told[0].contains("the last good ones serve"), "{told:?}");
+    assert!(told.len() == 1 && told[0].contains("the last good ones are used"), "{told:?}");
 
     // What the store holds is read as strictly as what an issuer sends.
     let kept = cli(redis.port, &["GET", &key]);

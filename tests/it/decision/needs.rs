@@ -126,8 +126,8 @@ fn what_cannot_be_meant_of_scopes_and_issuers_is_a_problem() {
         ("scopes = [\"a b\"]", "is not accepted here"),
         ("scopes = [\"a\\\"\"]", "is not accepted here"),
         ("issuers = [\"acme\"]", "each one of: own"),
-        ("access = \"public\"\nscopes = [\"a\"]", "asks for no credential"),
-        ("access = \"deny\"\nissuers = [\"own\"]", "asks for no credential"),
+        ("access = \"public\"\nscopes = [\"a\"]", "cannot ask for a credential"),
+        ("access = \"deny\"\nissuers = [\"own\"]", "cannot ask for a credential"),
     ] {
         let room = tempfile::tempdir().unwrap();
         let file = room.path().join("portcullis.toml");

@@ -34,20 +34,23 @@ fn a_set_leaves_out_what_should_not_be_in_it_and_says_why() {
     for (jwk, cause) in [
         (
             with(&rsa, json!({ "d": "AQ" })),
-            "it holds a private key, which everybody can read there",
+            "it contains a private key, which anybody can read there",
         ),
-        (with(&ec, json!({ "d": "AQ" })), "it holds a private key, which everybody can read there"),
+        (
+            with(&ec, json!({ "d": "AQ" })),
+            "it contains a private key, which anybody can read there",
+        ),
         (
             with(&rsa, json!({ "qi": "AQ" })),
-            "it holds a private key, which everybody can read there",
+            "it contains a private key, which anybody can read there",
         ),
         (
             with(&rsa, json!({ "k": "AQ" })),
-            "it holds a private key, which everybody can read there",
+            "it contains a private key, which anybody can read there",
         ),
         (
             json!({ "kty": "oct", "k": b64([7; 32]), "kid": "rsa" }),
-            "it is a symmetric key, which everybody can read there",
+            "it is a symmetric key, which anybody can read there",
         ),
         (with(&rsa, numbers(1024)), "it is an RSA key of fewer than 2,048 bits"),
         (with(&rsa, numbers(2047)), "it is an RSA key of fewer than 2,048 bits"),
@@ -69,7 +72,7 @@ fn a_set_leaves_out_what_should_not_be_in_it_and_says_why() {
         (with(&ec, json!({ "y": b64([1; 32]) })), "it is no key"),
         (with(&ec, json!({ "x": 1 })), "a member is not text"),
         (with(&ec, json!({ "kty": null })), "a member is not text"),
-        (with(&ec, json!({ "key_ops": "verify" })), "its key_ops is no list"),
+        (with(&ec, json!({ "key_ops": "verify" })), "its key_ops is not a list"),
     ] {
         let name = jwk["kid"].as_str().unwrap().to_owned();
         assert_eq!(left_out(jwk.clone()), [format!("{name}: {cause}")], "{jwk}");

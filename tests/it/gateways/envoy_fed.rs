@@ -106,7 +106,7 @@ fn without_a_fallback_nobody_passes_before_it_is_told() {
     let said = curl.arg(format!("http://127.0.0.1:{port}/api/agents")).output().unwrap();
     let said = String::from_utf8(said.stdout).unwrap();
     assert!(said.starts_with("HTTP/1.1 503") && said.contains("is not available yet"), "{said}");
-    gateway.line("the service that tells what to decide by is lost");
+    gateway.line("the connection to the service that feeds this engine is lost");
 }
 
 #[test]

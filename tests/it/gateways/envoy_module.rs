@@ -114,7 +114,7 @@ fn an_older_envoy_refuses_it_and_says_why() {
 fn what_is_no_configuration_is_refused_with_its_fix() {
     for (config, expected) in [
         ("not = a toml", "line 1"),
-        ("mcp.source = \"envoy\"\n", "take \"body\""),
+        ("mcp.source = \"envoy\"\n", "use \"body\""),
         ("[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:1\"\n", "set feed.listen"),
         (
             "[[issuers]]\nname = \"acme\"\nissuer = \"https://idp.example.com\"\naudience = [\"a\"]\n",

@@ -16,8 +16,8 @@ const WEBSOCKET: [(&str, &str); 4] = [
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-const OF_NGINX: &str = "a question at /api/auth is not Envoy's";
-const OF_HEADERS: &str = "a token came in the query and was not looked at";
+const OF_NGINX: &str = "a request at /api/auth does not come from Envoy";
+const OF_HEADERS: &str = "a token in the query was ignored";
 
 /// The rules of a place where a method decides.
 const BY_METHOD: &str = r#"[

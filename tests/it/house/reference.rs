@@ -96,11 +96,11 @@ fn configuration() -> String {
     let (defaults, described) = (defaults(), described());
     let mut page = String::from(
         "# Configuration\n\n\
-         Every key, with its type and unit, its default, and the version since which it is there. \
-         A configuration is one or more TOML files; a later one wins. A key `a.b` is also the \
-         variable `PORTCULLIS__A__B`, which wins over all files; a list or a table is written \
-         there as in TOML.\n\n\
-         <!-- Written by docs/run --write, of docs/configuration.toml and src/config/default.toml. -->\n\n\
+         Every key, with its type and unit, its default, and the version that introduced it. A \
+         configuration consists of one or more TOML files; later files override earlier ones. \
+         You can also set a key `a.b` with the environment variable `PORTCULLIS__A__B`, which \
+         overrides all files. Write lists and tables in it as in TOML.\n\n\
+         <!-- Written by docs/run --write, from docs/configuration.toml and src/config/default.toml. -->\n\n\
          ## The shortest example\n\n\
          ```toml\n\
          # portcullis.toml\n\
@@ -117,15 +117,15 @@ fn configuration() -> String {
          ```text\n\
          ok\n\
          ```\n\n\
-         `check-config` prints every problem at once, each with its key, where it comes from, and \
-         how to fix it. A key that there is not is a problem, too.\n\n\
+         `check-config` prints all problems at once, each with its key, its source and its fix. \
+         An unknown key is also a problem.\n\n\
          ## How values are written\n\n\
-         | type | as in |\n|---|---|\n\
+         | type | example |\n|---|---|\n\
          | duration | `\"250ms\"`, `\"30s\"`, `\"10m\"`, `\"8h\"`, `\"7d\"` |\n\
          | address | `\"127.0.0.1:9191\"`, `\"[::]:9191\"` |\n\
          | network | `\"10.0.0.0/8\"`, `\"fd00::/8\"` |\n\
          | origin | `\"https://app.example.com\"`: scheme, host and port |\n\
-         | path of a file | from the directory of the file that names it |\n\n\
+         | path of a file | relative to the directory of the file that names it |\n\n\
          ## Tables\n\n\
          | table | what it is for |\n|---|---|\n",
     );

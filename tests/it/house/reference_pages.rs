@@ -37,9 +37,9 @@ fn helps(command: &[String], page: &mut String) {
 fn the_page_of_the_commands_is_what_they_say_of_themselves() {
     let mut page = String::from(
         "# Commands\n\n\
-         `portcullis` is one program with several commands. Each explains itself with `--help`; \
-         this page is what they say.\n\n\
-         <!-- Written by docs/run --write, of the commands' own --help. -->\n\n\
+         `portcullis` is one program with several commands. This page is the `--help` of each of \
+         them.\n\n\
+         <!-- Written by docs/run --write, from the commands' own --help. -->\n\n\
          ## The shortest example\n\n\
          ```sh\n\
          portcullis --version\n\
@@ -50,7 +50,7 @@ fn the_page_of_the_commands_is_what_they_say_of_themselves() {
          portcullis …\n\
          decision allow\n\
          ```\n\n\
-         The exit code is 0 for a yes, 1 for a no, and 2 where the usage or the configuration is \
+         The exit code is 0 for a yes, 1 for a no, and 2 if the usage or the configuration is \
          wrong.\n",
     );
     helps(&[], &mut page);
@@ -102,12 +102,12 @@ fn the_page_of_the_endpoints_is_what_their_document_says() {
     let document: Value = serde_json::from_str(&read("docs/src/reference/openapi.json")).unwrap();
     let mut page = String::from(
         "# HTTP endpoints\n\n\
-         What `http.listen` answers to browsers and pages, and `internal.listen` to probes, \
-         Prometheus and gateways. [`openapi.json`](openapi.json) is the same for programs, as \
-         OpenAPI 3.1: every operation of it is asked of the running service by a test. The \
-         gateways' gRPC is that of `envoy.service.auth.v3`: \
-         [ask it by hand](../how-to/grpcurl.md).\n\n\
-         <!-- Written by docs/run --write, of openapi.json. -->\n\n\
+         These are the endpoints on `http.listen`, for browsers and pages, and on \
+         `internal.listen`, for probes, Prometheus and gateways. [`openapi.json`](openapi.json) \
+         describes the same endpoints for programs, as OpenAPI 3.1; a test calls each of its \
+         operations on the running service. Gateways that use gRPC call \
+         `envoy.service.auth.v3`: [call it by hand](../how-to/grpcurl.md).\n\n\
+         <!-- Written by docs/run --write, from openapi.json. -->\n\n\
          ## The shortest example\n\n\
          ```sh\n\
          portcullis serve --dev &\n\
@@ -118,7 +118,7 @@ fn the_page_of_the_endpoints_is_what_their_document_says() {
          ```text\n\
          {\"expires_in\":28800,…,\"token\":\"…\"}\n\
          ```\n\n\
-         Every error has one form:\n\n\
+         Every error has the same form:\n\n\
          ```text\n\
          {\"error\":{\"message\":\"…\",\"type\":\"auth_error\",\"param\":null,\"code\":\"401\"}}\n\
          ```\n",

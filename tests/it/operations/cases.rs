@@ -194,7 +194,7 @@ fn a_file_of_cases_that_cannot_be_meant_is_refused_with_its_cause() {
         (
             "a.yaml",
             "cases: [{ name: a, request: { path: / }, as: { role: ROOT }, expect: { status: 1 } }]",
-            "\"ROOT\" is no role",
+            "\"ROOT\" is not a role",
         ),
         (
             "a.yaml",

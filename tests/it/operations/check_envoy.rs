@@ -288,16 +288,16 @@ fn what_an_rds_or_an_ecds_has_sent_is_looked_at_where_a_dump_has_it() {
 fn a_file_that_is_none_is_told_with_its_fix() {
     let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(200), close.repeat(200));
     for (text, told) in [
-        ("", "no listener in it"),
-        ("{}", "no listener in it"),
-        ("- 1\n- a\n", "no listener in it"),
-        ("admin: { address: {} }\n", "no listener in it"),
+        ("", "it contains no listener"),
+        ("{}", "it contains no listener"),
+        ("- 1\n- a\n", "it contains no listener"),
+        ("admin: { address: {} }\n", "it contains no listener"),
         ("{\"a\": ", "EOF"),
         ("a: [", "error:"),
         ("a: 1\na: 2\n", "a"),
-        ("{\"a\": 1, \"a\": 2}", "\"a\" is there twice"),
-        ("{\"failure_mode_allow\": false, \"failureModeAllow\": true}", "is there twice"),
-        ("failureModeAllow: true\nfailure_mode_allow: false\n", "is there twice"),
+        ("{\"a\": 1, \"a\": 2}", "\"a\" is given twice"),
+        ("{\"failure_mode_allow\": false, \"failureModeAllow\": true}", "is given twice"),
+        ("failureModeAllow: true\nfailure_mode_allow: false\n", "is given twice"),
         ("a: &x { b: 1 }\nc: { <<: *x }\n", "erge"),
         (&deep("[", "]"), "recursion limit"),
         (&deep("{\"a\":", "}"), "recursion limit"),
@@ -315,7 +315,7 @@ fn a_file_that_is_none_is_told_with_its_fix() {
         String::from_utf8(done.stderr).unwrap()
     };
     fs::write(room.path().join("latin"), b"a: \xff\n").unwrap();
-    assert!(of("latin").contains("no UTF-8"));
+    assert!(of("latin").contains("not UTF-8"));
     // It takes no room on a disk.
     fs::File::create(room.path().join("long")).unwrap().set_len((64 << 20) + 1).unwrap();
     assert!(of("long").contains("more than 64 MiB"));

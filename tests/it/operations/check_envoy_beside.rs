@@ -56,7 +56,7 @@ pub(crate) fn of_listeners() -> Vec<Case> {
         ),
         case(
             "warning",
-            "may live for ever",
+            "may stay open for ever",
             "upgrade_configs[0]",
             to("max_stream_duration: 3600s", "idle_timeout: 300s").replacen(
                 "                  idle_timeout: 300s\n",
@@ -87,7 +87,7 @@ pub(crate) fn of_listeners() -> Vec<Case> {
         ),
         case(
             "warning",
-            "hands on bytes",
+            "forwards raw bytes",
             "listeners[0].filter_chains[0].filters[0]",
             with(&config, LISTENERS, tcp),
         ),
@@ -187,7 +187,7 @@ pub(crate) fn of_logs() -> Vec<Case> {
     let body = format!("{common}, body: {{ string_value: \"%REQ(:PATH)%\" }}");
     cases.push(case("warning", "has the query", ".body.string_value", log(otel, &body)));
     let wasm = "type.googleapis.com/envoy.extensions.access_loggers.wasm.v3.WasmAccessLog";
-    let wasm = case("warning", "nobody here knows", "access_log[0].typed_config", log(wasm, ""));
+    let wasm = case("warning", "it is not known", "access_log[0].typed_config", log(wasm, ""));
     cases.push(Case { is_taken: false, ..wasm });
     cases
 }
@@ -217,7 +217,7 @@ pub(crate) fn of_the_module() -> Vec<Case> {
     let writes = filter("header_to_metadata.v3.Config", &format!(", request_rules: {rules}"));
     let off = per_filter(26, NAME, &disabled());
     let denies = "                      deny_at_disable: { default_value: true, runtime_key: x }\n";
-    let hangs = "hangs on other metadata";
+    let hangs = "depends on metadata other";
     let both = format!(
         "typed_per_filter_config: {{ portcullis: {{ \"@type\": {FILTER_CONFIG}, disabled: true }}, {NAME}: {{ {} }} }}",
         disabled()
@@ -235,13 +235,13 @@ pub(crate) fn of_the_module() -> Vec<Case> {
         case("error", "cannot be fetched", ".dynamic_module_config", without(&fetched, NAME)),
         case(
             "warning",
-            "leaves it out",
+            "silently skips it",
             "http_filters[0]",
             with(&config, module, &line(20, "is_optional: true")),
         ),
         case(
             "error",
-            "leaves it out",
+            "silently skips it",
             "http_filters[0]",
             without(&with(&config, module, &line(20, "is_optional: true")), NAME),
         ),
@@ -268,7 +268,7 @@ pub(crate) fn of_the_module() -> Vec<Case> {
         case("warning", "asks once more", "http_filters[1]", asked_twice),
         case(
             "warning",
-            "no module says",
+            "there is no module",
             ".filter_enabled_metadata",
             without(&config, "portcullis"),
         ),
@@ -276,7 +276,7 @@ pub(crate) fn of_the_module() -> Vec<Case> {
         case("warning", "ext_authz is off here", "", with(&config, LAST, &off)),
         case(
             "error",
-            "what they write into x-forwarded-for",
+            "what clients write into x-forwarded-for",
             "http_filters[0].typed_config",
             to(MANAGER, ""),
         ),

@@ -73,7 +73,7 @@ pub(crate) fn of_questions() -> Vec<Case> {
         ),
         case(
             "error",
-            "beside what a client",
+            "to the value that the client wrote",
             "authorization_response",
             with(&http, "                        authorization_response:\n", &line(26, added)),
         ),
@@ -169,7 +169,7 @@ pub(crate) fn of_filters() -> Vec<Case> {
             is_taken: false,
             ..case(
                 "error",
-                "somebody else may see",
+                "was meant for another caller",
                 "http_filters[0]",
                 first("cache.v3.CacheConfig", ""),
             )

@@ -230,15 +230,15 @@ fn what_is_wrong_with_a_condition_is_told_with_line_and_caret() {
     for (rule, cause) in [
         (
             r#"roles = ["ADMIN"], when = 'path.id == 7'"#,
-            "== cannot be done with string and int; a text is written in quotes, as \"7\"\n    path.id == 7\n            ^",
+            "== cannot be used with string and int; write a string in quotes, as in \"7\"\n    path.id == 7\n            ^",
         ),
         (
             r#"access = "public", when = 'path.id == user.id'"#,
-            "a rule that is public, or that denies, has no condition",
+            "a public rule, or one that denies, cannot have a condition",
         ),
         (
             r#"access = "deny", when = 'path.id == user.id'"#,
-            "a rule that is public, or that denies, has no condition",
+            "a public rule, or one that denies, cannot have a condition",
         ),
         (r#"when = 'context.tier == "a"'"#, "context has no tier: name one of: plan"),
         (
@@ -258,9 +258,12 @@ fn what_is_wrong_with_a_condition_is_told_with_line_and_caret() {
         assert_eq!(code, 0, "{rule}: {said}");
         said
     };
-    let never = "it is true of no request that comes here";
+    let never = "it is true for no request that this rule applies to";
     assert!(warned(r#"roles = ["REGULAR"], when = 'user.role == "ADMIN"'"#).contains(never));
     assert!(warned(r#"methods = ["GET"], when = 'request.method != "GET"'"#).contains(never));
-    assert!(warned("when = '1 + 1 == 2'").contains("it is true of every request that comes here"));
+    assert!(
+        warned("when = '1 + 1 == 2'")
+            .contains("it is true for every request that this rule applies to")
+    );
     assert_eq!(warned("when = 'path.id == user.id'"), "");
 }

@@ -79,7 +79,7 @@ fn an_issuer_can_be_described_in_every_way() {
     // Both kinds of tokens would have no `iss`.
     let (code, said) = check(&keys);
     assert_eq!(code, Some(0));
-    assert!(said.contains("a token without iss is taken for one of \"litellm\""), "{said}");
+    assert!(said.contains("tokens without iss count as those of \"litellm\""), "{said}");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn what_cannot_be_meant_of_an_issuer_is_a_problem_with_its_key_and_fix() {
         (issuer("").replace("acme", "own"), "issuers[0].name", "\"own\" is not accepted here"),
         (issuer("").replace("acme", "sso"), "issuers[0].name", "\"sso\" is not accepted here"),
         (issuer("").replace("acme", "a/b"), "issuers[0].name", "is not accepted here"),
-        (issuer("id_prefix = \"sso:\""), "issuers[0].id_prefix", "single sign-on's guests"),
+        (issuer("id_prefix = \"sso:\""), "issuers[0].id_prefix", "guests from single sign-on"),
         (
             issuer("").replace("issuer = \"https://idp.example.com\"\n", ""),
             "issuers[0].issuer",
@@ -103,18 +103,18 @@ fn what_cannot_be_meant_of_an_issuer_is_a_problem_with_its_key_and_fix() {
         (
             issuer("").replace("https://idp", "http://idp"),
             "issuers[0].issuer",
-            "sign in as anybody",
+            "sign in as any user",
         ),
-        (issuer("").replace("https://idp.example.com", "acme"), "issuers[0].issuer", "no address"),
+        (issuer("").replace("https://idp.example.com", "acme"), "issuers[0].issuer", "not a URL"),
         (
             issuer("jwks_uri = \"http://idp.example.com/\""),
             "issuers[0].jwks_uri",
-            "sign in as anybody",
+            "sign in as any user",
         ),
         (
             issuer("jwks_uri = \"ftp://idp.example.com/\""),
             "issuers[0].jwks_uri",
-            "sign in as anybody",
+            "sign in as any user",
         ),
         (
             issuer("jwks_uri = \"https://a\"\njwks_file = \"b\""),
@@ -150,8 +150,12 @@ fn what_cannot_be_meant_of_an_issuer_is_a_problem_with_its_key_and_fix() {
         (issuer("default_role = \"ROOT\""), "issuers[0].default_role", "not one of identity.roles"),
         (issuer("claims = { id = \"\" }"), "issuers[0].claims.id", "is not accepted here"),
         (issuer("claims = { ids = \"sub\" }"), "issuers[0].claims.ids", "no such key"),
-        (issuer("refresh = \"2h\"\nstale_for = \"1h\""), "issuers[0].stale_for", "too old"),
-        (issuer("refresh = \"0s\""), "issuers[0].refresh", "no time at all"),
+        (
+            issuer("refresh = \"2h\"\nstale_for = \"1h\""),
+            "issuers[0].stale_for",
+            "expire before they are fetched again",
+        ),
+        (issuer("refresh = \"0s\""), "issuers[0].refresh", "it is zero"),
         (
             issuer("max_lifetime = \"soon\""),
             "issuers[0].max_lifetime",
@@ -187,14 +191,14 @@ fn what_cannot_be_meant_of_an_issuer_is_a_problem_with_its_key_and_fix() {
 #[test]
 fn what_may_not_be_meant_of_an_issuer_is_a_warning() {
     for (toml, told) in [
-        (issuer("id_prefix = \"\""), "the same as one of another"),
+        (issuer("id_prefix = \"\""), "the user with the same id of another"),
         (
             format!(
                 "{}{}",
                 issuer(""),
                 issuer("id_prefix = \"acme:b:\"").replace("acme\"", "b\"").replace("idp", "b")
             ),
-            "can be one of another issuer",
+            "can be the same as one of another issuer",
         ),
     ] {
         let (code, said) = check(&toml);
@@ -232,8 +236,8 @@ fn a_key_pair_is_a_private_key_of_p_256_or_ed25519_with_a_kid() {
     let both = format!("{}, {}", pair("a", "es256.pem"), pair("b", "ed25519.pem"));
     assert_eq!(keys(&both), (Some(0), "ok\n".to_owned()));
     for (given, told) in [
-        (pair("a", "junk.pem"), "no private key of P-256 or Ed25519"),
-        (pair("a", "p384.pem"), "no private key of P-256 or Ed25519"),
+        (pair("a", "junk.pem"), "not a private key of P-256 or Ed25519"),
+        (pair("a", "p384.pem"), "not a private key of P-256 or Ed25519"),
         (pair("a", "none.pem"), "cannot be read"),
         (pair("", "es256.pem"), "write a name"),
         ("{ private_key_file = \"es256.pem\" }".to_owned(), "the key has no kid"),
@@ -282,7 +286,7 @@ fn tokens_for_upstreams_need_a_key_that_these_can_verify_by() {
                tokens.audience = \"https://gw.example.com\"";
     let (code, said) = check_in(room.path(), &format!("{mints}{own}"), true);
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("one issuer and one audience"), "{said}");
+    assert!(said.contains("the same issuer and audience"), "{said}");
     let own = issuer("").replace("idp.example.com", "gw.example.com");
     let (code, said) = check_in(room.path(), &format!("{mints}{own}"), true);
     assert_eq!(code, Some(2), "{said}");

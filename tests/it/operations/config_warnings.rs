@@ -38,7 +38,7 @@ fn a_path_whose_other_form_with_a_slash_is_open_to_more_people_is_warned_of() {
     let open = rule("all", "path_prefix = \"/\"", "access = \"public\"");
     let found = warnings(&format!("{admin}{open}"));
     assert_eq!(found.len(), 1);
-    assert!(found[0].contains("/admin/ falls to \"all\""), "{found:?}");
+    assert!(found[0].contains("/admin/ is decided by \"all\""), "{found:?}");
 
     let post = rule("post", "path_prefix = \"/\"\nmethods = [\"POST\"]", "access = \"public\"");
     assert_eq!(warnings(&format!("{admin}{post}")).len(), 1);
@@ -51,10 +51,11 @@ fn a_path_whose_other_form_with_a_slash_is_open_to_more_people_is_warned_of() {
     assert!(braces[0].contains("path_template"));
     // The other way round, and templates.
     let found = warnings(&format!("{slashed}{open}"));
-    assert!(found[0].contains("/admin falls to \"all\""), "{found:?}");
-    for (template, other) in
-        [("/users/{id}", "/users/{}/ falls"), ("/users/{id}/keys/", "/users/{}/keys falls")]
-    {
+    assert!(found[0].contains("/admin is decided by \"all\""), "{found:?}");
+    for (template, other) in [
+        ("/users/{id}", "/users/{}/ is decided"),
+        ("/users/{id}/keys/", "/users/{}/keys is decided"),
+    ] {
         let path = format!("path_template = \"{template}\"");
         let template = rule("template", &path, "access = \"authenticated\"");
         assert!(warnings(&template).is_empty());
@@ -74,13 +75,15 @@ fn a_host_that_opens_what_another_hosts_rule_closes_is_warned_of() {
     let static_files = at("static", "static.example.com", "/", "access = \"public\"");
     let found = warnings(&format!("{admin}{static_files}"));
     assert_eq!(found.len(), 1, "{found:?}");
-    for part in ["at static.example.com", "/admin[/*] falls to \"static\"", "than \"admin\" does"] {
+    for part in
+        ["at static.example.com", "/admin[/*] is decided by \"static\"", "than \"admin\" does"]
+    {
         assert!(found[0].contains(part), "{found:?}");
     }
     // Many that it opens are one warning; wildcards and any host count as well.
     let reports = rule("reports", "path = \"/reports\"", "access = \"authenticated\"");
     let found = warnings(&format!("{admin}{reports}{static_files}"));
-    assert!(found.len() == 1 && found[0].contains("and 1 rules more"), "{found:?}");
+    assert!(found.len() == 1 && found[0].contains("(more such rules: 1)"), "{found:?}");
     let below = at("below", "*.example.com", "/", "access = \"authenticated\"");
     assert!(warnings(&format!("{admin}{below}"))[0].contains("at *.example.com"));
     let app = at("app", "app.example.com", "/admin", "roles = [\"ADMIN\"]");
@@ -121,7 +124,7 @@ fn what_the_engine_in_envoy_cannot_hold_alone_is_told_with_what_the_service_does
     let issuer =
         "[[issuers]]\nname = \"acme\"\nissuer = \"https://idp.example.com\"\naudience = [\"a\"]\n";
     for (toml, refused, beside) in [
-        (redis, "error: store: ", Some("left to the service: store: the list of the revoked")),
+        (redis, "error: store: ", Some("left to the service: store: the list of what is revoked")),
         ("mcp.source = \"envoy\"\n", "error: mcp.source: ", None),
         (issuer, "error: issuers: ", Some("left to the service: issuers: the keys of \"acme\"")),
     ] {
@@ -155,7 +158,10 @@ fn ten_thousand_rules_for_a_hundred_hosts_are_compared_in_a_moment() {
     let started = std::time::Instant::now();
     let found = warnings(&toml);
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
-    assert!(found.iter().any(|warning| warning.contains("not all were compared")), "{found:?}");
+    assert!(
+        found.iter().any(|warning| warning.contains("not all of them were compared")),
+        "{found:?}"
+    );
 }
 
 #[test]

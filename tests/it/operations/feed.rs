@@ -358,7 +358,7 @@ fn nobody_is_told_but_the_services_user_and_those_who_are_named() {
     }
     assert_eq!(python(AS_NOBODY, &own.socket), "denied");
     assert_eq!(python(AS_NOBODY, &other.socket), "0");
-    other.replica.says("somebody who may not follow has connected");
+    other.replica.says("a user who may not follow has connected");
     assert_eq!(python(AS_NOBODY, &named.socket), "18");
 }
 

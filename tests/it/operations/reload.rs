@@ -228,7 +228,7 @@ async fn what_would_open_a_door_takes_a_restart() {
     ];
     for (text, key) in &cases {
         refused(&replica, || mount.swap(&files(text)));
-        let line = format!("\"message\":\"takes a restart\",\"key\":\"{key}\"");
+        let line = format!("\"message\":\"this key needs a restart\",\"key\":\"{key}\"");
         assert!(replica.running.log().contains(&line), "{key}: {}", replica.running.log());
         assert!(replica.metric("portcullis_config_last_reload_successful").await < 0.5);
     }

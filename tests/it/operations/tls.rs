@@ -155,7 +155,7 @@ async fn certificates_are_renewed_without_a_restart() {
     let (new, wrong) = (ca.issue(2, 2099), ca.issue(3, 2099));
     let torn = Issued { key: wrong.key, ..new.clone() };
     mount.swap(&files(TLS, &torn, &ca.pem()));
-    replica.says("the key is not that of the first certificate");
+    replica.says("the key does not belong to the first certificate");
     assert_eq!(serial(&ca, replica.check).await, 1);
 
     mount.swap(&files(TLS, &new, &ca.pem()));

@@ -313,9 +313,7 @@ fn a_session_is_at_least_as_long_as_its_first_token() {
         (done.status.code(), String::from_utf8(done.stderr).unwrap())
     };
     let absolute = "PORTCULLIS__SESSIONS__ABSOLUTE";
-    for (given, cause) in
-        [("7h", "would live longer than the session"), ("0s", "nobody could stay")]
-    {
+    for (given, cause) in [("7h", "would outlive the session"), ("0s", "nobody could stay")] {
         let (code, said) = check(&[(absolute, given)]);
         assert_eq!(code, Some(2), "{given}");
         assert!(said.contains("sessions.absolute") && said.contains(cause), "{said}");

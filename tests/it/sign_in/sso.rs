@@ -90,7 +90,7 @@ async fn a_replica_without_a_shared_store_says_why_it_cannot_finish() {
     let toml = provider.toml("portcullis", "");
     let a = replica("", &toml, "").await;
     let b = replica("", &toml, "").await;
-    a.says("a second replica could not finish");
+    a.says("a second replica could not complete");
     let mut browser = Browser::new();
     let (response, to) = browser.sign_in(&a, &b, "", "ann").await;
     let (status, body) = answer(response).await;
