@@ -74,11 +74,11 @@ async fn create(State(service): State<Service>, caller: Caller, body: Body) -> R
 }
 
 async fn make(agents: &Agents, caller: &Caller, body: Body) -> Answer {
-    const MEND: &str = "modelType is required: send {\"modelType\": …, \"name\": …, \"settings\": {…}}, \
+    const FIX: &str = "modelType is required: send {\"modelType\": …, \"name\": …, \"settings\": {…}}, \
                         with one of /api/agents/models";
-    let Wish { model_type, name, settings } = read(body, MEND).await?;
+    let Wish { model_type, name, settings } = read(body, FIX).await?;
     if model_type.is_empty() {
-        return Err(Refusal::bad(MEND));
+        return Err(Refusal::bad(FIX));
     }
     if [Some(&model_type), name.as_ref()].into_iter().flatten().any(|t| t.len() > MAX_NAME_BYTES) {
         return Err(Refusal::bad("modelType and name may have 200 bytes each"));

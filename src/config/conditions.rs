@@ -12,7 +12,7 @@ use crate::{
 /// What `when` is.
 pub(super) const EXPECTED: &str = "a condition such as 'path.id == user.id'";
 /// What may be asked of a rule that has one.
-const MEND: &str = "correct it, and see \"Conditions\" in the book";
+const FIX: &str = "correct it, and see \"Conditions\" in the book";
 
 /// What conditions may ask for, whatever their rule.
 pub(super) struct MayRead<'m> {
@@ -68,7 +68,7 @@ pub(super) fn read(
         }
         Err(troubles) => {
             for trouble in troubles {
-                section.problem("when", trouble.to_string(), MEND);
+                section.problem("when", trouble.to_string(), FIX);
             }
             None
         }

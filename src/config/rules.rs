@@ -333,7 +333,7 @@ fn wants(section: &mut Section<'_>) -> Option<Option<Wants>> {
 }
 
 fn access(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Access> {
-    const MEND: &str = "write roles = [...], or access = \"public\", \"authenticated\" or \"deny\"";
+    const FIX: &str = "write roles = [...], or access = \"public\", \"authenticated\" or \"deny\"";
     let named: Option<Vec<String>> = section.get("roles", "a list of roles");
     let access = section.parsed("access", "\"public\", \"authenticated\" or \"deny\"", |access| {
         Some(match access {
@@ -344,7 +344,7 @@ fn access(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Access> {
         })
     });
     if section.has("roles") && section.has("access") {
-        section.problem("access", "the rule has both roles and access", MEND);
+        section.problem("access", "the rule has both roles and access", FIX);
         return None;
     }
     match named {
@@ -353,13 +353,13 @@ fn access(section: &mut Section<'_>, roles: Option<&Roles>) -> Option<Access> {
             let asks =
                 ["scopes", "issuers", "credentials", "when"].iter().any(|key| section.has(key));
             if !asks {
-                section.problem("", "the rule does not say who may pass", MEND);
+                section.problem("", "the rule does not say who may pass", FIX);
             }
             asks.then_some(Access::Authenticated)
         }
         None => access,
         Some(named) if named.is_empty() => {
-            section.problem("roles", "the list is empty", MEND);
+            section.problem("roles", "the list is empty", FIX);
             None
         }
         Some(named) => role_set(section, &named, roles?).map(Access::Roles),

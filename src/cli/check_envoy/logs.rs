@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::{chain::Chain, names, report::Report, tree::Node};
 
-const MEND_PATH: &str = "write %PATH(NQ)%, which leaves the query out";
+const FIX_PATH: &str = "write %PATH(NQ)%, which leaves the query out";
 
 /// An operator such as `%REQ(X?Y):10%`, at the beginning of a text.
 static OPERATOR: LazyLock<Option<Regex>> =
@@ -101,7 +101,7 @@ pub(super) fn look_at_operators(body: &Node<'_>, report: &mut Report) {
                         "{} has the query, which may contain a WebSocket's token",
                         operator.whole
                     ),
-                    MEND_PATH,
+                    FIX_PATH,
                 ),
                 Some(Tells::Credential) => {
                     report.error(&at, format!("{} is a credential", operator.whole), "take it out");
