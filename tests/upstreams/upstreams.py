@@ -1,15 +1,21 @@
 """The real upstreams: how each is started, what it is, and what it reads loosely."""
 
+import atexit
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 
 from gateways import BUILT, ROOM, ROOT, Process, free_port
 
 HERE = pathlib.Path(__file__).resolve().parent
 SERVERS = HERE / "servers"
-FILES = ROOM / "files"
+# Where servers that give up root's rights can read, whoever may enter this directory.
+FILES = pathlib.Path(tempfile.mkdtemp(prefix="upstreams-"))
+FILES.chmod(0o755)
+atexit.register(shutil.rmtree, FILES, ignore_errors=True)
 PYTHON = ROOM / "python/bin/python"
 
 # What is read as another path on purpose, and the switch of portcullis for it.

@@ -1,7 +1,7 @@
 //! The same decision through every gateway: one table, and what each of them
 //! does to a request on its way.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use envoy_types::pb::envoy::service::auth::v3::{
     CheckResponse, authorization_client::AuthorizationClient, check_response::HttpResponse,
@@ -13,6 +13,7 @@ use crate::{
     grpc::question,
     spellings::spellings,
     stack::{Answer, Mode, NEWEST, Stack, bearer, token},
+    support::eventually,
 };
 
 const GATEWAYS: [Mode; 7] = [
@@ -383,5 +384,18 @@ fn no_gateway_lets_a_client_drop_who_it_is_or_open_another_tunnel() {
             let names = answer.json()["received"]["headers"].to_string();
             assert!(!names.contains("rewrite") && !names.contains("override"), "{mode:?}: {names}");
         }
+    }
+}
+
+#[test]
+fn nothing_of_an_nginx_outlives_its_test() {
+    let stack = Stack::with(NEWEST, Mode::Nginx, &[]);
+    let id = stack.gateway.child.id();
+    let workers = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    assert_ne!(workers.trim(), "");
+    drop(stack);
+    for worker in workers.split_whitespace() {
+        let place = format!("/proc/{worker}");
+        eventually("a worker's end", || (!Path::new(&place).exists()).then_some(()));
     }
 }

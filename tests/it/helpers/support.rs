@@ -79,6 +79,8 @@ impl InProcess {
 pub(crate) struct Running {
     pub(crate) child: Child,
     log: PathBuf,
+    /// A master of nginx that is killed leaves its workers behind.
+    has_workers: bool,
     _room: tempfile::TempDir,
 }
 
@@ -102,7 +104,7 @@ impl Running {
             .stderr(file)
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Self { child, log, _room: room }
+        Self { child, log, has_workers: command.get_program() == "nginx", _room: room }
     }
 
     /// All that it has said so far.
@@ -161,6 +163,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if self.has_workers {
+            let id = self.child.id().to_string();
+            let _ = Command::new("kill").args(["-s", "TERM", &id]).stderr(Stdio::null()).status();
+            let asked = Instant::now();
+            while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
