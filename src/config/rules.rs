@@ -1,6 +1,6 @@
 //! `[[rules]]`: which requests need what.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use url::Url;
 
@@ -36,10 +36,13 @@ pub(super) fn read(
         root.problem("rules", "there is no rule, so every request is denied", "write a [[rules]]");
         return None;
     }
-    let mut names = Vec::with_capacity(count);
+    let mut names = HashMap::with_capacity(count);
     let read: Vec<Rule> = tables
         .into_iter()
-        .filter_map(|table| rule(table, &mut names, roles, public_url, issuers, may_read))
+        .enumerate()
+        .filter_map(|(at, table)| {
+            rule(table, (at, &mut names), roles, public_url, issuers, may_read)
+        })
         .collect();
     let complete = read.len() == count;
     let policy = Policy::compile(read);
@@ -64,10 +67,11 @@ pub(super) fn read(
     }
 }
 
-/// A rule. `names` are those of the rules before it, also where there is more to fix in them.
+/// The rule at this place. `names` are those of the rules before it, with their places, also
+/// where there is more to fix in them.
 fn rule(
     mut section: Section<'_>,
-    names: &mut Vec<Option<String>>,
+    (at, names): (usize, &mut HashMap<String, usize>),
     roles: Option<&Roles>,
     public_url: Option<&Url>,
     issuers: &[IssuerConfig],
@@ -81,12 +85,12 @@ fn rule(
     if !section.has("name") {
         section.problem("name", "the rule has no name", "name it: name = \"agents\"");
     }
-    let earlier = name.as_ref().and_then(|_| names.iter().position(|other| *other == name));
+    let earlier = name.as_ref().map(|name| *names.entry(name.clone()).or_insert(at));
+    let earlier = earlier.filter(|earlier| *earlier != at);
     if let Some(earlier) = earlier {
         let cause = format!("rules[{earlier}] has the same name");
         section.problem("name", cause, "give each rule its own name: it appears in the logs");
     }
-    names.push(name.clone());
     let (path, variables) = path(&mut section).unzip();
     let hosts = hosts(&mut section);
     let methods = methods(&mut section);

@@ -50,14 +50,12 @@ impl Redis {
     }
 
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        let answer = self.link.send(command).await?;
-        from_redis_value(answer).map_err(|_| StoreError::Garbled)
+        over(&self.link, command).await
     }
 
     /// The same, for who follows.
     pub(super) async fn read<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        let answer = self.following.send(command).await?;
-        from_redis_value(answer).map_err(|_| StoreError::Garbled)
+        over(&self.following, command).await
     }
 
     pub(super) async fn put(
@@ -254,6 +252,11 @@ impl Redis {
         }
         Ok(concerns)
     }
+}
+
+async fn over<T: FromRedisValue>(link: &Link, command: &Cmd) -> Result<T, StoreError> {
+    let answer = link.send(command).await?;
+    from_redis_value(answer).map_err(|_| StoreError::Garbled)
 }
 
 /// All texts of an answer in their order: a cluster answers for each node.
