@@ -233,7 +233,7 @@ class Trial:
         """A pattern in one form alone is warned of; what is advised is not."""
         for layout in LAYOUTS:
             told = warnings(configuration(layout))
-            if (layout == "one-form") != any("falls to" in line for line in told):
+            if (layout == "one-form") != any("is decided by" in line for line in told):
                 self.problem(f"check-config says of the layout {layout}: {told}")
 
 
