@@ -277,7 +277,8 @@ fn names(head: &str) -> Vec<String> {
 
 fn percent_decoded(text: &str) -> String {
     // The crate that is here for `application/x-www-form-urlencoded` decodes that, too.
-    url::form_urlencoded::parse(text.replace('+', "%2b").replace(['&', '='], "").as_bytes())
+    let kept = text.replace('+', "%2b").replace('&', "%26").replace('=', "%3d");
+    url::form_urlencoded::parse(kept.as_bytes())
         .map(|(name, _)| name.into_owned())
         .next()
         .unwrap_or_default()

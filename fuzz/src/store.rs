@@ -41,43 +41,20 @@ type Fields = Vec<(String, String)>;
 fn entries(answer: &Value) -> Option<Vec<Fields>> {
     let text = |value: &Value| match value {
         Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
-        Value::Okay => Some("OK".to_owned()),
-        Value::Int(number) => Some(number.to_string()),
-        Value::Double(number) => Some(number.to_string()),
+        Value::SimpleString(text) => Some(text.clone()),
         _ => None,
     };
     let list = |value: &Value| match value {
-        Value::Array(list) | Value::Set(list) => Some(list.clone()),
-        // Nothing at all, or pairs.
-        Value::Nil => Some(Vec::new()),
-        Value::Map(pairs) => {
-            Some(pairs.iter().map(|(a, b)| Value::Array(vec![a.clone(), b.clone()])).collect())
-        }
+        Value::Array(list) => Some(list.clone()),
         _ => None,
     };
-    let pairs = |value: &Value| -> Option<Fields> {
-        let list = list(value)?;
-        if list.iter().all(|it| matches!(it, Value::Array(_))) {
-            let pair = |it: &Value| match it {
-                Value::Array(two) if two.len() == 2 => Some((text(&two[0])?, text(&two[1])?)),
-                _ => None,
-            };
-            return list.iter().map(pair).collect();
-        }
-        let texts: Vec<String> = list.iter().map(text).collect::<Option<_>>()?;
-        let pair = |two: &[String]| Some((two[0].clone(), two.get(1)?.clone()));
-        texts.chunks(2).map(pair).collect()
+    let entry = |entry: &Value| -> Option<Fields> {
+        let entry = list(entry)?;
+        let fields = list(entry.get(1)?)?;
+        (entry.len() == 2 && fields.len() % 2 == 0).then_some(())?;
+        fields.chunks(2).map(|pair| Some((text(&pair[0])?, text(&pair[1])?))).collect()
     };
-    let all = list(answer)?;
-    let entry = |it: &Value| match it {
-        Value::Array(two) if two.len() == 2 => pairs(&two[1]),
-        _ => None,
-    };
-    if all.iter().all(|it| matches!(it, Value::Array(_))) {
-        return all.iter().map(entry).collect();
-    }
-    all.chunks(2).map(|two| pairs(two.get(1)?)).collect()
+    list(answer)?.iter().map(entry).collect()
 }
 
 /// Who is shut out by an entry.

@@ -108,12 +108,15 @@ impl<'a> LlmAsk<'a> {
     }
 }
 
-/// Whether a query has a parameter of this name, in whatever case and encoding.
+/// Whether a query has a parameter of this name, in whatever case and encoding, and with
+/// whatever around it that a reader may take off.
 fn query_names(query: &str, wanted: &str) -> bool {
     query.split(['&', ';']).any(|pair| {
         let name = pair.split('=').next().unwrap_or_default();
         let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-        json::is_alike(name.trim_matches(['+', ' ']), wanted)
+        let is_blank =
+            |letter: char| letter == '+' || letter.is_whitespace() || letter.is_control();
+        json::is_alike(name.trim_matches(is_blank), wanted)
     })
 }
 

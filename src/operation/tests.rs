@@ -289,6 +289,8 @@ fn a_model_is_told_by_every_form_of_request() {
         ("model=o3", true),
         ("a=1&Mod%65l=o3", true),
         ("a=1;model", true),
+        ("+Model%20%09=o3", true),
+        ("%00model%0A=o3", true),
         ("models=1&modelx=2", false),
     ] {
         let body = br#"{"model":"gpt-4o-mini"}"#;

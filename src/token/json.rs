@@ -228,6 +228,17 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_the_double_that_is_nearest() {
+        // A reader in a hurry takes the second for the double beside it.
+        for number in ["2.5e-3", "22184462222222222222222222262222281095516152.5"] {
+            let text = format!("{{\"a\":{number}}}");
+            let members = Members::parse(text.as_bytes(), 8);
+            let value = members.expect("an object").get("a").cloned();
+            assert_eq!(value.and_then(|it| it.as_f64()), number.parse().ok());
+        }
+    }
+
+    #[test]
     fn only_one_whole_object_is_taken() {
         for bad in [&b"[]"[..], b"null", b"{} {}", b"{}x", b"", b"{\"a\":1,}", b"\xef\xbb\xbf{}"] {
             assert!(Members::parse(bad, 8).is_err(), "{bad:?}");
