@@ -154,9 +154,10 @@ impl Engine {
             .map(|rule| rule.name.as_str())
             .collect();
 
-        let is_preflight = matches!(found, Found::Preflight(_));
+        // It was found out for the shadows, too, and is theirs alone then.
+        let identity = identity.filter(|_| needs_identity);
         let key_id = identity.as_ref().and_then(|identity| self.key_id(identity, input));
-        let identity = identity.and_then(Result::ok).filter(|_| needs_identity && !is_preflight);
+        let identity = identity.and_then(Result::ok);
         let (denied, unmet) = denied.map_or((None, None), |it| (Some(it.reason), it.unmet));
         let verdict = match denied {
             Some(reason) => Verdict::Deny(self.denial(reason, rule, resource, input)),

@@ -315,4 +315,14 @@ mod tests {
         assert_eq!(challenge(Refusal::Expired), (401, true));
         assert_eq!(challenge(Refusal::IssuerUnavailable), (503, false));
     }
+
+    #[test]
+    fn what_is_no_fault_of_the_client_is_an_internal_error_of_json_rpc() {
+        let servers = ["https://idp.example.com".to_owned()];
+        let resource = Resource::new("https://mcp.example.com/mcp", &servers, &[], None).unwrap();
+        let denial = Denial::of(Reason::NotReady);
+        let denial = Denial { resource: Some(Arc::new(resource)), ..denial };
+        assert_eq!(denial.status(), 503);
+        assert!(denial.body().contains(r#""code":-32603,"#), "{}", denial.body());
+    }
 }

@@ -1,6 +1,6 @@
 //! A rule: which requests it is for, and who may make them.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use super::{
     carried::CredentialKind,
@@ -107,6 +107,12 @@ impl Wants {
             (Self::Llm(one), Self::Llm(other)) => one.collides(other),
             _ => true,
         }
+    }
+
+    /// Whether they read the same body in two ways.
+    #[must_use]
+    pub fn reads_otherwise(&self, other: &Self) -> bool {
+        mem::discriminant(self) != mem::discriminant(other)
     }
 }
 

@@ -291,6 +291,8 @@ mod tests {
     fn the_hashes_of_a_file_have_at_most_eight_costs() {
         let accounts = parse(&users(8)).unwrap();
         assert_eq!((accounts.count_costs(), accounts.iter().count()), (8, 8));
+        // A sign-in is for all of them.
+        assert_eq!(accounts.costs().count(), 8);
         let problems = parse(&users(9)).unwrap_err();
         assert!(problems[0].starts_with("its hashes have 9 different costs"), "{problems:?}");
     }

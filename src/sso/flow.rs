@@ -227,8 +227,7 @@ impl Sso {
             leeway: settings.leeway,
         };
         let token = self.provider.verify_logout(token, &expected).await?;
-        // For as long as it could be taken.
-        let window = logout_token::MAX_AGE + 2 * settings.leeway;
+        let window = logout_token::good_for(settings.leeway);
         let once = Limit { tries: 1, window, lockout: window };
         if self.store.hit(&self.logout_key(&token), once).await?.count > 1 {
             return Err(LogoutTokenError::Repeated.into());

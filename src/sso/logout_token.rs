@@ -14,7 +14,7 @@ use crate::{clock::Timestamp, token::KeySet};
 /// The event that it has to tell of.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 /// How old one may be, beside the leeway.
-pub(super) const MAX_AGE: Duration = Duration::from_secs(300);
+const MAX_AGE: Duration = Duration::from_secs(300);
 /// The longest `jti`, `sid` and `sub`, in bytes.
 const MAX_TEXT_BYTES: usize = 255;
 /// The types that it may be of, in lower case; one that does not say is a JWT.
@@ -82,6 +82,11 @@ pub(super) struct Expected<'a> {
     pub(super) client_id: &'a str,
     pub(super) now: Timestamp,
     pub(super) leeway: Duration,
+}
+
+/// For how long one may be taken at the most: from when it still lies ahead.
+pub(super) fn good_for(leeway: Duration) -> Duration {
+    MAX_AGE + 2 * leeway
 }
 
 /// Reads a logout token. Whether it came before is for others to tell.
@@ -176,6 +181,9 @@ mod tests {
         ] {
             assert_eq!(read(&changes).err(), expected, "{changes}");
         }
+        // From the first to the last moment at which it is.
+        let leeway = Duration::from_secs(LEEWAY.unsigned_abs());
+        assert_eq!(good_for(leeway), Duration::from_secs(300 + 2 * LEEWAY.unsigned_abs()));
     }
 
     #[test]

@@ -133,4 +133,18 @@ mod tests {
             assert_eq!(of(count - 1), Err(BadPath::TwoReadings), "{path}");
         }
     }
+    #[test]
+    fn those_that_end_at_semicolons_may_be_twice_as_many() {
+        let allow = PathAllow {
+            encoded_slash: false,
+            semicolon: true,
+            encoded_percent: true,
+            encoded_hash: true,
+            encoded_question_mark: true,
+        };
+        // There are 28 of the ones, and 37 of the others.
+        let raw = "a%25253Fc%3Bd/e;fac/d%3Fe%23f/c/d%253Fe;f";
+        let literal = decode_all(raw, allow).unwrap();
+        assert!(others(raw, &literal, allow).is_ok());
+    }
 }

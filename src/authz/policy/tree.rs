@@ -107,17 +107,19 @@ impl Slot {
         let Some(own) = rules.get(rule) else { return Ok(()) };
         for at in &self.asking {
             let Some(other) = rules.get(*at) else { continue };
+            let (Some(wants), Some(others)) = (&own.wants, &other.wants) else { continue };
             let shared = match (own.methods.as_slice(), other.methods.as_slice()) {
                 ([], []) => Some("any method"),
+                // A rule for the method goes before one for any: but not where it would
+                // hang on what else stands in a body which of the two is for it.
+                ([], [method, ..]) | ([method, ..], []) if wants.reads_otherwise(others) => {
+                    Some(method.as_str())
+                }
                 (methods, _) => {
                     methods.iter().find(|method| other.methods.contains(method)).map(String::as_str)
                 }
             };
-            let collide = match (&own.wants, &other.wants) {
-                (Some(own), Some(other)) => own.collides(other),
-                _ => false,
-            };
-            if let Some(method) = shared.filter(|_| collide) {
+            if let Some(method) = shared.filter(|_| wants.collides(others)) {
                 return Err((*at, method.to_owned()));
             }
         }

@@ -250,6 +250,11 @@ fn rules_that_nobody_could_tell_apart_are_refused_and_so_is_what_names_nothing()
             rule("a", "llm = { models = [\"m\"] }") + &rule("b", "mcp = { tools = [\"m\"] }"),
             "rules",
         ),
+        (
+            rule("a", "llm = { models = [\"m\"] }\nmethods = [\"POST\"]")
+                + &rule("b", "mcp = { tools = [\"n\"] }"),
+            "rules",
+        ),
         (rule("a", "mcp = {}"), "rules[0].mcp"),
         (rule("a", "llm = {}"), "rules[0].llm"),
         (rule("a", "mcp = { tools = [\"a*b\"] }"), "rules[0].mcp.tools"),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     oidc::{Browser, PUBLIC, Provider, replica, sso_toml},
-    redis::Redis,
+    redis::{Redis, cli},
     replica::{CONTROL_PLANE, OPEN, Replica, answer, everybody},
     replicas::{check, until},
     rogue::{Key, Reply, Rogue, sign},
@@ -297,6 +297,16 @@ async fn a_logout_that_could_not_be_done_can_be_told_again() {
     redis.servers[0].signal("CONT");
     until("the store to answer", async || setting.send(&logout).await.status() == 200).await;
     assert_eq!(check(&setting.replica, &token).await, 16);
+
+    // A store that counts the logout token, and ends nothing, is no end of it either.
+    let token = setting.sign_in("eve", "theirs").await;
+    let logout = setting.signed(&json!({}));
+    cli(redis.port, &["ACL", "SETUSER", "default", "resetkeys", "~*logout:*"]);
+    assert_eq!(setting.send(&logout).await.status(), 503);
+    cli(redis.port, &["ACL", "SETUSER", "default", "~*"]);
+    assert_eq!(setting.send(&logout).await.status(), 200);
+    assert_eq!(check(&setting.replica, &token).await, 16);
+    assert_eq!(setting.send(&logout).await.status(), 400);
     redis.stop();
 
     // A provider whose keys cannot be had is no word against the token.
@@ -305,6 +315,23 @@ async fn a_logout_that_could_not_be_done_can_be_told_again() {
         behaviour.discovery = Reply::Text(500, "text/plain", String::new());
     });
     assert_eq!(setting.send(&setting.signed(&json!({}))).await.status(), 503);
+}
+
+#[tokio::test]
+async fn a_provider_may_sign_a_logout_with_a_key_that_is_new() {
+    let setting = Setting::start("").await;
+    let token = setting.sign_in("eve", "theirs").await;
+    let new = Key::new("new", Algorithm::ES256);
+    let logout = sign(&new, &setting.claims(&json!({})));
+    assert_eq!(setting.send(&logout).await.status(), 400);
+    assert_eq!(check(&setting.replica, &token).await, 0);
+
+    let setting = Setting::start("").await;
+    let token = setting.sign_in("eve", "theirs").await;
+    setting.rogue.change(|behaviour| behaviour.public.push(new.public()));
+    let logout = sign(&new, &setting.claims(&json!({})));
+    assert_eq!(setting.send(&logout).await.status(), 200);
+    assert_eq!(check(&setting.replica, &token).await, 16);
 }
 
 #[tokio::test]
