@@ -178,7 +178,7 @@ pub fn operation(data: &[u8]) {
 /// The value of a header that is there once.
 fn only_header<'h>(headers: &[(&'h str, &'h str)], name: &str) -> Option<&'h str> {
     let mut all = headers.iter().filter(|(it, _)| it.eq_ignore_ascii_case(name));
-    let first = all.next().map(|(_, value)| *value);
+    let first = all.next().map(|(_, value)| value.trim());
     assert!(all.next().is_none(), "{name} is there twice");
     first
 }

@@ -10,7 +10,7 @@ import http2
 ECHOED = re.compile(rb"(\d+|-) ([0-9a-f]*)")
 HANDLER = re.compile(rb"handler=([a-z]+)")
 AT_ONCE = 200
-CONNECTIONS = 32
+CONNECTIONS = 160
 
 
 def _job(job):
