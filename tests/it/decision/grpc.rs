@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -243,7 +244,8 @@ async fn headers_are_read_from_the_list_too_also_when_they_are_no_text() {
     assert_eq!(denied(&service.check(with(odd)).await), (7, 400, "bad_header".into()));
 }
 
-/// A clock that panics when it is told to.
+/// A clock that panics when it is told to, but for who follows the store: that is another
+/// story, and the end of the service.
 #[derive(Debug, Default)]
 struct Fragile {
     broken: AtomicBool,
@@ -251,7 +253,9 @@ struct Fragile {
 
 impl Clock for Fragile {
     fn now(&self) -> Timestamp {
-        assert!(!self.broken.load(Ordering::Relaxed), "a panic that the test asked for");
+        let follows = thread::current().name() == Some("revocations");
+        let is_broken = self.broken.load(Ordering::Relaxed) && !follows;
+        assert!(!is_broken, "a panic that the test asked for");
         SystemClock.now()
     }
 }
