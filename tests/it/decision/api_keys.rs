@@ -354,6 +354,21 @@ fn keys_of_somebody_elses_making_are_known_by_their_hash() {
     assert_eq!((key_id("sk-1234"), key_id("sk-12345")), (Some(id), None));
 }
 
+#[test]
+fn a_key_that_only_a_shadow_looks_at_is_nobodys() {
+    let key = made(|_| {});
+    let shadow = "[[rules]]\nname = \"later\"\npath_prefix = \"/\"\nroles = [\"ADMIN\"]\nmode = \"shadow\"\n";
+    let own = "[[rules]]\nname = \"own\"\npath = \"/api/agents\"\naccess = \"authenticated\"\n";
+    for rules in [format!("{TAKEN}{own}"), format!("{TAKEN}{own}{shadow}")] {
+        let engine = engine_of(&rules, &[&key]);
+        let told = |path: &str| {
+            let ask = ask("GET", path).bearer(&key.text);
+            engine.decide(&ask.input(), Timestamp::from_secs(NOW)).key_id
+        };
+        assert_eq!((told("/nowhere"), told("/api/agents")), (None, Some(key.key.id)), "{rules}");
+    }
+}
+
 fn sha2_hex(text: &str) -> String {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
