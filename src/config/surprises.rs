@@ -20,7 +20,10 @@ pub(super) fn warn(root: &Section<'_>, policy: &Policy) {
     let listed: Vec<&str> =
         policy.rules().iter().flat_map(|rule| &rule.methods).map(String::as_str).collect();
     for rule in policy.rules() {
-        if let Some((path, other)) = opened_by_a_slash(policy, rule, &methods(rule, &listed)) {
+        let methods = methods(rule, &listed);
+        let opened = opened_by_a_slash(policy, rule, &methods)
+            .or_else(|| opened_by_no_value(policy, rule, &methods));
+        if let Some((path, other)) = opened {
             root.warn(
                 "rules",
                 format!(
@@ -127,9 +130,34 @@ fn opened_by_a_slash<'p>(
     if path.is_empty() {
         return None;
     }
+    let other = at_its_hosts(policy, rule, &path, methods).next()?;
+    Some((other_form, other))
+}
+
+/// Some servers take `/agents/` for `/agents/{id}` with no value for the id. Whoever has
+/// written a rule for that very path has seen it.
+fn opened_by_no_value<'p>(
+    policy: &'p Policy,
+    rule: &Rule,
+    methods: &[&str],
+) -> Option<(String, &'p Rule)> {
+    let mut path = example(&rule.path);
+    let last = path.last_mut().filter(|last| **last == ANY_VALUE)?;
+    *last = "".into();
+    let is_broad = |other: &&Rule| matches!(other.path, PathPattern::Prefix(_));
+    let other = at_its_hosts(policy, rule, &path, methods).find(is_broad)?;
+    Some((rule.path.to_string().trim_end_matches("{}").to_owned(), other))
+}
+
+/// The rules that let more people in by this path, at each host of the rule.
+fn at_its_hosts<'p>(
+    policy: &'p Policy,
+    rule: &Rule,
+    path: &[Cow<'_, str>],
+    methods: &[&str],
+) -> impl Iterator<Item = &'p Rule> {
     let hosts = rule.hosts.iter().filter_map(example_host);
-    let mut found = hosts.filter_map(|host| more_open(policy, rule, &host, &path, methods));
-    found.next().map(|other| (other_form, other))
+    hosts.filter_map(move |host| more_open(policy, rule, &host, path, methods))
 }
 
 /// Where a gateway routes several hosts to one upstream, who names the host

@@ -4,7 +4,10 @@
 # both forms, as `check-config` advises: with a slash at its end and without.
 AGENTS = [("agents", 'path_prefix = "/api/agents"'), ("admin", 'path_prefix = "/admin"')]
 KEYS = [("keys", 'path_template = "/users/{id}/keys"'), ("keys-slash", 'path_template = "/users/{id}/keys/"')]
-AGENT = [("agent", 'path_template = "/api/agents/{id}"'), ("agent-slash", 'path_template = "/api/agents/{id}/"')]
+# And where a variable stands at its end, for the form without a value, which some take
+# for the list, and some for an agent.
+AGENT = [("agent", 'path_template = "/api/agents/{id}"'), ("agent-slash", 'path_template = "/api/agents/{id}/"'),
+         ("agents", 'path = "/api/agents"'), ("agents-slash", 'path = "/api/agents/"')]
 EXACT = [("admin", 'path = "/admin"'), ("admin-slash", 'path = "/admin/"')]
 
 PUBLIC = 'access = "public"'

@@ -67,6 +67,28 @@ fn a_path_whose_other_form_with_a_slash_is_open_to_more_people_is_warned_of() {
 }
 
 #[test]
+fn a_path_without_a_value_for_its_last_variable_that_is_open_to_more_people_is_warned_of() {
+    let rules = ["", "/"].map(|end| {
+        let path = format!("path_template = \"/teams/{{team}}/agents/{{id}}{end}\"");
+        rule(&format!("agent{end}"), &path, "roles = [\"ADMIN\"]")
+    });
+    let agent = rules.concat();
+    let open = rule("all", "path_prefix = \"/\"", "access = \"public\"");
+    let found = warnings(&format!("{agent}{open}"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("/teams/{}/agents/ is decided by \"all\""), "{found:?}");
+    assert!(warnings(&agent).is_empty());
+    // Whoever has a rule for that very path has thought of it.
+    for path in ["path_template = \"/teams/{team}/agents/\"", "path_prefix = \"/teams\""] {
+        let other = rule("other", path, "roles = [\"ADMIN\"]");
+        let found = warnings(&format!("{agent}{other}{open}")).concat();
+        assert!(!found.contains("agents/ is decided"), "{found}");
+    }
+    let list = rule("list", "path_template = \"/teams/{team}/agents/\"", "access = \"public\"");
+    assert!(!warnings(&format!("{agent}{list}{open}")).concat().contains("agents/ is decided"));
+}
+
+#[test]
 fn a_host_that_opens_what_another_hosts_rule_closes_is_warned_of() {
     let at = |name: &str, hosts: &str, path: &str, access: &str| {
         rule(name, &format!("hosts = [\"{hosts}\"]\npath_prefix = \"{path}\""), access)
