@@ -4,12 +4,16 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    thread,
 };
 
 use super::TARGETS;
 
 /// As many bytes may be committed.
 const MAX_BYTES: u64 = 2 * 1024 * 1024;
+
+/// The stack that a target has in libFuzzer's own thread.
+const STACK: usize = 8 * 1024 * 1024;
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
@@ -26,11 +30,16 @@ fn replay(name: &str) {
     let (_, target) = TARGETS.iter().find(|(it, _)| *it == name).unwrap();
     let all = files(&fuzz().join("corpus").join(name));
     assert!(!all.is_empty(), "{name} has no corpus");
-    for file in all {
-        let data = fs::read(&file).unwrap();
-        let held = std::panic::catch_unwind(|| target(&data));
-        assert!(held.is_ok(), "{} is a finding", file.display());
-    }
+    let replay = move || {
+        for file in all {
+            let data = fs::read(&file).unwrap();
+            let held = std::panic::catch_unwind(|| target(&data));
+            assert!(held.is_ok(), "{} is a finding", file.display());
+        }
+    };
+    // A debug build takes some ten times the stack to read lists within lists.
+    let replayed = thread::Builder::new().stack_size(STACK).spawn(replay).unwrap().join();
+    replayed.unwrap_or_else(|finding| std::panic::resume_unwind(finding));
 }
 
 mod the_corpus_still_holds {

@@ -13,8 +13,8 @@ from layouts import LAYOUTS, SWITCHES, configuration
 from sending import Senders, echoed, handler, shown
 from upstreams import HERE, ODD, PLAIN, PYTHON
 
-# No answer, and those of a gateway that has none.
-LOST = {0, 500, 502, 503, 504}
+# The answers of a gateway that has none.
+LOST = {500, 502, 503, 504}
 PROTOCOLS = {"h1": 16, "h2": 32}
 BOTH = tuple(SWITCHES)
 # Layouts of rules with switches.
@@ -111,8 +111,8 @@ class Trial:
         return found, statuses
 
     def again(self, ways, answers, headers):
-        """Asks once more for what had no answer, or one by which a gateway says that it
-        has none: on a machine that is busy, some are lost, and would have been let pass."""
+        """Asks once more for what a gateway says that it has no answer for: on a machine
+        that is busy, some are lost that would have been let pass."""
         lost = [[number for number, answer in enumerate(came) if answer[0] in LOST] for came in answers]
         asked = [self.way(*way, [self.paths[number] for number in numbers]) for way, numbers in zip(ways, lost)]
         for came, numbers, told in zip(answers, lost, self.senders.send(asked, headers), strict=True):
