@@ -21,9 +21,9 @@ pub(super) fn warn(root: &Section<'_>, policy: &Policy) {
         policy.rules().iter().flat_map(|rule| &rule.methods).map(String::as_str).collect();
     for rule in policy.rules() {
         let methods = methods(rule, &listed);
-        let opened = opened_by_a_slash(policy, rule, &methods)
-            .or_else(|| opened_by_no_value(policy, rule, &methods));
-        if let Some((path, other)) = opened {
+        let by_a_slash = opened_by_a_slash(policy, rule, &methods);
+        let by_no_value = opened_by_no_value(policy, rule, &methods);
+        for (path, other) in by_a_slash.into_iter().chain(by_no_value) {
             root.warn(
                 "rules",
                 format!(
